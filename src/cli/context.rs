@@ -433,12 +433,12 @@ impl<'a> Context<'a> {
     }
 
     /// Notes the second indexes that cannot be parsed, for commands that do not need what these list.
-    pub fn note_unknown_lists(&self, view: &Snapshot) {
-        for index in &view.state.second_indexes {
+    pub fn note_unknown_lists(&self, snapshot: &Snapshot) {
+        for index in &snapshot.state.second_indexes {
             if let Err(why) = &index.links {
                 self.term.note(&format!(
                     "cannot understand `{}`: {why}; what it lists is not shown, and nothing can be swept",
-                    view.layout.path().join(&index.file).display()
+                    snapshot.layout.path().join(&index.file).display()
                 ));
             }
         }

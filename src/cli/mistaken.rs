@@ -89,12 +89,12 @@ pub fn report(
     mistaken: &[(PathBuf, Error)],
 ) -> Exit {
     // Read once, and only for the hints.
-    let view = first.and_then(|(_, layout)| context.read(layout, given.shared_blobs).ok());
+    let snapshot = first.and_then(|(_, layout)| context.read(layout, given.shared_blobs).ok());
     let mut exit = exit::DONE;
     for (path, error) in mistaken {
         let hint = first.and_then(|(argument, _)| {
             let word = path.to_str()?;
-            let meant = meaning(context, view.as_ref(), path, word)?;
+            let meant = meaning(context, snapshot.as_ref(), path, word)?;
             Some(hint(given, argument, word, meant))
         });
         let hint = hint.or_else(|| {
@@ -136,26 +136,31 @@ enum Meaning {
 
 fn meaning(
     context: &Context<'_>,
-    view: Option<&Snapshot>,
+    snapshot: Option<&Snapshot>,
     path: &Path,
     word: &str,
 ) -> Option<Meaning> {
     let filter = format!("reference={word}");
     let filters = Filters::parse(&[filter], context.now, &TimeZone::UTC).ok()?;
-    if let Some(view) = view {
-        let mut cache = ImageInspector::new(view);
-        let (entries, dangling) = (list_entries(view), dangling(view));
-        let filters = filters.against(view, &entries, &mut cache, &dangling).ok();
+    if let Some(snapshot) = snapshot {
+        let mut cache = ImageInspector::new(snapshot);
+        let (entries, dangling) = (list_entries(snapshot), dangling(snapshot));
+        let filters = filters
+            .against(snapshot, &entries, &mut cache, &dangling)
+            .ok();
         let time = TimeSource::Added;
         let is_name = filters.is_some_and(|filters| {
-            list_images(view, context.now)
+            list_images(snapshot, context.now)
                 .iter()
                 .any(|image| filters.matches(image, &mut cache, time))
         });
         if is_name {
             return Some(Meaning::Name);
         }
-        if Selector::new(view, &entries, Force::Yes).pick(word).is_ok() {
+        if Selector::new(snapshot, &entries, Force::Yes)
+            .pick(word)
+            .is_ok()
+        {
             return Some(Meaning::Image);
         }
     }

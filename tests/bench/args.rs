@@ -31,7 +31,7 @@ usage: cargo bench --bench bench -- [OPTIONS]
   --cold            drop the page cache before each run (as root): what waits for the disk
   --places          measure only P1 and P2b/5 on ext4, xfs, btrfs and the disk, warm and cold (as root)
   --latency         measure only requests that take 1 and 10 ms longer (with strace)
-  --all             measure everything in one run, of less than 25 minutes
+  --all             measure everything in one run, of about half an hour
   --trash           measure only `gc --trash`, `undo` and `trash empty`, on each shape
   --phases          also show where the time goes, part by part
   --no-umoci        leave umoci out, which takes longest

@@ -49,7 +49,7 @@ pub(crate) fn of(options: &Options) -> io::Result<Vec<Options>> {
         },
         Options {
             places: true,
-            runs: 3,
+            runs: 1,
             ..nothing.clone()
         },
         Options {

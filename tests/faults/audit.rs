@@ -41,15 +41,15 @@ fn a_crash_leaves_a_beginning_without_an_end() {
         |command| {
             let temp = memory_dir();
             let log = temp.path().join("audit.jsonl");
-            let scene = FullLayout::new();
-            let before = blobs(scene.path());
-            let words = audited(*command, scene.path(), &log);
+            let fixture = FullLayout::new();
+            let before = blobs(fixture.path());
+            let words = audited(*command, fixture.path(), &log);
             let recording = {
-                let scene = FullLayout::new();
+                let fixture = FullLayout::new();
                 let log = temp.path().join("recorded.jsonl");
-                let words = audited(*command, scene.path(), &log);
+                let words = audited(*command, fixture.path(), &log);
                 let recording = Recording::of(&["openat", "unlinkat"], &words);
-                recording.numbers("unlinkat", scene.path(), |call| {
+                recording.numbers("unlinkat", fixture.path(), |call| {
                     let name = call.text.split('"').nth(1).unwrap_or_default();
                     name.len() == 64
                 })
@@ -59,7 +59,7 @@ fn a_crash_leaves_a_beginning_without_an_end() {
             let killed = Disturbed::by(&injection, &words);
             assert_eq!(killed.run.code, None, "{}", killed.run.all());
             let events = events(&log);
-            let after = blobs(scene.path());
+            let after = blobs(fixture.path());
             let gone = before.keys().filter(|blob| !after.contains_key(*blob));
             let gone: Vec<&String> = gone.collect();
             assert!(!gone.is_empty(), "{events:?}");
@@ -89,16 +89,16 @@ fn a_beginning_that_cannot_be_flushed_stops_the_run() {
             let temp = memory_dir();
             let log = temp.path().join("audit.jsonl");
             fs::write(&log, "").expect("a file can be written");
-            let scene = FullLayout::new();
-            let before = snapshot(scene.path());
-            let words = audited(*command, scene.path(), &log);
+            let fixture = FullLayout::new();
+            let before = snapshot(fixture.path());
+            let words = audited(*command, fixture.path(), &log);
             let failed = Disturbed::on(&[&log], injection, &words);
             assert_eq!(failed.faults, 1, "{}", failed.run.all());
             failed
                 .run
                 .exits(4)
                 .warns(&format!("cannot write `{}`", log.display()));
-            let differences = crate::support::without_directory_times(&snapshot(scene.path()));
+            let differences = crate::support::without_directory_times(&snapshot(fixture.path()));
             let before = crate::support::without_directory_times(&before);
             assert_same(&before, &differences, &failed.run.all());
         },
@@ -114,8 +114,8 @@ fn an_end_that_cannot_be_flushed_fails_the_run() {
     let temp = memory_dir();
     let log = temp.path().join("audit.jsonl");
     fs::write(&log, "").expect("a file can be written");
-    let scene = FullLayout::new();
-    let words = audited(GC, scene.path(), &log);
+    let fixture = FullLayout::new();
+    let words = audited(GC, fixture.path(), &log);
     let failed = Disturbed::on(&[&log], "fsync:error=EIO:when=2", &words);
     failed
         .run

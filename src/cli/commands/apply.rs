@@ -57,15 +57,15 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
             Some(_) => &file.layouts[..],
             None => &file.layouts[number..=number],
         };
-        let run = ops::run(group, &rule, mode, context.watcher(), |view| {
-            view.layout.refuse_shared_blobs()?;
+        let run = ops::run(group, &rule, mode, context.watcher(), |snapshot| {
+            snapshot.layout.refuse_shared_blobs()?;
             let mut planned = planned.iter();
-            let planned = planned.find(|planned| planned.path == view.layout.path());
+            let planned = planned.find(|planned| planned.path == snapshot.layout.path());
             let planned = planned.expect("the layouts are those of the plan");
-            let mut removal = planned.plan(view, &rule.sweep, &Disk)?;
+            let mut removal = planned.plan(snapshot, &rule.sweep, &Disk)?;
             if let Some(audit) = &context.audit {
                 let reason = format!("plan {}", args.file.display());
-                audit.note(view.layout.path(), Removed::by_name(&removal, &reason));
+                audit.note(snapshot.layout.path(), Removed::by_name(&removal, &reason));
             }
             let names = RemovedNames::take(&mut removal);
             Ok::<_, ApplyError>((removal.plan, names))

@@ -67,13 +67,13 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Result<Exit, Exit> {
             planned.map(|planned| unreferenced(&planned))
         } else {
             // The blobs of the layout in a shared store, whichever other layouts need them too.
-            let view = match given.shared_blobs {
+            let snapshot = match given.shared_blobs {
                 Some(_) => context.read(layout, given.shared_blobs),
                 None => read(context, &protection, layout),
             };
-            let paths = view.and_then(|view| match args.live {
-                true => live(&view, options.missing),
-                false => Ok(roots(context, &view)),
+            let paths = snapshot.and_then(|snapshot| match args.live {
+                true => live(&snapshot, options.missing),
+                false => Ok(roots(context, &snapshot)),
             });
             paths.map(|paths| vec![(layout.to_owned(), paths)])
         });
@@ -103,7 +103,7 @@ fn print(context: &Context<'_>, ends_in_zero: bool, is_prefixed: bool, list: &[P
 
 /// Returns what a complete copy needs, in the order in which a writer would write it: an interrupted copy never lists a
 /// missing blob.
-fn live(view: &Snapshot, missing: MissingDocuments) -> Result<Vec<PathBuf>, Error> {
+fn live(snapshot: &Snapshot, missing: MissingDocuments) -> Result<Vec<PathBuf>, Error> {
     let options = MarkOptions {
         keep: &|_| true,
         change: Change::none(),
@@ -112,20 +112,22 @@ fn live(view: &Snapshot, missing: MissingDocuments) -> Result<Vec<PathBuf>, Erro
         // A copy of a layout without images is a layout without images.
         empty: EmptyIndex::Allow,
     };
-    let live = view.graph.mark(&view.layout, &view.state, &options)?;
-    let listed = BlobId::try_from(view.graph.blobs().len()).unwrap_or(BlobId::MAX);
+    let live = snapshot
+        .graph
+        .mark(&snapshot.layout, &snapshot.state, &options)?;
+    let listed = BlobId::try_from(snapshot.graph.blobs().len()).unwrap_or(BlobId::MAX);
     let mut paths = Vec::new();
-    for id in view.graph.live_ids(&live) {
+    for id in snapshot.graph.live_ids(&live) {
         // Blobs of algorithms that are never swept are not in the list.
-        let digest = view.graph.digest(id);
+        let digest = snapshot.graph.digest(id);
         let is_here =
-            id < listed || digest.algorithm().is_none() && view.layout.has_blob(digest)?;
+            id < listed || digest.algorithm().is_none() && snapshot.layout.has_blob(digest)?;
         if is_here {
-            paths.push(path_of(view, id));
+            paths.push(path_of(snapshot, id));
         }
     }
     paths.sort();
-    paths.extend(view.layout.own_files(&view.state)?);
+    paths.extend(snapshot.layout.own_files(&snapshot.state)?);
     Ok(paths)
 }
 
@@ -148,14 +150,14 @@ fn unreferenced<T>(planned: &Finished<T>) -> Vec<Paths> {
 }
 
 /// Returns the documents that entries list, each once, in the order of `index.json`.
-fn roots(context: &Context<'_>, view: &Snapshot) -> Vec<PathBuf> {
+fn roots(context: &Context<'_>, snapshot: &Snapshot) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     let mut absent = 0;
-    for entry in view.state.index.entries() {
+    for entry in snapshot.state.index.entries() {
         let id = entry.digest.as_ref().ok();
-        let id = id.and_then(|digest| view.graph.id(digest));
-        match id.filter(|id| view.graph.is_present(*id)) {
-            Some(id) => paths.push(path_of(view, id)),
+        let id = id.and_then(|digest| snapshot.graph.id(digest));
+        match id.filter(|id| snapshot.graph.is_present(*id)) {
+            Some(id) => paths.push(path_of(snapshot, id)),
             None => absent += 1,
         }
     }
@@ -165,13 +167,13 @@ fn roots(context: &Context<'_>, view: &Snapshot) -> Vec<PathBuf> {
         context.term.note(&format!(
             "{} that `{}/index.json` lists are missing",
             count(absent, "document"),
-            view.layout.path().display()
+            snapshot.layout.path().display()
         ));
     }
     paths
 }
 
-fn path_of(view: &Snapshot, id: BlobId) -> PathBuf {
-    let name = view.graph.digest(id).blob_name();
+fn path_of(snapshot: &Snapshot, id: BlobId) -> PathBuf {
+    let name = snapshot.graph.digest(id).blob_name();
     Path::new("blobs").join(name.directory()).join(name.file())
 }

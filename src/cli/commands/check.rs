@@ -225,12 +225,12 @@ fn one(
     if args.is_partial() && store.is_none() {
         context.open_directory(path, "a part of an archive cannot be checked")?;
     }
-    let view = context.read(path, store)?;
+    let snapshot = context.read(path, store)?;
     if let Some(record) = record {
         record.begin(path);
     }
     let verified = record.map(|record| -> &dyn Verified { record });
-    let report = check_since(&view, &options, verified, context.watcher())?;
+    let report = check_since(&snapshot, &options, verified, context.watcher())?;
     if let Some(record) = record {
         record.end();
     }
@@ -248,7 +248,7 @@ fn one(
             text: text(
                 context,
                 args,
-                &view,
+                &snapshot,
                 &report,
                 repair::lines(context, &repaired),
             ),
@@ -263,7 +263,7 @@ fn one(
     if !args.trash || store.is_some() {
         return Ok(checked);
     }
-    let trash = check_trash(view.layout.trash(), options.content, context.watcher())?;
+    let trash = check_trash(snapshot.layout.trash(), options.content, context.watcher())?;
     let is_store = false;
     Ok(checked.with_trash(context, args, Place { path, is_store }, &trash))
 }
@@ -341,18 +341,18 @@ fn damaged(args: &CheckArgs, report: &Report) -> u64 {
 fn text(
     context: &Context<'_>,
     args: &CheckArgs,
-    view: &Snapshot,
+    snapshot: &Snapshot,
     report: &Report,
     mut text: String,
 ) -> String {
-    let path = view.layout.path();
+    let path = snapshot.layout.path();
     let findings = report.findings.iter();
     for finding in findings.filter(|finding| args.verbose || is_damage(args, finding.class)) {
         describe(context, path, finding, &mut text);
     }
     // Writing to a String cannot fail.
     if args.verbose {
-        for file in &view.graph.blobs().foreign {
+        for file in &snapshot.graph.blobs().foreign {
             let _ = writeln!(text, "foreign: {}", context.term.path(&file.path));
         }
     }

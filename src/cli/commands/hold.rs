@@ -108,7 +108,7 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Result<Exit, Exit> {
         &args.layout,
         store,
         args.lock_wait,
-        |view, holds| {
+        |snapshot, holds| {
             if holds.holds.iter().any(|hold| hold.name == args.name) {
                 let text = format!("cannot add hold `{}`: there is one of that name", args.name);
                 let command = hold_rm_command(&args.layout, &args.name);
@@ -117,13 +117,13 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Result<Exit, Exit> {
             let (digest, image, while_path) = match (&bundle, &args.image) {
                 (Some(digest), _) => (digest.clone(), None, args.bundle.clone()),
                 (None, Some(image)) => {
-                    let digest = resolve(view, image)?;
+                    let digest = resolve(snapshot, image)?;
                     (digest, Some(image.clone()), args.while_path.clone())
                 }
                 (None, None) => return Err("cannot add a hold without an image".to_owned().into()),
             };
-            let id = view.graph.id(&digest);
-            if id.is_none_or(|id| !view.graph.is_present(id)) {
+            let id = snapshot.graph.id(&digest);
+            if id.is_none_or(|id| !snapshot.graph.is_present(id)) {
                 let layout = args.layout.display();
                 return Err(format!("cannot hold {digest}: it is not in `{layout}`").into());
             }
@@ -156,15 +156,15 @@ fn end_of(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, Stri
 }
 
 /// Returns the digest of the one image that an argument selects.
-fn resolve(view: &Snapshot, text: &str) -> Result<Digest, Failure> {
-    let entries = list_entries(view);
-    let pick = match Selector::new(view, &entries, Force::No).pick(text) {
+fn resolve(snapshot: &Snapshot, text: &str) -> Result<Digest, Failure> {
+    let entries = list_entries(snapshot);
+    let pick = match Selector::new(snapshot, &entries, Force::No).pick(text) {
         Ok(pick) => pick,
         Err(error) => {
             // A digest that is not an entry can be held as well: a platform, or an image that another tool removed from the
             // index. `name:tag` only reads like a digest of an unknown algorithm.
             if let Ok(digest) = Digest::parse(text)
-                && (digest.algorithm().is_some() || view.graph.id(&digest).is_some())
+                && (digest.algorithm().is_some() || snapshot.graph.id(&digest).is_some())
             {
                 return Ok(digest);
             }
@@ -178,7 +178,7 @@ fn resolve(view: &Snapshot, text: &str) -> Result<Digest, Failure> {
     let ids = pick.images.iter().chain(pick.names.keys());
     let ids: BTreeSet<BlobId> = ids.copied().collect();
     match ids.first() {
-        Some(id) if ids.len() == 1 => Ok(view.graph.digest(*id).clone()),
+        Some(id) if ids.len() == 1 => Ok(snapshot.graph.digest(*id).clone()),
         _ => {
             let images = count(ids.len() as u64, "image");
             Err(format!("cannot hold `{text}`: it names {images}").into())
@@ -252,11 +252,11 @@ fn rm(context: &Context<'_>, args: &HoldRmArgs) -> Result<Exit, Exit> {
 fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Result<Exit, Exit> {
     let template = fields::compile(context, &args.format, &HOLD)?;
     let layout = args.layout.as_deref().unwrap_or(Path::new("."));
-    let view = context.read(layout, None);
-    let view = view.map_err(|error| context.report(&error))?;
-    let entries = list_entries(&view);
+    let snapshot = context.read(layout, None);
+    let snapshot = snapshot.map_err(|error| context.report(&error))?;
+    let entries = list_entries(&snapshot);
     let image_of = |hold: &Hold| {
-        let id = view.graph.id(&hold.digest);
+        let id = snapshot.graph.id(&hold.digest);
         entries
             .iter()
             .filter(|entry| entry.id == id && id.is_some())
@@ -264,7 +264,7 @@ fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Result<Exit, Exit> {
             .map(|name| name.text.to_string())
             .or_else(|| hold.image.clone())
     };
-    let holds = view.state.holds.holds.iter();
+    let holds = snapshot.state.holds.holds.iter();
     if args.format == Format::Json {
         let holds = holds.map(|hold| JsonHold {
             name: hold.name.clone(),

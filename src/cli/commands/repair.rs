@@ -51,8 +51,8 @@ pub fn run(
         .collect();
     let mut tried: BTreeSet<Digest> = BTreeSet::new();
     for _ in 0..MAX_ROUNDS {
-        let view = context.read(path, store)?;
-        let report = check(&view, options, context.watcher())?;
+        let snapshot = context.read(path, store)?;
+        let report = check(&snapshot, options, context.watcher())?;
         let damaged = report.findings.iter().filter(|finding| is_damage(finding));
         let damaged: BTreeSet<Digest> = damaged
             .filter_map(|finding| finding.digest.clone())
@@ -63,7 +63,7 @@ pub fn run(
         }
         tried.extend(damaged.iter().cloned());
         let damaged: Vec<Digest> = damaged.into_iter().collect();
-        let now = repair(&view.layout, &damaged, &args.from, args.lock_wait, told)?;
+        let now = repair(&snapshot.layout, &damaged, &args.from, args.lock_wait, told)?;
         if now.is_empty() {
             break;
         }

@@ -102,14 +102,14 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
     };
     let mode = run_mode(args.dry_run, args.lock_wait);
     let mut damaged: Vec<&str> = Vec::new();
-    let done = ops::run(&group, &rule, mode, context.watcher(), |view| {
-        if view.layout.path() != args.layout {
-            let plan = sweep_all(view, missing, EmptyIndex::Allow, &Disk, &rule.sweep)?;
+    let done = ops::run(&group, &rule, mode, context.watcher(), |snapshot| {
+        if snapshot.layout.path() != args.layout {
+            let plan = sweep_all(snapshot, missing, EmptyIndex::Allow, &Disk, &rule.sweep)?;
             return Ok((plan, PlanNotes::default()));
         }
-        let entries = list_entries(view);
-        let images = list_images(view, rule.now);
-        let mut selector = Selector::new(view, &entries, force);
+        let entries = list_entries(snapshot);
+        let images = list_images(snapshot, rule.now);
+        let mut selector = Selector::new(snapshot, &entries, force);
         if request.is_none() {
             selector = selector.with_saved_names();
         }
@@ -120,13 +120,14 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
             let picked = match selector.pick(text) {
                 // Several entries of one name can be the platforms of one image.
                 Err(SelectError::Ambiguous { .. }) if request.is_some() => {
-                    platforms_of_one(view, &entries, text).map_or_else(|| selector.pick(text), Ok)
+                    platforms_of_one(snapshot, &entries, text)
+                        .map_or_else(|| selector.pick(text), Ok)
                 }
                 picked => picked,
             };
             match picked {
                 Ok(pick) => {
-                    if is_damaged(view, &pick) {
+                    if is_damaged(snapshot, &pick) {
                         damaged.push(text);
                     }
                     picks.push(pick);
@@ -137,13 +138,13 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
         }
         let sweep = &rule.sweep;
         let mut removal = match &request {
-            None => remove(view, &images, &entries, &picks, &options, sweep, &Disk)?,
+            None => remove(snapshot, &images, &entries, &picks, &options, sweep, &Disk)?,
             Some(request) => drop_platforms(
-                view, &images, &entries, &picks, request, &options, sweep, &Disk,
+                snapshot, &images, &entries, &picks, request, &options, sweep, &Disk,
             )?,
         };
         if let Some(audit) = &context.audit {
-            audit.note(view.layout.path(), Removed::by_name(&removal, "rm"));
+            audit.note(snapshot.layout.path(), Removed::by_name(&removal, "rm"));
         }
         let names = RemovedNames::take(&mut removal);
         let Removal {
@@ -183,8 +184,8 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
 }
 
 /// Returns `true` if a selected image or a part of it is damaged or missing.
-fn is_damaged(view: &Snapshot, pick: &Pick) -> bool {
-    let graph = &view.graph;
+fn is_damaged(snapshot: &Snapshot, pick: &Pick) -> bool {
+    let graph = &snapshot.graph;
     let is_missing = |id| !graph.is_present(id) && !graph.is_embedded(id);
     !pick.entries.is_empty()
         || pick.names.keys().chain(&pick.images).any(|&id| {
@@ -244,10 +245,13 @@ fn platforms(args: &RmArgs) -> Result<Option<PlatformRequest>, String> {
 
 /// Selects everything that has one name, if all of it is single manifests: `index.json` itself is the index of that image
 /// then, and each entry is a platform.
-fn platforms_of_one(view: &Snapshot, entries: &[EntryFacts], text: &str) -> Option<Pick> {
-    let pick = Selector::new(view, entries, Force::Yes).pick(text).ok()?;
+fn platforms_of_one(snapshot: &Snapshot, entries: &[EntryFacts], text: &str) -> Option<Pick> {
+    let pick = Selector::new(snapshot, entries, Force::Yes)
+        .pick(text)
+        .ok()?;
     let is_manifest = |id| {
-        view.graph
+        snapshot
+            .graph
             .node(id)
             .is_some_and(|node| node.shape == Shape::Manifest)
     };

@@ -43,25 +43,25 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Exit> {
     let store = args.shared.shared_blobs.as_deref();
     let group = group_of(context, &args.layout, store, &args.shared.with)?;
     let rule = protection(context, args.grace, Protection::TEMP_AGE, Clock::Real);
-    let view = match store {
+    let snapshot = match store {
         Some(_) => context.read(&args.layout, store),
         None => run::read(context, &rule, &args.layout),
     };
-    let view = view.map_err(|error| context.report(&error))?;
-    context.note_unknown_lists(&view);
+    let snapshot = snapshot.map_err(|error| context.report(&error))?;
+    context.note_unknown_lists(&snapshot);
     let what = args.what.as_deref().unwrap_or_default();
-    let ids = find(&view, &list_entries(&view), what).map_err(|error| {
+    let ids = find(&snapshot, &list_entries(&snapshot), what).map_err(|error| {
         let hint = hint(&error, &quote_path(&args.layout));
         context.fail(exit::INCOMPLETE, &error.to_string(), Some(&hint))
     })?;
     // Planned once, and only if something is an orphan.
     let plan = ids
         .iter()
-        .any(|id| !view.graph.is_rooted(*id))
+        .any(|id| !snapshot.graph.is_rooted(*id))
         .then(|| match store {
             Some(_) => plan_of_store(context, &group, &rule),
             None => sweep_all(
-                &view,
+                &snapshot,
                 MissingDocuments::Refuse,
                 EmptyIndex::Refuse,
                 &Disk,
@@ -73,27 +73,27 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Exit> {
             context,
             args.grace,
             store.is_some(),
-            &view,
+            &snapshot,
             id,
             plan.as_ref(),
         )
     };
     let limit = if args.all { usize::MAX } else { args.limit };
-    let images = list_images(&view, rule.now);
-    let subjects = explain(&view, &images, ids, (limit, store.is_some()), fate);
+    let images = list_images(&snapshot, rule.now);
+    let subjects = explain(&snapshot, &images, ids, (limit, store.is_some()), fate);
     let subjects = subjects.map_err(|error| context.report(&error))?;
     let subjects = subjects.iter();
     Ok(context.print(&match args.format {
         TextFormat::Json => {
             let document = JsonWhy {
                 path: args.layout.to_string_lossy().into_owned(),
-                items: subjects.map(|subject| subject.to_json(&view)).collect(),
+                items: subjects.map(|subject| subject.to_json(&snapshot)).collect(),
             };
             json::document("why", document)
         }
         TextFormat::Text => {
             let texts: Vec<String> = subjects
-                .map(|subject| subject.to_text(context, &view))
+                .map(|subject| subject.to_text(context, &snapshot))
                 .collect();
             texts.join("\n")
         }
@@ -101,24 +101,24 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Exit> {
 }
 
 fn explain<'i>(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     images: &'i [Image],
     ids: Vec<BlobId>,
     (limit, is_pooled): (usize, bool),
     fate: impl Fn(BlobId) -> Option<Fate>,
 ) -> Result<Vec<Subject<'i>>, Error> {
-    let paths = ReferencePaths::of(&view.graph, &view.state);
+    let paths = ReferencePaths::of(&snapshot.graph, &snapshot.state);
     let usages = if images.iter().any(|image| ids.contains(&image.id)) {
-        image_usages(view, images, &Disk)
+        image_usages(snapshot, images, &Disk)
     } else {
         Vec::new()
     };
-    let mut sizes = ImageInspector::new(view);
+    let mut sizes = ImageInspector::new(snapshot);
     let mut subjects = Vec::new();
     for id in ids {
         let (found, more) = paths.to(id, limit);
         let image = match images.iter().zip(&usages).find(|(image, _)| image.id == id) {
-            Some((image, usage)) => Some((image, *usage, parts(view, image)?)),
+            Some((image, usage)) => Some((image, *usage, parts(snapshot, image)?)),
             None => None,
         };
         subjects.push(Subject {
@@ -190,11 +190,11 @@ impl Fate {
         context: &Context<'_>,
         grace: Duration,
         is_shared: bool,
-        view: &Snapshot,
+        snapshot: &Snapshot,
         id: BlobId,
         plan: Option<&Result<Plan, Error>>,
     ) -> Option<Self> {
-        if view.graph.is_rooted(id) {
+        if snapshot.graph.is_rooted(id) {
             return None;
         }
         let fate = |action, why: &str| Self {
@@ -209,7 +209,7 @@ impl Fate {
             }
         };
         // A shared store has numbers of its own.
-        let digest = view.graph.digest(id);
+        let digest = snapshot.graph.digest(id);
         let is_it = |id| plan.blobs().digest(id) == Some(digest);
         if plan.sweep().iter().any(|deletion| is_it(deletion.id)) {
             return Some(fate("delete", "`gc` would delete it"));
@@ -253,15 +253,15 @@ impl Fate {
 
 impl Subject<'_> {
     /// Returns the role of the blob for the last document of the shortest reference path, else its kind.
-    fn role(&self, view: &Snapshot) -> String {
+    fn role(&self, snapshot: &Snapshot) -> String {
         if let Some(step) = self.paths.first().and_then(|path| path.steps.last()) {
             return step.role.clone();
         }
-        kind_of(&view.graph, self.id, Kind::Unknown).to_owned()
+        kind_of(&snapshot.graph, self.id, Kind::Unknown).to_owned()
     }
 
-    fn state(&self, view: &Snapshot) -> &'static str {
-        let is_here = view.graph.is_present(self.id) || view.graph.is_embedded(self.id);
+    fn state(&self, snapshot: &Snapshot) -> &'static str {
+        let is_here = snapshot.graph.is_present(self.id) || snapshot.graph.is_embedded(self.id);
         match (&self.fate, is_here) {
             (None, true) => "live",
             (None, false) => "missing",
@@ -269,8 +269,8 @@ impl Subject<'_> {
         }
     }
 
-    fn to_text(&self, context: &Context<'_>, view: &Snapshot) -> String {
-        let graph = &view.graph;
+    fn to_text(&self, context: &Context<'_>, snapshot: &Snapshot) -> String {
+        let graph = &snapshot.graph;
         let mut text = String::new();
         let size = match self.len {
             Some(len) => human_size(len),
@@ -279,7 +279,7 @@ impl Subject<'_> {
         };
         let digest = graph.digest(self.id);
         let orphan = self.fate.as_ref().map_or("", |_| "orphan ");
-        let role = context.term.foreign(&self.role(view));
+        let role = context.term.foreign(&self.role(snapshot));
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{digest}  {orphan}{role}, {size}");
         for path in &self.paths {
@@ -305,7 +305,7 @@ impl Subject<'_> {
         }
         if let Some((_, usage, parts)) = &self.image {
             text.push('\n');
-            text.push_str(&table(context, view, parts));
+            text.push_str(&table(context, snapshot, parts));
             let [size, shared, unique] = [usage.size, usage.shared, usage.unique].map(human_size);
             let _ = if self.is_pooled {
                 writeln!(
@@ -322,8 +322,8 @@ impl Subject<'_> {
         text
     }
 
-    fn to_json(&self, view: &Snapshot) -> JsonItem {
-        let graph = &view.graph;
+    fn to_json(&self, snapshot: &Snapshot) -> JsonItem {
+        let graph = &snapshot.graph;
         let (more_paths, more_is_exact) = match self.more {
             Remaining::Exactly(more) => (more, true),
             Remaining::AtLeast(more) => (more, false),
@@ -344,9 +344,9 @@ impl Subject<'_> {
         };
         JsonItem {
             digest: graph.digest(self.id).to_string(),
-            kind: self.role(view),
+            kind: self.role(snapshot),
             size: self.len,
-            state: self.state(view),
+            state: self.state(snapshot),
             paths: self.paths.iter().map(path).collect(),
             more_paths,
             more_is_exact,
@@ -366,12 +366,12 @@ impl Subject<'_> {
     }
 }
 
-fn table(context: &Context<'_>, view: &Snapshot, parts: &[Part]) -> String {
+fn table(context: &Context<'_>, snapshot: &Snapshot, parts: &[Part]) -> String {
     let headers = ["BLOB", "WHAT", "SIZE", "SHARED WITH"];
     let mut table = Table::new(&headers, &[3], context.term.width());
     for part in parts {
         table.row(vec![
-            view.graph.digest(part.id).short(),
+            snapshot.graph.digest(part.id).short(),
             context.term.foreign(&part.what),
             part.len.map_or_else(|| "not here".to_owned(), human_size),
             context.term.foreign(&listed(&part.shared_with, MAX_NAMES)),

@@ -153,13 +153,13 @@ fn one(
     template: Option<&Template>,
     path: &Path,
 ) -> Result<Report, Error> {
-    let view = run::read(context, protection, path)?;
-    let images = list_images(&view, protection.now);
-    let usage = usage(&view, &images, &Disk, &protection.sweep)?;
-    let trash = in_trash(view.layout.trash())?;
-    let usages = is_verbose.then(|| image_usages(&view, &images, &Disk));
+    let snapshot = run::read(context, protection, path)?;
+    let images = list_images(&snapshot, protection.now);
+    let usage = usage(&snapshot, &images, &Disk, &protection.sweep)?;
+    let trash = in_trash(snapshot.layout.trash())?;
+    let usages = is_verbose.then(|| image_usages(&snapshot, &images, &Disk));
     let built = template.filter(|_| is_verbose);
-    let built = built.map(|template| rows::built(&view, &images, template));
+    let built = built.map(|template| rows::built(&snapshot, &images, template));
     Ok(Report {
         path: path.to_string_lossy().into_owned(),
         usage,

@@ -49,13 +49,13 @@ pub(super) fn template(context: &Context<'_>, args: &DfArgs) -> Result<Option<Te
 }
 
 /// Reads the configurations of images, if the template uses what they contain.
-pub(super) fn built(view: &Snapshot, images: &[Image], template: &Template) -> AllBuilt {
+pub(super) fn built(snapshot: &Snapshot, images: &[Image], template: &Template) -> AllBuilt {
     let uses_time = template.uses("CreatedSince") || template.uses("CreatedAt");
     let uses_platforms = template.uses("Platforms");
     if !uses_time && !uses_platforms {
         return AllBuilt::new();
     }
-    let mut cache = ImageInspector::new(view);
+    let mut cache = ImageInspector::new(snapshot);
     let built = images.iter().map(|image| {
         let created = cache.config(image.id).and_then(|config| config.created);
         let platforms = fields::platforms(image, &mut cache);
@@ -103,10 +103,10 @@ pub(super) fn of_shared(
         let path = layout.to_string_lossy();
         if is_verbose {
             let images = usage.images.get(number).map(Vec::as_slice);
-            let view = context.read(layout, Some(store))?;
+            let snapshot = context.read(layout, Some(store))?;
             // Of this snapshot: the numbers of blobs in the other one are those of all layouts.
-            let own = list_images(&view, context.now);
-            let built = built(&view, &own, template);
+            let own = list_images(&snapshot, context.now);
+            let built = built(&snapshot, &own, template);
             let images = ordered(images.unwrap_or_default(), None);
             rows.extend(of_layout(context, template, &path, &images, &built));
         } else if let Some(row) = usage.layouts.get(number) {

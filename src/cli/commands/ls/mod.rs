@@ -133,20 +133,20 @@ fn list(
     template: Option<&Template>,
     path: &Path,
 ) -> Result<List, Failure> {
-    let view = context.read(path, args.layouts.shared_blobs.as_deref());
-    let view = view.map_err(Failure::Layout)?;
-    context.note_unknown_lists(&view);
-    let mut cache = ImageInspector::new(&view);
-    let mut found = list_images(&view, context.now);
+    let snapshot = context.read(path, args.layouts.shared_blobs.as_deref());
+    let snapshot = snapshot.map_err(Failure::Layout)?;
+    context.note_unknown_lists(&snapshot);
+    let mut cache = ImageInspector::new(&snapshot);
+    let mut found = list_images(&snapshot, context.now);
     let mut list = List::default();
     // Times and configurations are read only if they are needed.
     let clock = args.time.map_or(TimeSource::default(), Into::into);
     if !args.filter.is_empty() {
-        let dangling = dangling(&view);
-        let entries = list_entries(&view);
-        list.unmatched = unmatched(&view, &found, &entries, filters, &Policy::default());
+        let dangling = dangling(&snapshot);
+        let entries = list_entries(&snapshot);
+        list.unmatched = unmatched(&snapshot, &found, &entries, filters, &Policy::default());
         let filters = filters
-            .against(&view, &entries, &mut cache, &dangling)
+            .against(&snapshot, &entries, &mut cache, &dangling)
             .map_err(Failure::Filter)?;
         found.retain(|image| filters.matches(image, &mut cache, clock));
         for image in &mut found {
@@ -157,7 +157,7 @@ fn list(
     let mut listed: Vec<Listed> = found
         .into_iter()
         .map(|image| {
-            let mut listed = Listed::of(image, &view, &mut cache);
+            let mut listed = Listed::of(image, &snapshot, &mut cache);
             if args.time == Some(ClockName::Added) {
                 listed.added = Some(cache.time(listed.image.id, clock));
             }
@@ -166,7 +166,7 @@ fn list(
         .collect();
     sort(&mut listed);
     if args.tree && args.format != Format::Table {
-        let parts = parts(context, &view, &listed, &mut cache);
+        let parts = parts(context, &snapshot, &listed, &mut cache);
         for (listed, parts) in listed.iter_mut().zip(parts) {
             listed.children = Some(parts);
         }
@@ -188,14 +188,14 @@ fn list(
         }
         Format::Table if args.tree => {
             let is_cut = !args.no_trunc;
-            list.text = tree(context, &view, &listed, &mut cache, is_cut);
+            list.text = tree(context, &snapshot, &listed, &mut cache, is_cut);
             list.text += &legend(context, &listed);
         }
         Format::Table => list.text = table(context, &listed, args),
         Format::Jsonl => {
             let is_many = args.layouts.given().is_many();
             for image in &listed {
-                let mut image = image.to_json(&view);
+                let mut image = image.to_json(&snapshot);
                 image.layout = is_many.then(|| path.to_string_lossy().into_owned());
                 let line = serde_json::to_string(&image);
                 list.text += &line.expect("strings and numbers always serialise");
@@ -205,12 +205,15 @@ fn list(
         Format::Json => {
             list.json = Some(JsonLayout {
                 path: path.to_string_lossy().into_owned(),
-                images: listed.iter().map(|image| image.to_json(&view)).collect(),
+                images: listed
+                    .iter()
+                    .map(|image| image.to_json(&snapshot))
+                    .collect(),
             });
         }
     }
     list.error = cache.take_error().err();
-    let entries = view.state.index.entries().iter().enumerate();
+    let entries = snapshot.state.index.entries().iter().enumerate();
     list.complaints = entries
         .filter_map(|(position, entry)| {
             let why = entry.digest.as_ref().err()?;
@@ -238,18 +241,18 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    fn of(image: Image, view: &Snapshot, cache: &mut ImageInspector<'_>) -> Self {
+    fn of(image: Image, snapshot: &Snapshot, cache: &mut ImageInspector<'_>) -> Self {
         let declared = image
             .entries
             .first()
-            .and_then(|&position| view.state.index.entries().get(position))
+            .and_then(|&position| snapshot.state.index.entries().get(position))
             .and_then(|entry| entry.size);
         Self {
             created: cache.config(image.id).and_then(|config| config.created),
             added: None,
             sizes: cache.sizes(image.id, declared),
             presence: cache.presence(image.id),
-            lacks_layers: lacks_layers(&view.graph, image.id),
+            lacks_layers: lacks_layers(&snapshot.graph, image.id),
             children: None,
             image,
         }
@@ -419,12 +422,16 @@ struct JsonImage {
 }
 
 impl Listed {
-    fn to_json(&self, view: &Snapshot) -> JsonImage {
+    fn to_json(&self, snapshot: &Snapshot) -> JsonImage {
         JsonImage {
             schema_version: SCHEMA_VERSION,
             layout: None,
             digest: self.image.digest.to_string(),
-            kind: kind_of(&view.graph, self.image.id, Kind::of(&self.image.media_type)),
+            kind: kind_of(
+                &snapshot.graph,
+                self.image.id,
+                Kind::of(&self.image.media_type),
+            ),
             media_type: self.image.media_type.clone().into(),
             artifact_type: self.image.artifact_type.clone().map(Into::into),
             names: self.image.name_list(),

@@ -35,9 +35,9 @@ pub(super) struct ReferrerKinds(BTreeMap<BlobId, &'static str>);
 
 impl ReferrerKinds {
     /// Reads the suffixes of digest tags, and the `kind` annotations of cosign and hauler.
-    pub(super) fn of(view: &Snapshot) -> Self {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
         let mut kinds = BTreeMap::new();
-        for entry in list_entries(view) {
+        for entry in list_entries(snapshot) {
             let Some(id) = entry.id.filter(|_| !entry.about.is_empty()) else {
                 continue;
             };

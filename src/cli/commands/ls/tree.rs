@@ -29,12 +29,12 @@ const MAX_DEPTH: usize = 16;
 /// Returns the images with what is below them.
 pub(super) fn tree<'v>(
     context: &Context<'_>,
-    view: &'v Snapshot,
+    snapshot: &'v Snapshot,
     roots: &[Listed],
     cache: &mut ImageInspector<'v>,
     is_cut: bool,
 ) -> String {
-    let mut maker = Maker::new(context, view, cache);
+    let mut maker = Maker::new(context, snapshot, cache);
     maker.is_cut = is_cut;
     let mut nodes = Vec::new();
     let mut above: HashMap<BlobId, BTreeSet<usize>> = HashMap::new();
@@ -71,11 +71,11 @@ pub(super) fn tree<'v>(
 /// Returns what is below each image, for JSON.
 pub(super) fn parts<'v>(
     context: &Context<'_>,
-    view: &'v Snapshot,
+    snapshot: &'v Snapshot,
     roots: &[Listed],
     cache: &mut ImageInspector<'v>,
 ) -> Vec<Vec<Part>> {
-    let mut maker = Maker::new(context, view, cache);
+    let mut maker = Maker::new(context, snapshot, cache);
     let below = roots.iter().map(|root| {
         let nodes = maker.all_below(root.image.id).into_iter();
         nodes.filter_map(TreeNode::into_part).collect()
@@ -178,9 +178,9 @@ impl TreeNode {
 }
 
 /// Returns the referrers of each subject: by `subject`, by annotation, and by digest tag.
-fn referrers(view: &Snapshot) -> BTreeMap<BlobId, BTreeSet<BlobId>> {
+fn referrers(snapshot: &Snapshot) -> BTreeMap<BlobId, BTreeSet<BlobId>> {
     let mut found: BTreeMap<BlobId, BTreeSet<BlobId>> = BTreeMap::new();
-    for entry in list_entries(view) {
+    for entry in list_entries(snapshot) {
         for about in entry.about {
             if let Some(id) = entry.id
                 && id != about
@@ -194,7 +194,7 @@ fn referrers(view: &Snapshot) -> BTreeMap<BlobId, BTreeSet<BlobId>> {
 
 struct Maker<'a, 'c, 'v> {
     context: &'a Context<'a>,
-    view: &'v Snapshot,
+    snapshot: &'v Snapshot,
     cache: &'c mut ImageInspector<'v>,
     referrers: BTreeMap<BlobId, BTreeSet<BlobId>>,
     kinds: ReferrerKinds,
@@ -210,15 +210,15 @@ struct Maker<'a, 'c, 'v> {
 impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
     fn new(
         context: &'a Context<'a>,
-        view: &'v Snapshot,
+        snapshot: &'v Snapshot,
         cache: &'c mut ImageInspector<'v>,
     ) -> Self {
         Self {
             context,
-            view,
+            snapshot,
             cache,
-            referrers: referrers(view),
-            kinds: ReferrerKinds::of(view),
+            referrers: referrers(snapshot),
+            kinds: ReferrerKinds::of(snapshot),
             is_cut: true,
             below: BTreeSet::new(),
             shown: BTreeSet::new(),
@@ -278,8 +278,8 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
         if self.shown.contains(&id) {
             return Vec::new();
         }
-        let is_index = self.view.graph.is_index(id);
-        let edges = self.view.graph.edges(id).iter();
+        let is_index = self.snapshot.graph.is_index(id);
+        let edges = self.snapshot.graph.edges(id).iter();
         let listed: Vec<&Edge> = edges
             .filter(|edge| is_index && edge.role == Role::Child)
             .collect();
@@ -331,10 +331,10 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
     /// order.
     fn referrers_of(&self, id: BlobId) -> Vec<BlobId> {
         let mut found = self.referrers.get(&id).cloned().unwrap_or_default();
-        found.extend(self.view.graph.referrers(id));
+        found.extend(self.snapshot.graph.referrers(id));
         // An attestation of BuildKit may have its platform as subject; it is shown as an attestation.
         for edge in self
-            .view
+            .snapshot
             .graph
             .edges(id)
             .iter()
@@ -343,7 +343,7 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
             found.remove(&edge.to);
         }
         let mut found: Vec<BlobId> = found.into_iter().collect();
-        found.sort_by_key(|referrer| self.view.graph.digest(*referrer));
+        found.sort_by_key(|referrer| self.snapshot.graph.digest(*referrer));
         found
     }
 
@@ -363,7 +363,7 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
             let platform = platform.map(|platform| platform.to_string());
             let label = match &platform {
                 Some(platform) => self.foreign(platform),
-                None => kind_of(&self.view.graph, edge.to, edge.kind).to_owned(),
+                None => kind_of(&self.snapshot.graph, edge.to, edge.kind).to_owned(),
             };
             (label, "child", platform)
         };
@@ -375,7 +375,7 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
     }
 
     fn artifact_type(&self, id: BlobId) -> Option<&'v str> {
-        let node = self.view.graph.node(id)?;
+        let node = self.snapshot.graph.node(id)?;
         node.artifact_type.as_deref()
     }
 
@@ -399,7 +399,7 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
         TreeNode {
             label: vec![label],
             cells: [
-                self.id(self.view.graph.digest(id)),
+                self.id(self.snapshot.graph.digest(id)),
                 human_size3(sizes.disk),
                 human_size3(sizes.content),
                 absent(presence).to_owned(),
@@ -407,9 +407,9 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
             children: Vec::new(),
             dim: presence == Presence::Missing,
             part: Some(Part {
-                digest: self.view.graph.digest(id).to_string(),
+                digest: self.snapshot.graph.digest(id).to_string(),
                 role: if role == SBOM { "sbom" } else { role },
-                kind: kind_of(&self.view.graph, id, kind),
+                kind: kind_of(&self.snapshot.graph, id, kind),
                 platform: None,
                 artifact_type: self.artifact_type(id).map(str::to_owned),
                 disk_bytes: sizes.disk,
@@ -424,7 +424,7 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
     fn child_of(&self, attestation: &Edge) -> Option<BlobId> {
         let details = attestation.details.as_ref()?;
         let digest = Digest::parse(details.annotations.get(REFERENCE_DIGEST)?).ok()?;
-        let child = self.view.graph.id(&digest)?;
+        let child = self.snapshot.graph.id(&digest)?;
         (child != attestation.to).then_some(child)
     }
 }

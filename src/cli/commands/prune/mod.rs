@@ -380,10 +380,10 @@ fn one<'a>(
     mode: Mode,
     (tree, shown): (Option<&PruneTogether>, Option<&Confirmed>),
 ) -> Result<Finished<PlanNotes>, Failure<'a>> {
-    ops::run(group, &request.rule, mode, context.watcher(), |view| {
-        let (plan, said) = planned(context, request, view, tree)?;
+    ops::run(group, &request.rule, mode, context.watcher(), |snapshot| {
+        let (plan, said) = planned(context, request, snapshot, tree)?;
         if let Some(shown) = shown {
-            let path = view.layout.path();
+            let path = snapshot.layout.path();
             let images = shown.get(path);
             if !images.is_some_and(|images| images.cover(&said.verdicts)) {
                 let path = path.display().to_string();
@@ -474,30 +474,36 @@ fn options<'a>(
 fn planned(
     context: &Context<'_>,
     request: &Request,
-    view: &Snapshot,
+    snapshot: &Snapshot,
     tree: Option<&PruneTogether>,
 ) -> Result<(Plan, PlanNotes), PruneError> {
-    view.layout.refuse_shared_blobs()?;
+    snapshot.layout.refuse_shared_blobs()?;
     let rule = &request.rule;
-    let images = list_images(view, rule.now);
-    let path = view.layout.path();
+    let images = list_images(snapshot, rule.now);
+    let path = snapshot.layout.path();
     let limits = match tree.and_then(PruneTogether::limits) {
         Some(limits) => limits,
         None => request.budget.limits(path)?,
     };
     let share = tree.and_then(|tree| tree.share(path));
     let options = options(context, request, limits, share);
-    let entries = list_entries(view);
-    let unmatched = unmatched(view, &images, &entries, &request.filters, &request.policy);
+    let entries = list_entries(snapshot);
+    let unmatched = unmatched(
+        snapshot,
+        &images,
+        &entries,
+        &request.filters,
+        &request.policy,
+    );
     let pruned =
-        prune(view, &images, &entries, &options, &rule.sweep, &Disk).inspect_err(|_| {
+        prune(snapshot, &images, &entries, &options, &rule.sweep, &Disk).inspect_err(|_| {
             // A list full of typing errors keeps nothing: that is when they matter most. With several layouts each lacks
             // most of what is listed.
             if !request.style.is_many {
                 context.warn_unmatched(&unmatched);
             }
         })?;
-    let file = PlannedLayout::new(view, &pruned, options.missing, options.empty);
+    let file = PlannedLayout::new(snapshot, &pruned, options.missing, options.empty);
     let Prune {
         mut removal,
         verdicts,
@@ -510,7 +516,7 @@ fn planned(
         ..
     } = pruned;
     if let Some(audit) = &context.audit {
-        audit.note(view.layout.path(), Removed::by_rule(&verdicts));
+        audit.note(snapshot.layout.path(), Removed::by_rule(&verdicts));
     }
     let said = PlanNotes {
         names: RemovedNames::take(&mut removal),
@@ -527,7 +533,7 @@ fn planned(
     };
     let mut plan = removal.plan;
     if request.removes_empty_layouts {
-        remove_if_empty(view, &mut plan, rule.in_flight);
+        remove_if_empty(snapshot, &mut plan, rule.in_flight);
     }
     Ok((plan, said))
 }
