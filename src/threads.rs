@@ -99,12 +99,7 @@ pub(crate) fn map<T: Sync, R: Send>(
     items: &[T],
     function: impl Fn(&T) -> R + Sync + Send,
 ) -> Vec<R> {
-    if items.len() <= AT_LEAST {
-        return items.iter().map(function).collect();
-    }
-    start();
-    let items = items.par_iter().with_min_len(AT_LEAST);
-    items.map(function).collect()
+    map_with(items, || (), |(), item| function(item))
 }
 
 /// As [`map`], with something that each thread makes for itself, such as a buffer.

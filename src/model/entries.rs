@@ -136,8 +136,8 @@ pub(crate) fn saved_names(snapshot: &Snapshot) -> HashMap<usize, Vec<EntryName>>
     };
     let owners = config_owners(snapshot);
     let named = |position: &usize| -> Vec<EntryName> {
-        let entry = state.index.entries().get(*position);
-        entry.map_or_else(Vec::new, |entry| entry_names(&state.index.details(entry)))
+        let details = state.index.all_details().get(*position);
+        details.map_or_else(Vec::new, |details| entry_names(details))
     };
     let mut found: HashMap<usize, Vec<EntryName>> = HashMap::new();
     for element in save

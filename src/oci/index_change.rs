@@ -149,6 +149,7 @@ impl IndexChange {
         let mut next = 0;
         let mut after: Option<&str> = None;
         let mut entries = Vec::new();
+        let mut kept = Vec::new();
         for (position, entry) in old.entries().iter().enumerate() {
             let text = old.entry_text(entry);
             let found = places.get_mut(text).and_then(|places| {
@@ -161,6 +162,7 @@ impl IndexChange {
                 Some(place) => {
                     next = place + 1;
                     after = Some(text);
+                    kept.push((position, &entry.digest));
                     if let Some(is_same) = is_same.get_mut(place) {
                         *is_same = true;
                     }
@@ -172,27 +174,27 @@ impl IndexChange {
                 }),
             }
         }
+        let replacements = new.entries().iter().zip(is_same);
+        let replacements = replacements
+            .filter(|(_, is_same)| !is_same)
+            .map(|(entry, _)| new.entry_text(entry).to_owned());
         let removed: HashSet<String> = entries.iter().flat_map(|it| names(&it.text)).collect();
-        let (mut shared, mut replacements) = (Vec::new(), Vec::new());
-        for (entry, is_same) in new.entries().iter().zip(is_same) {
-            if !is_same {
-                replacements.push(new.entry_text(entry).to_owned());
-            } else if let (Ok(digest), false) = (&entry.digest, removed.is_empty()) {
-                let names = names_of(new, entry).into_iter();
-                shared.extend(
-                    names
-                        .filter(|name| removed.contains(name))
-                        .map(|name| SharedName {
-                            name,
-                            digest: digest.clone(),
-                        }),
-                );
-            }
+        let mut shared = Vec::new();
+        for (position, digest) in kept {
+            let (Some(details), Ok(digest)) = (old.all_details().get(position), digest) else {
+                continue;
+            };
+            let names = entry_names(details).into_iter();
+            let names = names.filter(|name| removed.contains(&*name.text));
+            shared.extend(names.map(|name| SharedName {
+                name: name.text.into(),
+                digest: digest.clone(),
+            }));
         }
         Self {
             text: TextChange::between(old.text(), new.text()),
             entries,
-            replacements,
+            replacements: replacements.collect(),
             shared,
         }
     }

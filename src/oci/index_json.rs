@@ -128,7 +128,7 @@ impl IndexDoc {
         let mut entries = Vec::new();
         let (mut arrays, mut has_other_objects) = (0, false);
         let is_list = |key: &str| folds_to(key, "manifests");
-        for part in members_and_lists(&text, is_list).map_err(IndexError::Syntax)? {
+        for (_, part) in members_and_lists(&text, is_list).map_err(IndexError::Syntax)? {
             match part {
                 Part::Member(value) => {
                     has_other_objects |= value.starts_with(['{', '[']);

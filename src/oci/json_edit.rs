@@ -80,11 +80,11 @@ pub(super) enum Part<'a> {
 pub(super) fn members_and_lists(
     object: &str,
     is_list: impl Fn(&str) -> bool,
-) -> Result<Vec<Part<'_>>, String> {
+) -> Result<Vec<(String, Part<'_>)>, String> {
     struct Parts<F>(F);
 
     impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Parts<F> {
-        type Value = Vec<Part<'de>>;
+        type Value = Vec<(String, Part<'de>)>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
@@ -93,11 +93,12 @@ pub(super) fn members_and_lists(
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut parts = Vec::new();
             while let Some(key) = map.next_key::<String>()? {
-                parts.push(if (self.0)(&key) {
+                let part = if (self.0)(&key) {
                     map.next_value()?
                 } else {
                     Part::Member(map.next_value::<&RawValue>()?.get())
-                });
+                };
+                parts.push((key, part));
             }
             Ok(parts)
         }
@@ -210,29 +211,13 @@ pub(super) fn offset_in(text: &str, part: &str) -> Result<Range<usize>, String> 
 
 /// Returns the members of an object: unescaped keys, and values as written.
 pub(super) fn members(object: &str) -> Result<Vec<(String, &str)>, String> {
-    struct Members;
-
-    impl<'de> Visitor<'de> for Members {
-        type Value = Vec<(String, &'de str)>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut members = Vec::new();
-            while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
-                members.push((key, value.get()));
-            }
-            Ok(members)
-        }
-    }
-
-    let mut deserializer = serde_json::Deserializer::from_str(object);
-    deserializer
-        .deserialize_map(Members)
-        .and_then(|members| deserializer.end().map(|()| members))
-        .map_err(|error| error.to_string())
+    let parts = members_and_lists(object, |_| false)?.into_iter();
+    let members = parts.filter_map(|(key, part)| match part {
+        Part::Member(value) => Some((key, value)),
+        // No key was said to hold a list.
+        Part::List(_) | Part::Null | Part::NoList => None,
+    });
+    Ok(members.collect())
 }
 
 #[cfg(test)]
@@ -248,15 +233,20 @@ mod tests {
 
     #[test]
     fn lists_are_taken_apart_and_other_members_are_not() {
+        fn is_list(key: &str) -> bool {
+            key.eq_ignore_ascii_case("list")
+        }
+        fn read(text: &str) -> Vec<Part<'_>> {
+            let parts = members_and_lists(text, is_list).expect("JSON").into_iter();
+            parts.map(|(_, part)| part).collect()
+        }
         let text = r#" {"a" : [1,2], "List": [ {"x":[ ]} ,1e400,"\u0061" ], "list":null} "#;
-        let is_list = |key: &str| key.eq_ignore_ascii_case("list");
-        let parts = members_and_lists(text, is_list).expect("JSON");
+        let parts = read(text);
         let list = vec![r#"{"x":[ ]}"#, "1e400", r#""\u0061""#];
         assert_eq!(parts, [Part::Member("[1,2]"), Part::List(list), Part::Null]);
         for other in ["{\"a\":[{}]}", "true", "1", "-1", "1.5", "\"x\""] {
             let text = format!("{{\"list\":{other}}}");
-            let parts = members_and_lists(&text, is_list).expect("JSON");
-            assert_eq!(parts, [Part::NoList], "{other}");
+            assert_eq!(read(&text), [Part::NoList], "{other}");
         }
         for damaged in [
             "",

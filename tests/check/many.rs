@@ -79,3 +79,18 @@ fn many_names_of_many_children() {
     run(&layout, &["df", "-v"]).ok();
     run(&layout, &["why", "v1"]).ok();
 }
+
+/// In the worst order for a list that is kept sorted.
+#[test]
+fn many_annotations_of_one_image() {
+    let mut layout = LayoutBuilder::new();
+    let image = layout.image("linux/amd64", "one", &[b"layer"]);
+    let mut entry = image.manifest.tagged("app");
+    for number in (0..300_000).rev() {
+        entry = entry.annotate(&format!("key-{number:06}"), "x");
+    }
+    layout.entry(entry).write();
+    run(&layout, &["gc", "-n"]).ok();
+    let rows = run(&layout, &["ls"]);
+    assert_eq!(rows.ok().stdout.lines().count(), 2);
+}

@@ -132,7 +132,7 @@ impl From<WrittenEntry> for Entry {
             ];
             let names = names.into_iter();
             let names = names.filter_map(|(key, name)| Some((key, name?)));
-            details.annotations.extend(names);
+            details.annotations = names.collect();
         }
         Self {
             digest: written.digest,

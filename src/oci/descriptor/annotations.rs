@@ -1,66 +1,97 @@
-//! Annotations that name a blob.
-//!
-//! Some tools reference a blob only by an annotation: nydus the layer that holds its data (`containerd.io/snapshot/nydus-ref`),
-//! SOCI its index (`com.amazon.soci.index-digest`), flatpak its signatures. So a value that is the digest of a blob in the
-//! layout counts as a reference.
+//! The annotations of a descriptor.
 
-use crate::oci::digest::Digest;
+use std::fmt;
 
-/// The annotation that names the base of an image.
-pub(super) const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+/// Keys and values in the order of the keys, each key once.
+///
+/// An index may have a million entries with one or two of them: a list takes a quarter of the memory of a tree.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Annotations(Vec<(Box<str>, Box<str>)>);
 
-/// Keys whose digest describes something and references no blob.
-const DESCRIPTIONS: [&str; 6] = [
-    BASE_DIGEST,
-    // An attestation is kept with its subject and does not keep it.
-    "vnd.docker.reference.digest",
-    // The digest of a layer before compression (containerd, BuildKit, oras).
-    "containerd.io/uncompressed",
-    "io.deis.oras.content.digest",
-    // The digest of a table inside the layer (eStargz).
-    "containerd.io/snapshot/stargz/toc.digest",
-    "ostree.final-diffid",
-];
+impl Annotations {
+    /// Returns the value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let at = self.position(key).ok()?;
+        self.0.get(at).map(|(_, value)| &**value)
+    }
 
-/// The suffix, in any case, of keys that name the subject of a referrer (`io.containerd.manifest.subject`,
-/// `org.olareg.referrer.subject`). A referrer is kept and removed with its subject, so it does not keep it.
-const SUBJECT: &str = ".subject";
+    /// Returns whether there is a key.
+    #[must_use]
+    pub fn contains_key(&self, key: &str) -> bool {
+        self.position(key).is_ok()
+    }
 
-/// Returns `true` if an annotation with this key names the subject of a referrer.
-pub(crate) fn is_subject_key(key: &str) -> bool {
-    let end = key.len().saturating_sub(SUBJECT.len());
-    key.get(end..)
-        .is_some_and(|end| end.eq_ignore_ascii_case(SUBJECT))
+    /// Sets the value of a key.
+    pub fn insert(&mut self, key: impl Into<Box<str>>, value: impl Into<Box<str>>) {
+        let (key, value) = (key.into(), value.into());
+        match self.position(&key) {
+            Ok(at) => {
+                if let Some((_, old)) = self.0.get_mut(at) {
+                    *old = value;
+                }
+            }
+            Err(at) => self.0.insert(at, (key, value)),
+        }
+    }
+
+    /// Removes a key. Returns whether it was there.
+    pub fn remove(&mut self, key: &str) -> bool {
+        let found = self.position(key);
+        if let Ok(at) = found {
+            self.0.remove(at);
+        }
+        found.is_ok()
+    }
+
+    /// Returns the keys and values in the order of the keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Returns how many keys there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the position of a key, or where it would have to be.
+    fn position(&self, key: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| (**known).cmp(key))
+    }
 }
 
-/// Returns `true` if a digest under this key describes content, such as a checksum of something inside a blob, and references
-/// no blob. Checksums are recognised by the last word of their key (`io.github.containers.zstd-chunked.manifest-checksum`);
-/// any other key references a blob.
-fn describes(key: &str) -> bool {
-    let last = key
-        .rsplit(['.', '/', '-', '_', ':'])
-        .next()
-        .unwrap_or_default();
-    let is_word = |words: &[&str]| words.iter().any(|word| last.eq_ignore_ascii_case(word));
-    DESCRIPTIONS.contains(&key)
-        || is_subject_key(key)
-        || is_word(&[
-            "checksum",
-            "diffid",
-            "uncompressed",
-            "sha256",
-            "sha384",
-            "sha512",
-        ])
-        || key.to_ascii_lowercase().ends_with("diff-id")
-        || key.to_ascii_lowercase().ends_with("diff_id")
+impl fmt::Debug for Annotations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
 }
 
-/// Returns the digest of the blob that an annotation references. Blobs of unknown algorithms are never deleted and need no
-/// reference.
-pub(super) fn named_blob(key: &str, value: &str) -> Option<Digest> {
-    let digest = Digest::parse(value).ok()?;
-    (digest.algorithm().is_some() && !describes(key)).then_some(digest)
+/// The last value of a repeated key counts, as in Go. A descriptor may have a million of them, in any order.
+impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Annotations {
+    fn from_iter<T: IntoIterator<Item = (K, V)>>(items: T) -> Self {
+        let items = items.into_iter();
+        let mut list: Vec<(Box<str>, Box<str>)> = items
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect();
+        // Equal keys stay in their order.
+        list.sort_by(|(one, _), (other, _)| one.cmp(other));
+        list.dedup_by(|later, earlier| {
+            let is_same = later.0 == earlier.0;
+            if is_same {
+                std::mem::swap(&mut later.1, &mut earlier.1);
+            }
+            is_same
+        });
+        list.shrink_to_fit();
+        Self(list)
+    }
 }
 
 #[cfg(test)]
@@ -68,33 +99,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_references_a_blob_unless_its_key_describes_content() {
-        let digest = format!("sha256:{}", "a".repeat(64));
-        for (key, names) in [
-            ("containerd.io/snapshot/nydus-ref", true),
-            ("com.amazon.soci.index-digest", true),
-            ("org.flatpak.signature", true),
-            ("software.ocm/main", true),
-            ("io.containerd.manifest.subject", false),
-            ("org.olareg.referrer.subject", false),
-            ("com.example.Subject", false),
-            (".subject", false),
-            ("subject", true),
-            ("", true),
-            ("org.opencontainers.image.base.digest", false),
-            ("vnd.docker.reference.digest", false),
-            ("containerd.io/uncompressed", false),
-            ("containerd.io/snapshot/stargz/toc.digest", false),
-            ("io.github.containers.zstd-chunked.manifest-checksum", false),
-            ("io.github.containers.zstd-chunked.tarsplit-checksum", false),
-            ("com.example.Checksum", false),
-            ("com.example/diffID", false),
-            ("com.example.diff-id", false),
-        ] {
-            assert_eq!(named_blob(key, &digest).is_some(), names, "{key}");
+    fn the_last_value_of_a_key_counts_and_keys_are_in_order() {
+        let mut annotations: Annotations =
+            [("b", "1"), ("a", "2"), ("b", "0"), ("c", "3"), ("b", "4")]
+                .into_iter()
+                .collect();
+        let mut one_by_one = Annotations::default();
+        for (key, value) in [("b", "1"), ("a", "2"), ("b", "0"), ("c", "3"), ("b", "4")] {
+            one_by_one.insert(key, value);
         }
-        for value in ["", "sha256:", "app:1", "x:y", "sha256:AAAA"] {
-            assert_eq!(named_blob("key", value), None, "{value}");
-        }
+        assert_eq!(annotations, one_by_one);
+        let all = |annotations: &Annotations| {
+            let pairs = annotations
+                .iter()
+                .map(|(key, value)| format!("{key}{value}"));
+            pairs.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(all(&annotations), "a2 b4 c3");
+        assert_eq!(
+            (annotations.get("b"), annotations.get("d")),
+            (Some("4"), None)
+        );
+        assert_eq!(
+            (annotations.remove("b"), annotations.remove("b")),
+            (true, false)
+        );
+        assert_eq!(all(&annotations), "a2 c3");
+        assert!(!annotations.contains_key("b") && annotations.contains_key("c"));
+        assert_eq!((annotations.len(), annotations.is_empty()), (2, false));
     }
 }

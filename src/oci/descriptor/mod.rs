@@ -11,12 +11,13 @@
 
 mod annotations;
 mod data;
+mod digests;
 mod keys;
 mod lexer;
+mod named_blob;
 mod nesting;
 mod report;
 mod scan;
-mod texts;
 
 use std::io;
 
@@ -26,11 +27,11 @@ use super::platform::Platform;
 use lexer::Lexer;
 use scan::{Place, Scan};
 
-pub(crate) use annotations::is_subject_key;
+pub use annotations::Annotations;
 pub use data::decode_data;
 pub(crate) use keys::folds_to;
 pub use lexer::ScanError;
-pub use texts::Annotations;
+pub(crate) use named_blob::is_subject_key;
 
 /// The role of a blob in the document that references it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,10 +7,11 @@ use std::borrow::Cow;
 use std::io::BufRead;
 use std::ops::Range;
 
-use super::annotations::{BASE_DIGEST, named_blob};
+use super::digests::Digests;
 use super::keys::{Key, PlatformKey};
 use super::lexer::{Keep, Lexer, ScanError};
-use super::nesting::{Digests, Levels};
+use super::named_blob::{BASE_DIGEST, named_blob};
+use super::nesting::Levels;
 use super::report::{Mark, Marks, Value};
 use super::{Details, Document, Link, Role, Shape};
 use crate::oci::digest::Digest;
@@ -622,9 +623,8 @@ impl Scan {
                 self.document.base_digest = Digest::parse(text).ok();
             }
             Place::Item(_) if !is_lean => {
-                let annotations = &mut owner.candidate.details().annotations;
-                // The last value of a repeated key counts, as in Go.
-                annotations.insert(self.annotation.as_str(), text);
+                let annotation = (self.annotation.as_str().into(), text.into());
+                owner.candidate.annotations.push(annotation);
             }
             _ => {}
         }
@@ -667,6 +667,8 @@ struct Candidate {
     /// It has a `size` or a `mediaType`.
     shaped: bool,
     is_foreign: bool,
+    /// In the order of the document.
+    annotations: Vec<(Box<str>, Box<str>)>,
     details: Option<Box<Details>>,
 }
 
@@ -708,6 +710,10 @@ impl Candidate {
         };
         if required && self.digests.len() == 0 {
             scan.damage(|| format!("a descriptor without digest in `{}`", key_of(role)));
+        }
+        if !self.annotations.is_empty() {
+            self.details().annotations =
+                std::mem::take(&mut self.annotations).into_iter().collect();
         }
         let mut details = match role {
             Role::Child if !scan.is_lean => Some(self.details.unwrap_or_default()),
