@@ -5,17 +5,17 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args as _, Command, CommandFactory as _, FromArgMatches as _};
+use clap::{Args as _, Command, CommandFactory as _, FromArgMatches as _, ValueEnum as _};
 
 use super::args::{self, Args, Global};
 use super::exit::{self, Exit};
 use super::quote::quote;
 use super::render::json;
-use super::term::escape;
+use super::term::{Colors, Settings, When, escape};
 
 /// docker's groups of commands.
 const GROUPS: [(&str, &[&str]); 2] = [
@@ -79,8 +79,7 @@ pub fn command() -> Command {
 ///
 /// # Errors
 /// The exit status, after help, or what is wrong, was printed.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, ExitCode> {
-    let words: Vec<OsString> = words.into_iter().collect();
+pub fn parse(words: Vec<OsString>, environment: &Settings) -> Result<Args, ExitCode> {
     if asks_for_version(&words) {
         let mut out = io::stdout().lock();
         let result = out.write_all(version_json().as_bytes());
@@ -90,7 +89,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, ExitCode
         return Ok(args);
     }
     let parsed = parse_any(&words);
-    parsed.map_err(|error| refuse(&error, &words))
+    parsed.map_err(|error| refuse(&error, &words, environment))
 }
 
 /// Parses a command line that begins with the name of a command and has no mistake. Making the parser of all commands takes a
@@ -156,18 +155,60 @@ pub fn printed(result: io::Result<()>) -> Exit {
     }
 }
 
+/// Prints help to stdout. clap's own printing has other rules for colours: it knows neither `--color` nor, where `CI` is set,
+/// `TERM=dumb`.
+pub fn print_help(help: &clap::Error, colors: Colors) -> Exit {
+    let mut out = io::stdout().lock();
+    let result = out.write_all(help_text(help, colors).as_bytes());
+    printed(result.and_then(|()| out.flush()))
+}
+
+fn help_text(help: &clap::Error, colors: Colors) -> String {
+    let text = help.render();
+    match colors {
+        Colors::On => text.ansi().to_string(),
+        Colors::Off => text.to_string(),
+    }
+}
+
+/// Returns what these words, which may have mistakes, say about colours.
+fn color_of(words: &[OsString]) -> When {
+    let mut color = When::default();
+    let mut words = words.iter().map(|word| word.to_string_lossy());
+    while let Some(word) = words.next() {
+        let value = match word.strip_prefix("--color") {
+            Some("") => words.next(),
+            Some(rest) => rest.strip_prefix('=').map(|value| value.to_owned().into()),
+            None if word == "--" => break,
+            None => None,
+        };
+        if let Some(known) = value.and_then(|value| When::from_str(&value, false).ok()) {
+            color = known;
+        }
+    }
+    color
+}
+
 /// Prints the requested help, or what is wrong in the format of all other errors.
-fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
+fn refuse(error: &clap::Error, words: &[OsString], environment: &Settings) -> ExitCode {
+    let settings = Settings {
+        color: color_of(words),
+        ..environment.clone()
+    };
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            return printed(error.print()).code();
+            let colors = settings.colors(io::stdout().is_terminal());
+            return print_help(error, colors).code();
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let short = match words {
                 [_] => overview().try_get_matches_from(words).err(),
                 _ => None,
             };
-            drop(short.as_ref().unwrap_or(error).print());
+            let colors = settings.colors(io::stderr().is_terminal());
+            let text = help_text(short.as_ref().unwrap_or(error), colors);
+            // Without stderr help cannot be printed.
+            drop(io::stderr().lock().write_all(text.as_bytes()));
             return exit::USAGE.code();
         }
         _ => {}

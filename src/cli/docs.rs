@@ -61,9 +61,9 @@ pub fn help(context: &Context<'_>, args: &HelpArgs) -> Result<Exit, Exit> {
     })?;
     let words = ["ocisweep"].into_iter();
     let words = words.chain(args.words.iter().map(String::as_str));
-    // clap itself prints what `--help` prints, with the same colours and width.
+    // The text of `--help`, with the same colours and width.
     match root.try_get_matches_from(words.chain(["--help"])) {
-        Err(error) => Ok(command_line::printed(error.print())),
+        Err(error) => Ok(command_line::print_help(&error, context.term.colors())),
         Ok(_) => Err(exit::USAGE),
     }
 }

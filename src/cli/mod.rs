@@ -59,18 +59,22 @@ pub fn main() -> ExitCode {
     if completion::answer(&words, &env) {
         return exit::DONE.code();
     }
-    let mut args = match command_line::parse(words) {
+    let environment = Settings {
+        no_color: env("NO_COLOR").is_some_and(|value| !value.is_empty()),
+        dumb: env("TERM").is_some_and(|value| value == "dumb"),
+        columns: env("COLUMNS").and_then(|value| value.to_str()?.parse().ok()),
+        ..Settings::default()
+    };
+    let mut args = match command_line::parse(words, &environment) {
         Ok(args) => args,
         Err(code) => return code,
     };
     let settings = Settings {
         color: args.global.color,
-        no_color: env("NO_COLOR").is_some_and(|value| !value.is_empty()),
-        dumb: env("TERM").is_some_and(|value| value == "dumb"),
-        columns: env("COLUMNS").and_then(|value| value.to_str()?.parse().ok()),
         progress: args.global.progress,
         level: args.command.level(),
         results_on_stderr: archives::writes_to_stdout(&args.command),
+        ..environment
     };
     let term = Term::new(&settings);
     if let Err(exit) = locations::resolve(&term, &mut args.command, env(locations::VARIABLE)) {

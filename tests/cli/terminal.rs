@@ -74,12 +74,46 @@ fn colours_are_for_terminals_and_on_request() {
     dir.matches("colours");
 }
 
+/// Help has the colours of everything else, whatever the parser's library reads from the environment.
+#[test]
+fn help_is_coloured_like_results() {
+    let dir = TestDir::new();
+    for (environment, flags, is_coloured) in [
+        (&[][..], "", true),
+        (&[("NO_COLOR", "1")], "", false),
+        (&[("TERM", "dumb")], "", false),
+        (&[("TERM", "dumb"), ("CI", "true")], "", false),
+        (&[("TERM", "dumb"), ("CLICOLOR_FORCE", "1")], "", false),
+        (&[("CLICOLOR", "0")], "", true),
+        (&[("NO_COLOR", "1")], "--color always", true),
+        (&[], "--color never", false),
+        (&[], "--color=never", false),
+        (&[("TERM", "dumb")], "--color=always", true),
+    ] {
+        for command in ["gc --help", "help gc", "-h", "image"] {
+            let line = format!("'{PROGRAM}' {flags} {command}");
+            let Some(run) = on_terminal(&dir, &line, environment) else {
+                return;
+            };
+            let is_right = run.stdout.contains('\u{1b}') == is_coloured;
+            assert!(is_right, "{environment:?} {line}\n{}", run.all());
+        }
+    }
+    for (flags, is_coloured) in [("", false), ("--color always", true)] {
+        for command in ["gc --help", "help gc", "-h", "image"] {
+            let line = format!("'{PROGRAM}' {flags} {command}");
+            let run = shell(&dir, &line, &[("CLICOLOR_FORCE", "1")]);
+            assert_eq!(run.all().contains('\u{1b}'), is_coloured, "{}", run.all());
+        }
+    }
+}
+
 /// Without a word the commands are listed, on one screen with the line of the shell.
 #[test]
 fn the_commands_fit_a_screen() {
     let dir = TestDir::new();
     let line = format!("stty cols 80 rows 24; '{PROGRAM}'");
-    let Some(run) = on_terminal(&dir, &line, &[("TERM", "dumb")]) else {
+    let Some(run) = on_terminal(&dir, &line, &[("TERM", "dumb"), ("CI", "true")]) else {
         return;
     };
     run.exits(2);

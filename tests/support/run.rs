@@ -131,7 +131,11 @@ pub(crate) fn set_environment(command: &mut Command) {
         .env("LC_ALL", "C.UTF-8")
         .env("TZ", "UTC")
         .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR")
         .env_remove("CLICOLOR_FORCE")
+        .env_remove("CI")
+        .env_remove("OCISWEEP_LAYOUT")
+        .env_remove("OCISWEEP_TRASH")
         .env_remove("COLUMNS");
 }
 

@@ -75,6 +75,18 @@ pub struct Settings {
     pub results_on_stderr: bool,
 }
 
+impl Settings {
+    /// Decides about colours on a stream.
+    pub fn colors(&self, is_terminal: bool) -> Colors {
+        let has_colors = match self.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => is_terminal && !self.no_color && !self.dumb,
+        };
+        if has_colors { Colors::On } else { Colors::Off }
+    }
+}
+
 /// Whether text is coloured, decided once. No meaning rests on colour alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colors {
@@ -122,16 +134,11 @@ impl Term {
     }
 
     fn on(settings: &Settings, stdout_is_terminal: bool, stderr_is_terminal: bool) -> Self {
-        let has_colors = match settings.color {
-            When::Always => true,
-            When::Never => false,
-            When::Auto => stdout_is_terminal && !settings.no_color && !settings.dumb,
-        };
         Self {
             stdout_is_terminal,
             stderr_is_terminal,
             columns: settings.columns,
-            colors: if has_colors { Colors::On } else { Colors::Off },
+            colors: settings.colors(stdout_is_terminal),
             level: settings.level,
             broken: AtomicBool::new(false),
             progress: ProgressLine::new(settings, stderr_is_terminal),
