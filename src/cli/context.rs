@@ -313,7 +313,8 @@ impl<'a> Context<'a> {
             let mut inputs = [PollFd::new(&stdin, PollFlags::IN)];
             match poll(&mut inputs, Some(&pause)) {
                 Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return Ok(true),
+                // A terminal that goes away is both: a signal, and the end of the input.
+                Ok(_) => return Ok(!self.stopped()),
                 Err(error) => return Err(error.into()),
             }
         }

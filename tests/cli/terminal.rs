@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use crate::support::environment::{Terminal, has_tools};
+use crate::support::environment::Terminal;
 use crate::support::run::{PROGRAM, run, set_environment};
 use crate::support::test_dir::NOW;
 use crate::support::{Run, TestDir};
@@ -216,13 +216,12 @@ fn a_terminal_gets_a_legend_and_no_trunc_cuts_nothing() {
 #[test]
 fn prune_asks_on_a_terminal_and_accepts_only_yes() {
     let mut dir = TestDir::with_cases(&["oras-retag", "docker-classic-save"]);
-    if !has_tools(&["script"]) {
-        return;
-    }
-    // Without echo: where the terminal would show what is typed depends on who comes first.
+    let here = dir.path().to_owned();
     let ask = |answer: &str, args: &str| {
-        let prune = format!("stty -echo; $OCISWEEP prune {args}");
-        format!("(sleep 0.2; printf '{answer}') | script -qec \"{prune}\" /dev/null")
+        let line = format!("stty -echo; {} prune {args}", program());
+        let terminal = Terminal::start(&line, &here, &[])?;
+        let answer = answer.replace(r"\n", "\n").replace(r"\004", "\u{4}");
+        Some(terminal.wait_for_question().answer(&answer))
     };
     for (answer, args) in [
         (r"n\n", "oras-retag"),
@@ -233,9 +232,10 @@ fn prune_asks_on_a_terminal_and_accepts_only_yes() {
         (r"n\n", "-a --max-size 20kB docker-classic-save"),
         (r"YES\n", "oras-retag"),
     ] {
-        let mut run = shell(&dir, &ask(answer, args), &[]);
+        let Some(mut run) = ask(answer, args) else {
+            return;
+        };
         run.ok();
-        run.stdout = run.stdout.replace("\r\n", "\n");
         let start = run.stdout.find("WARNING!").expect("there is a question");
         run.stdout.replace_range(..start, "");
         dir.note(&format!("printf '{answer}' | ocisweep prune {args}"), &run);

@@ -13,7 +13,9 @@ use ocisweep::layout::lock::Locked;
 use ocisweep::plan::{EmptyLayouts, Plan, SweepOptions, remove_if_empty, sweep_all};
 use ocisweep::progress::Silent;
 
+use crate::support::environment::Terminal;
 use crate::support::files::entries;
+use crate::support::run::PROGRAM;
 use crate::support::test_dir::of_layouts;
 use crate::support::{LayoutBuilder, Stopping, TestDir, Way, assert_same, at, for_each, snapshot};
 
@@ -213,15 +215,11 @@ fn the_question_names_the_layouts_that_would_be_removed() {
     let fixture = TestDir::new();
     let layout = empty(&fixture, "layout");
     let words = "prune --allow-empty --remove-empty-layouts layout";
-    let line = format!("{} {words}", env!("CARGO_BIN_EXE_ocisweep"));
-    // util-linux gives it a terminal to ask on.
-    let asked = std::process::Command::new("script")
-        .args(["-qec", &line, "/dev/null"])
-        .current_dir(fixture.path())
-        .stdin(std::process::Stdio::null())
-        .output();
-    let Ok(asked) = asked else { return };
-    let text = String::from_utf8_lossy(&asked.stdout);
+    let line = format!("{PROGRAM} {words}");
+    let Some(terminal) = Terminal::start(&line, fixture.path(), &[]) else {
+        return;
+    };
+    let text = terminal.answer("").stdout;
     assert!(
         text.contains("This will remove the layout layout, which will be empty."),
         "{text}"

@@ -4,16 +4,17 @@
 //! is a failure.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, lchown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use tempfile::TempDir;
 
-use super::run::{Output, PROGRAM, Run, run, set_environment, try_run, wait_for};
+use super::pty::{END_OF_INPUT, Pty};
+use super::run::{Output, PROGRAM, Run, run, set_environment, try_run, wait_for_screen};
 
 /// The variable that makes an absent program a failure.
 const REQUIRE: &str = "OCISWEEP_REQUIRE_TOOLS";
@@ -149,6 +150,7 @@ pub(crate) fn with_small_stack<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S
 pub(crate) struct Terminal {
     line: String,
     child: Child,
+    person: File,
     seen: Vec<u8>,
 }
 
@@ -160,24 +162,7 @@ impl Terminal {
         directory: &Path,
         environment: &[(&str, &str)],
     ) -> Option<Self> {
-        if !has_tools(&["script"]) {
-            return None;
-        }
-        let mut command = Command::new("script");
-        set_environment(&mut command);
-        command
-            .args(["-qec", line, "/dev/null"])
-            .current_dir(directory)
-            .env("TERM", "xterm")
-            .envs(environment.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        Some(Self {
-            line: line.to_owned(),
-            child: command.spawn().expect("`script` can be started"),
-            seen: Vec::new(),
-        })
+        Some(Self::on(Pty::open()?, line, directory, environment))
     }
 
     /// Starts the program without colours on 200 columns, with a redirection of the shell behind it.
@@ -186,20 +171,31 @@ impl Terminal {
         args: impl IntoIterator<Item = S>,
         redirection: &str,
     ) -> Option<Self> {
-        // The size is set inside, because a new terminal has none.
-        let line = format!(
-            "stty cols 200 rows 50 -echo; exec {} {redirection}",
-            shell_line(args)
-        );
-        Self::start(&line, Path::new("."), &[("NO_COLOR", "1")])
+        let pty = Pty::open()?.sized(200, 50).without_echo();
+        let line = format!("exec {} {redirection}", shell_line(args));
+        Some(Self::on(pty, &line, Path::new("."), &[("NO_COLOR", "1")]))
+    }
+
+    #[track_caller]
+    fn on(pty: Pty, line: &str, directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut command = pty.shell(line);
+        command
+            .current_dir(directory)
+            .envs(environment.iter().copied());
+        let (child, person) = pty.start(command);
+        Self {
+            line: line.to_owned(),
+            child,
+            person,
+            seen: Vec::new(),
+        }
     }
 
     /// Reads until the question is on the terminal.
     pub(crate) fn wait_for_question(mut self) -> Self {
-        let stdout = self.child.stdout.as_mut().expect("the output is piped");
         let mut buffer = [0; 4096];
         while !self.seen.windows(5).any(|window| window == b"[y/N]") {
-            match stdout.read(&mut buffer) {
+            match self.person.read(&mut buffer) {
                 Ok(0) | Err(_) => break,
                 Ok(count) => self.seen.extend(buffer.iter().take(count)),
             }
@@ -209,8 +205,12 @@ impl Terminal {
 
     /// Types `answer`, ends the input, and returns every byte that appears on the terminal.
     #[track_caller]
-    pub(crate) fn bytes(self, answer: &str) -> Output {
-        let mut output = wait_for(self.child, answer.as_bytes(), &self.line);
+    pub(crate) fn bytes(mut self, answer: &str) -> Output {
+        // The first end hands over a line that has none.
+        let keys = [answer.as_bytes(), &[END_OF_INPUT, END_OF_INPUT]].concat();
+        // A program that does not read its input may have ended already; that is no failure of the test.
+        let _ignored = self.person.write_all(&keys);
+        let mut output = wait_for_screen(self.child, self.person, &self.line);
         output.stdout.splice(0..0, self.seen);
         output
     }

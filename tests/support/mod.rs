@@ -34,6 +34,7 @@ pub(crate) mod invariants;
 pub(crate) mod json;
 pub(crate) mod layout;
 pub(crate) mod pruned;
+pub(crate) mod pty;
 pub(crate) mod removed;
 pub(crate) mod restored;
 pub(crate) mod run;

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -177,6 +178,22 @@ pub(crate) fn wait_for(mut child: Child, input: &[u8], line: &str) -> Output {
         // A program that does not read its input may have ended already; that is no failure of the test.
         let _ignored = stdin.write_all(input);
     }
+    wait(child, stdout, stderr, line)
+}
+
+/// Waits for the end of a process on a terminal, under the same watchdog.
+#[track_caller]
+pub(crate) fn wait_for_screen(child: Child, screen: File, line: &str) -> Output {
+    wait(child, Some(drain(screen)), None, line)
+}
+
+#[track_caller]
+fn wait(
+    mut child: Child,
+    stdout: Option<Receiver<Vec<u8>>>,
+    stderr: Option<Receiver<Vec<u8>>>,
+    line: &str,
+) -> Output {
     let deadline = Instant::now() + TIMEOUT;
     let collect = |stream: Option<Receiver<Vec<u8>>>| -> Option<Vec<u8>> {
         let left = deadline.saturating_duration_since(Instant::now());

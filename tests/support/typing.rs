@@ -1,14 +1,16 @@
 //! An interactive shell on a terminal of its own, in which keys are pressed.
 
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::spawn;
 use std::time::{Duration, Instant};
 
 use super::environment::has_tools;
-use super::run::{PROGRAM, set_environment};
+use super::pty::Pty;
+use super::run::PROGRAM;
 
 /// How long a shell may take to answer. Far more than any needs, also on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -17,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Typing {
     shell: &'static str,
     child: Child,
-    keys: ChildStdin,
+    keys: File,
     screen: Receiver<Vec<u8>>,
     /// What was shown and not waited for yet.
     seen: String,
@@ -27,7 +29,7 @@ impl Typing {
     /// Starts one in a directory, which is the home directory too. `None`: there is no such shell here.
     #[track_caller]
     pub(crate) fn start(shell: &'static str, directory: &Path) -> Option<Self> {
-        if !has_tools(&["script", shell]) {
+        if !has_tools(&[shell]) {
             return None;
         }
         let program = Path::new(PROGRAM).parent().expect("it is in a directory");
@@ -38,27 +40,16 @@ impl Typing {
             "zsh" => "exec zsh -f -i",
             _ => "exec fish --no-config -i",
         };
-        let mut command = Command::new("script");
-        set_environment(&mut command);
+        let pty = Pty::open()?.sized(160, 50);
+        let mut command = pty.shell(line);
         command
-            .args([
-                "-qec",
-                &format!("stty cols 160 rows 50; {line}"),
-                "/dev/null",
-            ])
             .current_dir(directory)
             .env("PATH", path)
             .env("HOME", directory)
-            .env("TERM", "xterm")
-            .env_remove("OCISWEEP_LAYOUT")
             .env_remove("XDG_CONFIG_HOME")
-            .env_remove("XDG_DATA_HOME")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = command.spawn().expect("`script` can be started");
-        let keys = child.stdin.take().expect("the input is piped");
-        let mut output = child.stdout.take().expect("the output is piped");
+            .env_remove("XDG_DATA_HOME");
+        let (child, keys) = pty.start(command);
+        let mut output = keys.try_clone().expect("the terminal can be read");
         let (sender, screen) = channel();
         spawn(move || {
             let mut buffer = [0; 4096];
