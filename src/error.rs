@@ -129,13 +129,13 @@ pub enum Error {
         blobs: usize,
     },
     /// Another process works on the layout.
-    #[error("cannot lock `{}`: {by}, waited {}", path.display(), seconds(*waited))]
+    #[error("cannot lock `{}`: {by}{}", path.display(), after(*waited))]
     Busy {
         /// The layout.
         path: PathBuf,
         /// What holds the lock.
         by: String,
-        /// How long this process waited.
+        /// How long this process waited; zero if it was not to wait.
         waited: Duration,
     },
     /// The layout changed each time it was read.
@@ -409,6 +409,9 @@ fn describe_broken(broken: &[Broken]) -> String {
     }
 }
 
-fn seconds(duration: Duration) -> String {
-    format!("{:.1}s", duration.as_secs_f64())
+fn after(waited: Duration) -> String {
+    if waited.is_zero() {
+        return String::new();
+    }
+    format!(", waited {:.1}s", waited.as_secs_f64())
 }

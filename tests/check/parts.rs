@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::support::layout::FileLock;
 use crate::support::{
     Cmd, Desc, Findings, IntactLayout, LayoutBuilder, Run, assert_same, run::number, snapshot,
 };
@@ -546,12 +547,11 @@ fn a_record_is_of_one_run_at_a_time() {
     let mirror = Mirror::new();
     mirror.since(&[]).ok();
     let file = fs::File::open(mirror.record()).expect("it is there");
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .expect("it can be locked");
+    let lock = FileLock::of(file);
     let run = mirror.since(&[]);
     run.exits(6).one_error_with_hint();
     assert_eq!(run.stdout, "");
-    drop(file);
+    drop(lock);
     mirror.since(&[]).ok();
 }
 

@@ -24,7 +24,7 @@
 //!
 //! After each fault the same question is asked, by a walk that shares no code with the program ([`judge`]): is every image that is still named whole?
 //!
-//! A default run takes a sample of the errors; `OCISWEEP_FAULTS=all` takes all of them. What needs `strace`, `mkfs` or root
+//! `cargo test` takes a sample of the kills and errors; `OCISWEEP_EXTENT=all` takes all of them. What needs `strace`, `mkfs` or root
 //! and does not find it says that it was skipped, and why; with `OCISWEEP_REQUIRE_TOOLS=1` an absent program is a failure.
 
 #![expect(

@@ -14,11 +14,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::extent::{Extent, extent};
 use crate::support::{Cmd, Files, LayoutBuilder, digest_of, media};
 use crate::writers::{Writer, beside};
 
 /// How many images a writer writes over one another beside sweeps; `OCISWEEP_RACE` asks for more.
-const ROUNDS: usize = 150;
+fn default_rounds() -> usize {
+    match extent() {
+        Extent::Sample => 50,
+        Extent::Wide | Extent::All => 150,
+    }
+}
 
 /// How many layers an image has.
 const LAYERS: usize = 12;
@@ -66,7 +72,9 @@ fn race(rounds: usize, options: &[&str], writer: impl Fn(&Path) -> Write<'_>) ->
 #[track_caller]
 fn comes_back(name: &str, writer: impl Fn(&Path) -> Write<'_>) {
     let rounds = std::env::var("OCISWEEP_RACE").ok();
-    let rounds = rounds.map_or(ROUNDS, |text| text.parse().expect("a number of images"));
+    let rounds = rounds.map_or_else(default_rounds, |text| {
+        text.parse().expect("a number of images")
+    });
     // Runs end soon, so that the trash does not grow with the number of images.
     let with = race(rounds, &["--trash=20s"], &writer);
     let without = race(rounds, &[], &writer);

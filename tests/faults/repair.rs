@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::kill::{CHANGING, changes, count};
-use crate::strace::{Disturbed, Recording, args, wants_all};
+use crate::kill::{CHANGING, changes, count, is_taken};
+use crate::strace::{Disturbed, Recording, args};
 use crate::support::environment::{has_strace, memory_dir};
 use crate::support::{Cmd, Files, FullLayout};
 
@@ -104,7 +104,7 @@ fn survives(source: Source, faults: &[&str], is_sample: bool) {
         for number in recording.numbers(name, &layout, changes) {
             for fault in faults {
                 done += 1;
-                if is_sample && !wants_all() && !done.is_multiple_of(3) {
+                if !is_taken(done, is_sample) {
                     continue;
                 }
                 let lacking = Lacking::new(source);

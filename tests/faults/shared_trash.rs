@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-use crate::kill::{CHANGING, changes, count};
+use crate::kill::{CHANGING, changes, count, is_taken};
 use crate::pools::{Commune, NAMES};
-use crate::strace::{Disturbed, Recording, args, wants_all};
+use crate::strace::{Disturbed, Recording, args};
 use crate::support::environment::has_strace;
 use crate::support::{Cmd, Files};
 
@@ -116,7 +116,7 @@ impl Case {
             for number in recording.numbers(name, &recorded.pool(), changes) {
                 for fault in faults {
                     done += 1;
-                    if is_sample && !wants_all() && !done.is_multiple_of(5) {
+                    if !is_taken(done, is_sample) {
                         continue;
                     }
                     let commune = self.commune();

@@ -16,14 +16,6 @@ use crate::support::Run;
 /// The number of threads that read.
 const THREADS: &str = "RAYON_NUM_THREADS";
 
-/// The variable that asks for every fault instead of a sample.
-const EXTENT: &str = "OCISWEEP_FAULTS";
-
-/// Returns `true` if every fault is wanted.
-pub(crate) fn wants_all() -> bool {
-    std::env::var_os(EXTENT).is_some_and(|value| value == "all")
-}
-
 /// One system call of a recorded run.
 #[derive(Debug)]
 pub(crate) struct Call {

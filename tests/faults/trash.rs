@@ -12,9 +12,9 @@ use ocisweep::Snapshot;
 use ocisweep::layout::trash::TrashOptions;
 use ocisweep::plan::{Plan, SweepOptions};
 
-use crate::kill::{CHANGING, changes, count};
+use crate::kill::{CHANGING, changes, count, is_taken};
 use crate::stops::{Make, gc, perform, rm};
-use crate::strace::{Disturbed, Recording, args, wants_all};
+use crate::strace::{Disturbed, Recording, args};
 use crate::support::environment::has_strace;
 use crate::support::{Cmd, Files, FullLayout, Stopping, Way};
 
@@ -198,7 +198,7 @@ impl Case {
             for number in recording.numbers(name, recorded.path(), changes) {
                 for fault in faults {
                     done += 1;
-                    if is_sample && !wants_all() && !done.is_multiple_of(3) {
+                    if !is_taken(done, is_sample) {
                         continue;
                     }
                     let fixture = self.fixture();

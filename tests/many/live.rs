@@ -2,8 +2,7 @@
 
 use std::fs::{self, File};
 
-use rustix::fs::{FlockOperation, flock};
-
+use crate::support::layout::FileLock;
 use crate::support::test_dir::of_layouts;
 use crate::support::{TestDir, assert_same, snapshot, without_directory_times};
 
@@ -15,10 +14,8 @@ fn database() -> Vec<u8> {
     bytes
 }
 
-fn held(path: &std::path::Path) -> File {
-    let file = File::open(path).expect("the database is there");
-    flock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody else holds it");
-    file
+fn held(path: &std::path::Path) -> FileLock {
+    FileLock::of(File::open(path).expect("the database is there"))
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use arbtest::arbtest;
 
 use crate::support::{Cmd, Run, Snapshot, differences, snapshot, without_directory_times};
-use crate::world::cases::{Failures, assert_kinds, each_seed, varied};
+use crate::world::cases::{Failures, assert_kinds, each_seed, every_seed, varied};
 use crate::world::draw;
 use crate::world::features::{Features, Mood};
 use crate::world::kinds::{KINDS, kinds};
@@ -54,7 +54,7 @@ fn the_worlds_are_of_every_kind() {
     let mut count: BTreeMap<String, u32> = BTreeMap::new();
     let mut total = 0_u32;
     for mood in [Mood::Calm, Mood::Wild] {
-        each_seed(PREFIX, CASES, varied, |seed| {
+        every_seed(PREFIX, CASES, varied, |seed| {
             draw(seed, mood, |world| {
                 total = total.saturating_add(1);
                 let of_sweep = kinds_of_sweep(world, &judge(world)).into_iter();

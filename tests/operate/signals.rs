@@ -1,9 +1,6 @@
 //! Ctrl-C at the question, pipes that are closed, and locks that somebody holds.
 
-use std::fs::File;
 use std::time::Duration;
-
-use rustix::fs::{FlockOperation, flock};
 
 use crate::support::environment::{Terminal, shell, shell_line};
 use crate::support::run::run;
@@ -58,8 +55,7 @@ fn a_reader_that_has_enough_ends_a_list_quietly() {
 #[test]
 fn waiting_for_a_lock_says_who_holds_it() {
     let shelf = shelf();
-    let lock = File::create(shelf.path().join("index.json.lock")).expect("a lock file");
-    flock(&lock, FlockOperation::LockExclusive).expect("it can be locked");
+    let lock = shelf.layout.flock("index.json.lock");
     let words = ["prune", "-f", "--grace", "0", "--lock-wait", "20s"];
     let child = Cmd::new(words).arg(shelf.path()).spawn();
     std::thread::sleep(Duration::from_secs(2));

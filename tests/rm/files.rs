@@ -264,7 +264,6 @@ fn a_lock_is_respected_and_nothing_changes_without_it() {
         // Looking takes no lock.
         bare(layout.path(), ["app:1"]).arg("-n").run().ok();
         drop(held);
-        // Children of other tests may hold the descriptor for a moment longer, so this one waits.
         // The directory looks like that of a writer at work.
         let run = bare(layout.path(), ["app:1", "--grace", "0"]).run();
         run.ok();

@@ -419,7 +419,7 @@ impl LayoutBuilder {
     }
 
     /// Takes an exclusive flock on a file of the layout, which is made if need be; it is held while the answer lives.
-    pub(crate) fn flock(&self, relative: &str) -> fs::File {
+    pub(crate) fn flock(&self, relative: &str) -> FileLock {
         let path = self.join(relative);
         let file = if path.is_dir() {
             fs::File::open(&path)
@@ -427,9 +427,27 @@ impl LayoutBuilder {
             fs::OpenOptions::new().create(true).append(true).open(&path)
         };
         let file = file.expect("the lock file can be opened");
+        FileLock::of(file)
+    }
+}
+
+/// An exclusive flock, held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct FileLock(fs::File);
+
+impl FileLock {
+    #[track_caller]
+    pub(crate) fn of(file: fs::File) -> Self {
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .expect("nobody else holds the lock");
-        file
+        Self(file)
+    }
+}
+
+impl Drop for FileLock {
+    /// Closing is not enough: a child that another test starts may have the file for a moment longer.
+    fn drop(&mut self) {
+        let _closed = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock);
     }
 }
 

@@ -28,6 +28,7 @@
 pub(crate) mod corpus;
 pub(crate) mod dated;
 pub(crate) mod environment;
+pub(crate) mod extent;
 pub(crate) mod files;
 pub(crate) mod findings;
 pub(crate) mod invariants;

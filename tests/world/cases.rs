@@ -1,12 +1,28 @@
 //! Seeds of random cases. They are the same in every run; the variables `PREFIX_CASES`, `PREFIX_FIRST` and `PREFIX_SEED` set their
-//! number, the number of the first, or the one seed that a failure names.
+//! number, the number of the first, or the one seed that a failure names. Without them a sample takes a third.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-/// Calls `visit` with `count` seeds, or with those that the variables choose.
+use crate::support::extent::{Extent, extent};
+
+/// Calls `visit` with `count` seeds, or a third of them in a sample, or with those that the variables choose.
 pub(crate) fn each_seed(
+    prefix: &str,
+    count: u64,
+    length: impl Fn(u64) -> u64,
+    visit: impl FnMut(u64),
+) {
+    let count = match extent() {
+        Extent::Sample => count.div_ceil(3),
+        Extent::Wide | Extent::All => count,
+    };
+    every_seed(prefix, count, length, visit);
+}
+
+/// Does the same, whatever the extent: for what costs little.
+pub(crate) fn every_seed(
     prefix: &str,
     count: u64,
     length: impl Fn(u64) -> u64,

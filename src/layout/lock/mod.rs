@@ -114,8 +114,12 @@ fn retry<T>(
         };
         let waited = start.elapsed();
         if waited >= wait {
-            let path = path.to_owned();
-            return Err(Error::Busy { path, by, waited });
+            return Err(Error::Busy {
+                path: path.to_owned(),
+                by,
+                // How long one attempt took is of no use.
+                waited: if wait.is_zero() { wait } else { waited },
+            });
         }
         if progress.is_cancelled() {
             return Err(Error::Interrupted);
