@@ -14,7 +14,8 @@ use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{RunReport, Selected, alone, shared};
 use crate::cli::render::json;
-use crate::cli::render::names::{RemovedNames, lines};
+use crate::cli::render::names::{RemovedNames, add_lines};
+use crate::cli::render::pieces::Pieces;
 use crate::cli::render::sweep::{Shown, Style};
 use crate::cli::run::{Clock, protection, run_mode};
 
@@ -116,8 +117,9 @@ fn show(
 ) -> (Exit, json::SweptLayout) {
     let mut exit = exit::DONE;
     if !style.is_json && !style.is_quiet {
-        let text = lines(context, shown, names);
-        exit = context.print(&shown.headed(context, text, style));
+        let mut pieces = Pieces::new(context, shown.heading(context, style));
+        add_lines(&mut pieces, context, shown, names);
+        exit = pieces.finish();
     }
     exit = exit.and(shown.report_trouble(context, style));
     let mut layout = shown.to_json(context.now, style);

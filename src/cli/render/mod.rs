@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod names;
+pub mod pieces;
 pub mod rows;
 pub mod summary;
 pub mod sweep;

@@ -1,12 +1,13 @@
 //! Names that are removed, and what keeps images whose last name was removed, as text and as JSON.
 
-use std::fmt::Write as _;
+use std::fmt::{Arguments, Write as _};
 use std::mem::take;
 
 use ocisweep::plan::{KeptImage, Removal};
 
 use super::json::Item;
-use super::sweep::{Shown, count};
+use super::pieces::Pieces;
+use super::sweep::{Shown, count, line};
 use crate::cli::context::Context;
 
 /// What planning noted of names that are removed.
@@ -18,14 +19,20 @@ pub struct RemovedNames {
     more_kept: usize,
 }
 
-/// Returns the lines of a layout or of a shared store: names that are removed, files, and what keeps images.
-pub fn lines(context: &Context<'_>, shown: &Shown<'_>, names: Option<&RemovedNames>) -> String {
-    let untagged = names.map(|names| names.untagged_lines(context, shown));
-    let mut text = untagged.unwrap_or_default();
-    text.push_str(&shown.lines(context));
-    text = context.fitting(&text);
-    text.extend(names.map(|names| names.kept_lines(context)));
-    text
+/// Adds the lines of a layout or of a shared store: names that are removed, files, and what keeps images.
+pub fn add_lines(
+    pieces: &mut Pieces<'_>,
+    context: &Context<'_>,
+    shown: &Shown<'_>,
+    names: Option<&RemovedNames>,
+) {
+    if let Some(names) = names {
+        names.each_untagged(context, shown, &mut |words| pieces.line(words));
+    }
+    shown.each_line(context, &mut |words| pieces.line(words));
+    if let Some(names) = names {
+        pieces.push(&names.kept_lines(context));
+    }
 }
 
 impl RemovedNames {
@@ -50,11 +57,21 @@ impl RemovedNames {
 
     /// Returns a line for each name that was removed, or would be.
     pub fn untagged_lines(&self, context: &Context<'_>, shown: &Shown<'_>) -> String {
+        let mut text = String::new();
+        self.each_untagged(context, shown, &mut |words| line(&mut text, words));
+        text
+    }
+
+    fn each_untagged(
+        &self,
+        context: &Context<'_>,
+        shown: &Shown<'_>,
+        put: &mut dyn FnMut(Arguments<'_>),
+    ) {
         let verb = shown.tense("Would untag", "Untagged");
-        let names = self.untagged(shown).iter();
-        names
-            .map(|name| format!("{verb}: {}\n", context.term.foreign(name)))
-            .collect()
+        for name in self.untagged(shown) {
+            put(format_args!("{verb}: {}", context.term.foreign(name)));
+        }
     }
 
     /// Returns a line for each reason why an image is kept.

@@ -15,13 +15,11 @@ use ocisweep::plan::{Deletion, EmptyLayouts, KeepReason, Kept, Order, Plan, Tota
 use rayon::prelude::*;
 
 use super::json::{self, Item};
+use super::pieces::Pieces;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::hint::with_causes;
 use crate::cli::quote::quote_path;
-
-/// How many bytes of text are printed at a time.
-const PIECE: usize = 1 << 16;
 
 /// How many files that could not be deleted get a line each.
 const MAX_FAILURES: usize = 3;
@@ -107,16 +105,17 @@ impl Shown<'_> {
     /// runs, or a dry run and the run, can be compared line by line.
     fn results(&self) -> impl Iterator<Item = (Deletion, DeleteResult, Option<&Digest>)> {
         let results = self.outcome.map(|outcome| outcome.results.as_slice());
-        let mut order: Vec<(u64, usize)> = (0..self.plan.sweep().len()).map(|at| (0, at)).collect();
-        if self.plan.order() == Order::Directories {
+        let count = self.plan.sweep().len();
+        let mut order: Vec<(u64, usize)> = Vec::new();
+        let is_sorted = self.plan.order() == Order::Docker;
+        if !is_sorted {
             let digest = |at: usize| {
                 let deletion = self.plan.sweep().get(at)?;
                 self.plan.blobs().digest(deletion.id)
             };
             // There can be a million: nearly all differ in their first bytes, so the digests need not be read.
-            for (begin, at) in &mut order {
-                *begin = digest(*at).map_or(u64::MAX, sort_key);
-            }
+            let key = |at| digest(at).map_or(u64::MAX, sort_key);
+            order = (0..count).map(|at| (key(at), at)).collect();
             let compare = |(a, at_a): &(u64, usize), (b, at_b): &(u64, usize)| {
                 a.cmp(b).then_with(|| digest(*at_a).cmp(&digest(*at_b)))
             };
@@ -127,7 +126,11 @@ impl Shown<'_> {
                 order.sort_unstable_by(compare);
             }
         }
-        order.into_iter().filter_map(move |(_, position)| {
+        (0..count).filter_map(move |number| {
+            let position = match is_sorted {
+                true => number,
+                false => order.get(number)?.1,
+            };
             let deletion = self.plan.sweep().get(position)?;
             let result = match results {
                 Some(results) => results
@@ -177,34 +180,19 @@ impl Shown<'_> {
         text
     }
 
-    /// Prints a line for each file, with several layouts below the path, in pieces: a million lines need not be held.
+    /// Prints a line for each file, with several layouts below the path.
     pub fn print(&self, context: &Context<'_>, style: &Style) -> Exit {
-        let mut exit = exit::DONE;
-        let mut text = String::new();
-        let mut is_first = true;
-        self.each_line(context, &mut |words| {
-            let start = text.len();
-            line(&mut text, words);
-            if !context.fits(text.get(start..).unwrap_or_default()) {
-                text.truncate(start);
-                return;
-            }
-            if std::mem::take(&mut is_first) {
-                text = self.headed(context, std::mem::take(&mut text), style);
-            }
-            // After an error the rest is not printed.
-            if text.len() >= PIECE && exit == exit::DONE {
-                exit = context.print(&text);
-                text.clear();
-            }
-        });
-        if exit == exit::DONE {
-            exit = context.print(&text);
-        }
-        exit
+        let mut pieces = Pieces::new(context, self.heading(context, style));
+        self.each_line(context, &mut |words| pieces.line(words));
+        pieces.finish()
     }
 
-    fn each_line(&self, context: &Context<'_>, put: &mut dyn FnMut(std::fmt::Arguments<'_>)) {
+    /// Calls a function with each of these lines.
+    pub(super) fn each_line(
+        &self,
+        context: &Context<'_>,
+        put: &mut dyn FnMut(std::fmt::Arguments<'_>),
+    ) {
         for restored in self.outcome.iter().flat_map(|outcome| &outcome.restored) {
             let digest = &restored.digest;
             match &restored.needed_by {
@@ -260,12 +248,10 @@ impl Shown<'_> {
         }
     }
 
-    /// Returns the lines of a layout, with several layouts below its path, if there are any.
-    pub fn headed(&self, context: &Context<'_>, lines: String, style: &Style) -> String {
-        if !style.is_many || lines.is_empty() {
-            return lines;
-        }
-        format!("{}:\n{lines}", context.term.path(self.plan.layout()))
+    /// Returns the line above those of a layout, with several layouts.
+    pub fn heading(&self, context: &Context<'_>, style: &Style) -> Option<String> {
+        let path = || format!("{}:\n", context.term.path(self.plan.layout()));
+        style.is_many.then(path)
     }
 
     /// Returns the layout as JSON; without items unless a document is printed.
@@ -687,7 +673,8 @@ fn age(now: Timestamp, modified: i64) -> String {
     }
 }
 
-fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+/// Adds a line to a text.
+pub(super) fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{content}");
 }

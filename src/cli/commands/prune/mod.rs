@@ -39,7 +39,8 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{RunReport, Runs, Selected, choose_groups, finished};
 use crate::cli::quote::quote_path;
 use crate::cli::render::json::{self, Item};
-use crate::cli::render::names::{RemovedNames, lines};
+use crate::cli::render::names::{RemovedNames, add_lines};
+use crate::cli::render::pieces::Pieces;
 use crate::cli::render::sweep::{Aged, NOTHING_ELSE, Shown, Style, age_line, count};
 use crate::cli::render::table::NONE;
 use crate::cli::replaced::{Kind, replace};
@@ -65,6 +66,8 @@ struct Request {
     rule: Protection,
     /// What is removed has to be confirmed.
     asks: bool,
+    /// The plan is written to a file.
+    writes_plan: bool,
     /// Each image is printed with the decision.
     is_verbose: bool,
     style: Style,
@@ -97,7 +100,8 @@ struct PlanNotes {
     kept_links: Vec<KeptLink>,
     unmeasured: Option<Unmeasured>,
     unmatched: Vec<Unmatched>,
-    file: PlannedLayout,
+    /// If a plan file is written.
+    file: Option<PlannedLayout>,
     /// What the other layouts have to know.
     survey: Option<Survey>,
 }
@@ -204,7 +208,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
     if let Some(path) = args.plan.as_ref().filter(|_| account.is_measured()) {
         let mut plan = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
         for done in runs.into_iter().flatten().flatten() {
-            let layouts = done.notes.into_iter().map(|said| said.file);
+            let layouts = done.notes.into_iter().filter_map(|said| said.file);
             match done.parts.first() {
                 Some((store, _)) if is_shared => plan.share(store, layouts),
                 _ => plan.layouts.extend(layouts),
@@ -298,6 +302,7 @@ fn request(context: &Context<'_>, args: &PruneArgs) -> Result<Request, String> {
         removes_empty_layouts: args.remove_empty_layouts,
         rule: protection(context, args.sweep.grace, temp_age, Clock::of(is_dry_run)),
         asks: !args.force && !is_dry_run,
+        writes_plan: args.plan.is_some(),
         is_verbose: args.verbose,
         style: args.output.style(is_dry_run, args.exit_code, is_many),
     })
@@ -503,7 +508,8 @@ fn planned(
                 context.warn_unmatched(&unmatched);
             }
         })?;
-    let file = PlannedLayout::new(snapshot, &pruned, options.missing, options.empty);
+    let file = || PlannedLayout::new(snapshot, &pruned, options.missing, options.empty);
+    let file = request.writes_plan.then(file);
     let Prune {
         mut removal,
         verdicts,
@@ -586,16 +592,16 @@ fn show(
     let style = &request.style;
     let mut exit = exit::DONE;
     if !style.is_json {
-        let mut text = String::new();
+        let mut pieces = Pieces::new(context, shown.heading(context, style));
         let verdicts = said.into_iter().flat_map(|said| &said.verdicts);
         for verdict in verdicts.filter(|_| request.is_verbose) {
-            text.push_str(&verdict_line(context, request.time, verdict));
+            pieces.push(&verdict_line(context, request.time, verdict));
         }
         if !style.is_quiet {
             let names = said.map(|said| &said.names);
-            text.push_str(&lines(context, shown, names));
+            add_lines(&mut pieces, context, shown, names);
         }
-        exit = context.print(&shown.headed(context, text, style));
+        exit = pieces.finish();
     }
     if let Some(said) = said {
         said.names.note_referrers(context);
