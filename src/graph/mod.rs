@@ -34,8 +34,8 @@ use crate::progress::Progress;
 
 pub use blob_set::BlobSet;
 pub use describe::{is_attestation, kind_of};
-pub(crate) use file_table::FileTable;
 pub use file_table::Orphan;
+pub(crate) use file_table::{FileTable, FileTables};
 pub use mark::{Change, Cut, EmptyIndex, LiveSet, MarkOptions, MissingDocuments};
 pub use reference_paths::{PathStep, ReferencePath, ReferencePaths, Remaining};
 pub use unlisted_referrers::{GracePolicy, InFlight, Writer};
@@ -169,7 +169,7 @@ pub struct Graph {
     reached: BlobSet,
     /// `reached` as it was before in-flight orphans were followed.
     rooted: BlobSet,
-    orphans: FileTable,
+    orphans: Arc<FileTable>,
     /// Orphans that begin like no JSON.
     leaves: BlobSet,
     /// Orphans that cannot be read, and why: each may be a referrer of a live image.
@@ -233,7 +233,7 @@ impl Graph {
             signed: HashMap::new(),
             referrers: BTreeMap::new(),
             rooted: BlobSet::default(),
-            orphans: FileTable::default(),
+            orphans: Arc::default(),
             leaves: BlobSet::default(),
             unreadable: Vec::new(),
             unverified: HashSet::new(),
@@ -280,9 +280,9 @@ impl Graph {
         self.orphans.iter().map(|(id, file)| Orphan { id, file })
     }
 
-    /// Moves the orphans to a plan. Afterwards the graph has none.
-    pub(crate) fn take_orphans(&mut self) -> FileTable {
-        std::mem::take(&mut self.orphans)
+    /// Returns the files of the orphans, which plans share.
+    pub(crate) const fn orphan_files(&self) -> &Arc<FileTable> {
+        &self.orphans
     }
 
     /// Discards the documents. Reached blobs and orphans are kept.
@@ -388,7 +388,7 @@ impl Graph {
     }
 
     /// Returns the numbers of all digests, including those that are only referenced.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = BlobId> + use<> {
+    pub(crate) fn ids(&self) -> impl ExactSizeIterator<Item = BlobId> + use<> {
         let count = self.blobs.len() + self.extra.len();
         0..u32::try_from(count).expect("numbers of blobs fit into 32 bits")
     }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -129,8 +130,8 @@ impl Graph {
             .map(|&id| Step::referrer(id))
             .collect();
         self.follow(layout, found, progress)?;
-        orphans.retain(|id, _| !self.reached.contains(id));
-        self.orphans = orphans;
+        orphans.remove_all(&self.reached);
+        self.orphans = Arc::new(orphans);
         Ok(())
     }
 

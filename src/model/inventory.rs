@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::fs::{FileStat, Fs};
-use crate::graph::{BlobSet, FileTable, Graph};
+use crate::graph::{BlobSet, FileTable, FileTables, Graph};
 use crate::layout::{BlobId, Layout};
 use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
@@ -16,7 +16,13 @@ const BATCH: usize = 8192;
 
 /// The files of all blobs that can be inspected. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Files(Arc<FileTable>, Option<Unmeasured>);
+pub struct Files {
+    /// Those of orphans are the graph's.
+    tables: FileTables,
+    /// The blobs of the layout have the numbers below this.
+    listed: BlobId,
+    unmeasured: Option<Unmeasured>,
+}
 
 /// Blobs of unknown size, which sums count as 0 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,18 +39,22 @@ impl Files {
     /// Returns the existing blobs of unknown size, if there are any.
     #[must_use]
     pub const fn unmeasured(&self) -> Option<&Unmeasured> {
-        self.1.as_ref()
+        self.unmeasured.as_ref()
     }
 
     /// Returns the file of a blob.
     #[must_use]
     pub fn get(&self, id: BlobId) -> Option<FileStat> {
-        self.0.get(id as usize)?.1
+        self.tables.get(id)
     }
 
     /// Returns the files with their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (BlobId, FileStat)> {
-        self.0.iter().filter_map(|(id, file)| Some((id, file?)))
+        (0..self.listed).filter_map(|id| Some((id, self.get(id)?)))
+    }
+
+    pub(crate) const fn tables(&self) -> &FileTables {
+        &self.tables
     }
 }
 
@@ -52,42 +62,34 @@ impl Files {
 #[must_use]
 pub fn files(snapshot: &Snapshot, fs: &dyn Fs) -> Files {
     let graph = &snapshot.graph;
-    let mut files = FileTable::with_capacity(graph.blobs().len());
-    let mut ids = graph.ids().take(graph.blobs().len());
-    // Orphans are in the order of the numbers.
-    let mut orphans = graph.orphans().peekable();
+    let listed = BlobId::try_from(graph.blobs().len()).unwrap_or(BlobId::MAX);
+    let orphans = graph.orphan_files();
+    let mut files = FileTable::with_capacity(graph.blobs().len() - orphans.len());
+    let mut unknown = (0..listed).filter(|id| orphans.get(*id).is_none());
     let mut failed: Vec<(BlobId, String)> = Vec::new();
     loop {
-        let batch: Vec<(BlobId, Option<FileStat>)> = ids
-            .by_ref()
-            .take(BATCH)
-            .map(|id| {
-                let orphan = orphans.next_if(|orphan| orphan.id == id);
-                (id, orphan.and_then(|orphan| orphan.file))
-            })
-            .collect();
+        let batch: Vec<BlobId> = unknown.by_ref().take(BATCH).collect();
         if batch.is_empty() {
-            let first = failed.iter().min_by_key(|(id, _)| graph.digest(*id));
-            let unmeasured = first.map(|(id, why)| Unmeasured {
-                blobs: failed.len() as u64,
-                first: graph.digest(*id).clone(),
-                why: why.clone(),
-            });
-            return Files(Arc::new(files), unmeasured);
+            break;
         }
-        let unknown = batch.iter().filter(|(_, file)| file.is_none());
-        let unknown: Vec<BlobId> = unknown.map(|(id, _)| *id).collect();
-        let found = read_each(&unknown, |id| try_stat(&snapshot.layout, graph, *id, fs));
-        let mut found = found.into_iter();
-        for (id, known) in batch {
-            let file = known.or_else(|| {
-                found.next()?.unwrap_or_else(|error| {
-                    failed.push((id, error.to_string()));
-                    None
-                })
+        let found = read_each(&batch, |id| try_stat(&snapshot.layout, graph, *id, fs));
+        for (id, found) in batch.into_iter().zip(found) {
+            let file = found.unwrap_or_else(|error| {
+                failed.push((id, error.to_string()));
+                None
             });
             files.push(id, file);
         }
+    }
+    let first = failed.iter().min_by_key(|(id, _)| graph.digest(*id));
+    Files {
+        tables: FileTables::new(Arc::clone(orphans), Arc::new(files)),
+        listed,
+        unmeasured: first.map(|(id, why)| Unmeasured {
+            blobs: failed.len() as u64,
+            first: graph.digest(*id).clone(),
+            why: why.clone(),
+        }),
     }
 }
 
@@ -123,10 +125,10 @@ impl<'a> Counted<'a> {
 
     fn take_if(&mut self, wanted: impl Fn(BlobId) -> bool) -> u64 {
         let mut sum = 0_u64;
-        for (id, file) in self.files.iter() {
-            if !wanted(id) || !self.seen.insert(id) {
+        for id in (0..self.files.listed).filter(|id| wanted(*id)) {
+            let Some(file) = self.files.get(id).filter(|_| self.seen.insert(id)) else {
                 continue;
-            }
+            };
             let inode = (file.device, file.inode);
             let is_new = file.links <= 1 || self.inodes.insert(inode, file.len).is_none();
             if is_new {

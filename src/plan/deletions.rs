@@ -1,9 +1,10 @@
 //! The blobs to delete, stored compactly.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use crate::fs::FileStat;
-use crate::graph::FileTable;
+use crate::graph::{FileTable, FileTables};
 use crate::layout::BlobId;
 
 /// A blob to delete.
@@ -15,60 +16,90 @@ pub struct Deletion {
     pub file: FileStat,
 }
 
-/// Blobs to delete, in order, each once: 32 bytes per blob.
+/// Blobs to delete, in order, each once: 4 bytes per blob beside the record of its file, which several lists share.
 #[derive(Debug, Default)]
-pub struct Deletions(FileTable);
+pub struct Deletions {
+    files: FileTables,
+    /// Each of these has a file.
+    ids: Vec<BlobId>,
+}
 
 impl Deletions {
-    /// Chooses among files, and keeps their table. A file that could not be inspected is not deleted.
-    pub(super) fn among(
-        mut files: FileTable,
-        mut is_wanted: impl FnMut(BlobId, Option<FileStat>) -> bool,
-    ) -> Self {
-        files.retain(|id, file| is_wanted(id, file) && file.is_some());
-        Self(files)
+    /// Chooses among blobs whose files are known. One whose file could not be inspected is not deleted.
+    pub(super) fn among(files: FileTables, ids: impl IntoIterator<Item = BlobId>) -> Self {
+        let known = ids.into_iter().filter(|id| files.get(*id).is_some());
+        let mut ids: Vec<BlobId> = known.collect();
+        if ids.is_empty() {
+            // Nothing is left to hold the files for.
+            return Self::default();
+        }
+        ids.shrink_to_fit();
+        Self { files, ids }
     }
 
-    /// Collects blobs in their order. Not `FromIterator`: only this crate makes a list of what is deleted.
+    /// Collects blobs by ascending number. Not `FromIterator`: only this crate makes a list of what is deleted.
+    ///
+    /// # Panics
+    /// If the numbers do not ascend.
     pub(crate) fn of(deletions: impl IntoIterator<Item = Deletion>) -> Self {
         let deletions = deletions.into_iter();
-        let mut list = Self(FileTable::with_capacity(deletions.size_hint().0));
-        for deletion in deletions {
-            list.push(deletion);
+        let mut files = FileTable::with_capacity(deletions.size_hint().0);
+        let mut ids = Vec::with_capacity(deletions.size_hint().0);
+        for Deletion { id, file } in deletions {
+            files.push(id, Some(file));
+            ids.push(id);
         }
-        list
+        Self {
+            files: FileTables::new(Arc::default(), Arc::new(files)),
+            ids,
+        }
     }
 
-    /// Adds a blob at the end.
-    pub(crate) fn push(&mut self, deletion: Deletion) {
-        self.0.push(deletion.id, Some(deletion.file));
+    /// Returns these of the blobs, in this order.
+    pub(super) fn in_order(&self, ids: Vec<BlobId>) -> Self {
+        Self::among(self.files.clone(), ids)
+    }
+
+    /// Returns those of the blobs that are wanted.
+    pub(super) fn subset(&self, mut is_wanted: impl FnMut(BlobId) -> bool) -> Self {
+        let wanted = self.ids.iter().copied().filter(|id| is_wanted(*id));
+        Self::among(self.files.clone(), wanted)
     }
 
     /// Returns the number of blobs.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
+    pub const fn len(&self) -> usize {
+        self.ids.len()
     }
 
     /// Returns `true` if there are none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub const fn is_empty(&self) -> bool {
+        self.ids.is_empty()
     }
 
     /// Returns the blob at a position.
     #[must_use]
     pub fn get(&self, position: usize) -> Option<Deletion> {
-        let (id, file) = self.0.get(position)?;
-        Some(Deletion { id, file: file? })
+        self.find(*self.ids.get(position)?)
+    }
+
+    /// Returns the deletion of one of these blobs.
+    pub(super) fn find(&self, id: BlobId) -> Option<Deletion> {
+        let file = self.files.get(id)?;
+        Some(Deletion { id, file })
+    }
+
+    /// Returns the numbers of the blobs in their order.
+    #[must_use]
+    pub fn ids(&self) -> &[BlobId] {
+        &self.ids
     }
 
     /// Returns the blobs in their order.
     pub fn iter(&self) -> impl Iterator<Item = Deletion> + Clone + use<'_> {
         // Each has a file.
-        self.0
-            .iter()
-            .filter_map(|(id, file)| Some(Deletion { id, file: file? }))
+        self.ids.iter().filter_map(|id| self.find(*id))
     }
 
     /// Returns at most `most` blobs, from a position on.
@@ -81,14 +112,16 @@ impl Deletions {
     }
 
     /// Sorts the blobs by this order of their numbers, which must differ for different blobs.
-    pub(super) fn sort_by(&mut self, compare: impl FnMut(BlobId, BlobId) -> Ordering) {
-        self.0.sort_by(compare);
+    pub(super) fn sort_by(&mut self, mut compare: impl FnMut(BlobId, BlobId) -> Ordering) {
+        self.ids.sort_unstable_by(|a, b| compare(*a, *b));
     }
 
     /// Keeps only the blobs that are wanted.
-    pub(crate) fn retain(&mut self, mut is_wanted: impl FnMut(&Deletion) -> bool) {
-        self.0
-            .retain(|id, file| file.is_some_and(|file| is_wanted(&Deletion { id, file })));
+    pub(crate) fn retain(&mut self, mut is_wanted: impl FnMut(BlobId) -> bool) {
+        self.ids.retain(|id| is_wanted(*id));
+        if self.ids.is_empty() {
+            *self = Self::default();
+        }
     }
 }
 
@@ -105,19 +138,24 @@ mod tests {
 
     #[test]
     fn keeps_order_and_content() {
-        let mut list = Deletions::of([7, 3, 5].map(deletion));
+        let mut list = Deletions::of([3, 5, 7].map(deletion));
+        list.sort_by(|a, b| (a % 7).cmp(&(b % 7)));
         assert_eq!(list.len(), 3);
         assert!(!list.is_empty());
+        assert_eq!(list.ids(), [7, 3, 5]);
         assert_eq!(list.iter().collect::<Vec<_>>(), [7, 3, 5].map(deletion));
         assert_eq!(list.get(1), Some(deletion(3)));
         assert_eq!(list.get(3), None);
         assert_eq!(list.batch(0, 2), [7, 3].map(deletion));
         assert_eq!(list.batch(2, 2), [deletion(5)]);
         assert_eq!(list.batch(3, 2), []);
-        list.retain(|deletion| deletion.id != 3);
-        list.push(deletion(1));
-        assert_eq!(list.iter().collect::<Vec<_>>(), [7, 5, 1].map(deletion));
-        assert!(Deletions::default().is_empty());
+        let subset = list.subset(|id| id > 3);
+        assert_eq!(subset.iter().collect::<Vec<_>>(), [7, 5].map(deletion));
+        list.retain(|id| id != 3);
+        assert_eq!(list.iter().collect::<Vec<_>>(), [7, 5].map(deletion));
+        list.retain(|_| false);
+        assert!(list.is_empty() && Deletions::default().is_empty());
+        assert!(subset.subset(|_| false).is_empty());
     }
 
     #[test]
@@ -125,7 +163,8 @@ mod tests {
         let mut files = FileTable::default();
         files.push(1, None);
         files.push(2, Some(deletion(2).file));
-        let list = Deletions::among(files, |_, _| true);
+        let files = FileTables::new(Arc::new(files), Arc::default());
+        let list = Deletions::among(files, 0..4);
         assert_eq!(list.iter().collect::<Vec<_>>(), [deletion(2)]);
         assert_eq!(list.len(), 1);
     }

@@ -12,7 +12,7 @@ use crate::model::snapshot::Snapshot;
 use crate::oci::{Digest, entry_names};
 use crate::progress::Progress;
 
-use super::sweep::{sweep, sweep_orphans};
+use super::sweep::{Known, sweep, sweep_orphans};
 use super::{Plan, SweepOptions, dangling_images};
 
 /// Plans the sweep of everything that a layout does not reference.
@@ -31,7 +31,7 @@ pub fn sweep_all(
 ) -> Result<Plan> {
     snapshot.layout.refuse_shared_blobs()?;
     let live = live(snapshot, missing, empty)?;
-    Ok(sweep(snapshot, &live, fs, options))
+    Ok(sweep(snapshot, &live, Known::Nothing(fs), options))
 }
 
 /// A layout that is read only for a sweep, in less memory: the content of documents is dropped once they were followed.
@@ -117,7 +117,7 @@ impl SweepSnapshot {
         snapshot.layout.refuse_shared_blobs()?;
         let live = live(&snapshot, missing, empty)?;
         snapshot.forget_documents();
-        Ok(sweep_orphans(&mut snapshot, &live, options))
+        Ok(sweep_orphans(&snapshot, &live, options))
     }
 }
 

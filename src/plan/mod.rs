@@ -56,7 +56,7 @@ pub use remove_layout::{EmptyLayouts, remove_if_empty};
 pub(crate) use select::whole_digest;
 pub use select::{Force, MovedImage, Pick, SelectError, Selector};
 pub use sweep::SweepOptions;
-pub(crate) use sweep::{stale_files, sweep};
+pub(crate) use sweep::{Known, stale_files, sweep};
 pub use unmatched::{Unmatched, Wider, unmatched, unmatched_everywhere};
 
 /// What is written to and deleted from one layout.

@@ -4,17 +4,18 @@
 //! from. The file is not trusted: what it deletes has to be unreferenced by the layout's own
 //! documents, and the same file as when the plan was made.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Error;
 use crate::fs::{FileStat, Fs};
-use crate::graph::{EmptyIndex, MissingDocuments};
-use crate::layout::BlobId;
+use crate::graph::{BlobSet, EmptyIndex, MissingDocuments};
 use crate::model::entries::list_entries;
 use crate::model::snapshot::Snapshot;
 use crate::oci::{Digest, entry_names};
@@ -22,7 +23,7 @@ use crate::parse::size::human_size;
 
 use super::prune::Prune;
 use super::remove::{Removal, RemovalSet, SweepExtent, finish, kept_by};
-use super::{Deletion, Deletions, Order, Plan, SweepOptions};
+use super::{Known, Order, Plan, SweepOptions};
 
 /// A plan file: one prune over some layouts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,11 +84,55 @@ struct PlannedEntry {
     digest: String,
 }
 
+/// There can be a million of them: 56 bytes each, without an allocation for sha256.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct PlannedBlob {
-    digest: String,
+    digest: PlannedDigest,
     size: u64,
     modified_ns: i64,
+}
+
+/// A digest, or what is written in the place of one.
+#[derive(Debug, Clone)]
+struct PlannedDigest(Result<Digest, Box<str>>);
+
+impl Serialize for PlannedDigest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Ok(digest) => digest.serialize(serializer),
+            Err(text) => text.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PlannedDigest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = PlannedDigest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<PlannedDigest, E> {
+                Ok(PlannedDigest(Digest::parse(text).map_err(|_| text.into())))
+            }
+        }
+
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl PlannedBlob {
+    /// Returns the digest. The error is that there is none.
+    fn digest(&self) -> Result<&Digest, String> {
+        self.digest.0.as_ref().map_err(|text| {
+            let why = Digest::parse(text).map_or_else(|error| error.to_string(), |_| String::new());
+            format!("`{text}` is {why}")
+        })
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -146,11 +191,18 @@ impl PlanFile {
 
     /// Adds layouts that share a store of blobs.
     pub fn share(&mut self, store: &Plan, layouts: impl Iterator<Item = PlannedLayout>) {
-        let digest = |blob: Deletion| store.blobs.digest(blob.id).map(ToString::to_string);
-        let deleted: HashSet<String> = store.sweep.iter().filter_map(digest).collect();
+        let mut deleted = BlobSet::default();
+        for id in store.sweep.ids() {
+            deleted.insert(*id);
+        }
+        let is_deleted = |blob: &PlannedBlob| {
+            let digest = blob.digest.0.as_ref().ok();
+            let id = digest.and_then(|digest| store.blobs.id(digest));
+            id.is_some_and(|id| deleted.contains(id))
+        };
         self.layouts.extend(layouts.map(|mut layout| {
             // What another layout references is not deleted, and bytes count once for all layouts.
-            layout.delete.retain(|blob| deleted.contains(&blob.digest));
+            layout.delete.retain(is_deleted);
             layout.reclaimed_bytes = 0;
             layout
         }));
@@ -280,7 +332,7 @@ impl PlannedLayout {
                 .iter()
                 .filter_map(|blob| {
                     Some(PlannedBlob {
-                        digest: plan.blobs.digest(blob.id)?.to_string(),
+                        digest: PlannedDigest(Ok(plan.blobs.digest(blob.id)?.clone())),
                         size: blob.file.len,
                         modified_ns: blob.file.modified,
                     })
@@ -359,7 +411,14 @@ impl PlannedLayout {
             empty: EmptyIndex::allow_if(self.allow_empty),
         };
         let missing = MissingDocuments::allow_if(self.allow_missing);
-        let mut removal = finish(snapshot, &gone, missing, extent, options, fs)?;
+        let mut removal = finish(
+            snapshot,
+            &gone,
+            missing,
+            extent,
+            options,
+            Known::Nothing(fs),
+        )?;
         self.narrow(&mut removal).map_err(changed)?;
         (removal.kept_by, removal.more_kept) =
             kept_by(snapshot, &list_entries(snapshot), &gone, &removal.plan);
@@ -370,34 +429,36 @@ impl PlannedLayout {
     /// is kept; what the file deletes and the fresh plan does not is a change.
     fn narrow(&self, removal: &mut Removal) -> Result<(), String> {
         let plan = &mut removal.plan;
-        let fresh = plan.sweep.iter();
-        let mut fresh: BTreeMap<String, Deletion> = fresh
-            .filter_map(|blob| Some((plan.blobs.digest(blob.id)?.to_string(), blob)))
-            .collect();
-        let in_flight: BTreeSet<String> = plan
-            .kept
-            .iter()
-            .filter_map(|kept| Some(plan.blobs.digest(kept.id)?.to_string()))
-            .collect();
-        let mut sweep = Deletions::default();
+        let mut in_flight = BlobSet::default();
+        for kept in &plan.kept {
+            in_flight.insert(kept.id);
+        }
+        let fresh = &plan.sweep;
+        let mut left = BlobSet::default();
+        for id in fresh.ids() {
+            left.insert(*id);
+        }
+        let mut chosen = BlobSet::default();
+        let mut ids = Vec::with_capacity(self.delete.len());
         for blob in &self.delete {
-            let digest = Digest::parse(&blob.digest)
-                .map_err(|error| format!("`{}` is {error}", blob.digest))?;
-            if in_flight.contains(&blob.digest) {
+            let digest = blob.digest()?;
+            let id = plan.blobs.id(digest);
+            if id.is_some_and(|id| in_flight.contains(id)) {
                 return Err(format!("a writer may be using {digest} by now"));
             }
-            let deletion = fresh
-                .remove(&blob.digest)
+            let deletion = id
+                .filter(|id| left.contains(*id) && chosen.insert(*id))
+                .and_then(|id| fresh.find(id))
                 .ok_or_else(|| format!("{digest} is gone, or is referenced now"))?;
             let FileStat { len, modified, .. } = deletion.file;
             if (len, modified) != (blob.size, blob.modified_ns) {
                 return Err(format!("{digest} was written again"));
             }
-            sweep.push(deletion);
+            ids.push(deletion.id);
         }
+        let sweep = fresh.in_order(ids);
         // On a full disk only these may be deleted to make room.
-        let chosen: HashSet<BlobId> = sweep.iter().map(|deletion| deletion.id).collect();
-        plan.spare.retain(|deletion| chosen.contains(&deletion.id));
+        plan.spare.retain(|id| chosen.contains(id));
         plan.sweep = sweep;
         plan.order = Order::Docker;
         let wanted: BTreeSet<&PathBuf> = self.temporary.iter().collect();

@@ -1,17 +1,18 @@
 //! Plans the sweep of everything that is not live.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::fs::{FileStat, Fs};
-use crate::graph::{Graph, LiveSet};
+use crate::graph::{FileTable, FileTables, Graph, LiveSet};
 use crate::layout::temp_files::TempName;
 use crate::layout::{BlobId, BlobList, Layout, TempFile};
-use crate::model::inventory::stat;
+use crate::model::inventory::{Files, stat};
 use crate::model::snapshot::Snapshot;
 
-use super::{Deletion, Deletions, KeepReason, Kept, Plan, relisted};
+use super::{Deletions, KeepReason, Kept, Plan, relisted};
 
 /// What to sweep. There is no default: the caller has to choose how long recent files are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,15 @@ impl SweepOptions {
     }
 }
 
+/// Where the files of blobs that a root reached are inspected.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Known<'a> {
+    /// All of them were, since the layout was read.
+    All(&'a Files),
+    /// None was: those that are deleted are inspected now.
+    Nothing(&'a dyn Fs),
+}
+
 /// Plans the sweep of everything that is not live: what no root reaches, and what only roots
 /// reference that the caller removes.
 ///
@@ -45,11 +55,12 @@ impl SweepOptions {
 pub(crate) fn sweep(
     snapshot: &Snapshot,
     live: &LiveSet,
-    fs: &dyn Fs,
+    files: Known<'_>,
     options: &SweepOptions,
 ) -> Plan {
     let Snapshot { layout, graph, .. } = snapshot;
-    let mut sweep = Deletions::default();
+    let mut sweep: Vec<BlobId> = Vec::new();
+    let mut others = FileTable::default();
     let mut kept = Vec::new();
     let mut unread = Vec::new();
     let mut orphans = graph.orphans().peekable();
@@ -62,42 +73,52 @@ pub(crate) fn sweep(
         }
         let file = match orphan {
             Some(orphan) => orphan.file,
-            None if graph.is_rooted(id) => stat(layout, graph, id, fs),
+            None if graph.is_rooted(id) => match files {
+                Known::Nothing(fs) => {
+                    let file = stat(layout, graph, id, fs);
+                    others.push(id, file);
+                    file
+                }
+                Known::All(files) => files.get(id),
+            },
             // It was deleted concurrently, or is no longer a file.
             None => continue,
         };
         match judge(graph, id, file) {
-            Ok(deletion) => {
-                sweep.push(deletion);
+            None => {
+                sweep.push(id);
                 if let Some(why) = graph.damage(id) {
                     unread.push((graph.digest(id).clone(), why.into()));
                 }
             }
-            Err(keep) => kept.push(keep),
+            Some(keep) => kept.push(keep),
         }
     }
+    let tables = match files {
+        Known::Nothing(_) => FileTables::new(Arc::clone(graph.orphan_files()), Arc::new(others)),
+        Known::All(files) => files.tables().clone(),
+    };
+    let sweep = Deletions::among(tables, sweep);
     Plan {
         unread,
         ..plan_of(snapshot, live, sweep, kept, options)
     }
 }
 
-/// As [`sweep`], if every root is kept and only orphans are deleted, for callers that do not use the snapshot afterwards:
-/// the files of orphans are [moved](Graph::take_orphans) instead of copied.
-pub(super) fn sweep_orphans(
-    snapshot: &mut Snapshot,
-    live: &LiveSet,
-    options: &SweepOptions,
-) -> Plan {
-    let orphans = snapshot.graph.take_orphans();
+/// As [`sweep`], if every root is kept and only orphans are deleted.
+pub(super) fn sweep_orphans(snapshot: &Snapshot, live: &LiveSet, options: &SweepOptions) -> Plan {
     let graph = &snapshot.graph;
     let mut kept = Vec::new();
-    let sweep = Deletions::among(orphans, |id, file| {
-        !live.contains(id)
-            && judge(graph, id, file)
-                .map_err(|keep| kept.push(keep))
-                .is_ok()
+    let orphans = graph.orphans().filter(|orphan| !live.contains(orphan.id));
+    let deleted = orphans.filter_map(|orphan| match judge(graph, orphan.id, orphan.file) {
+        None => Some(orphan.id),
+        Some(keep) => {
+            kept.push(keep);
+            None
+        }
     });
+    let files = FileTables::new(Arc::clone(graph.orphan_files()), Arc::default());
+    let sweep = Deletions::among(files, deleted);
     plan_of(snapshot, live, sweep, kept, options)
 }
 
@@ -127,16 +148,14 @@ fn plan_of(
     }
 }
 
-/// Decides whether a blob that is not live is deleted.
-fn judge(graph: &Graph, id: BlobId, file: Option<FileStat>) -> Result<Deletion, Kept> {
-    let keep = |len, because| Kept { id, len, because };
+/// Returns why a blob that is not live is kept; `None` if it is deleted.
+fn judge(graph: &Graph, id: BlobId, file: Option<FileStat>) -> Option<Kept> {
+    let keep = |len, because| Some(Kept { id, len, because });
     match (file, graph.in_flight(id)) {
-        (Some(file), _) if graph.protection().is_none() => {
-            Err(keep(file.len, KeepReason::Unprotected))
-        }
-        (None, _) => Err(keep(0, KeepReason::Unreadable)),
-        (Some(file), Some(flight)) => Err(keep(file.len, KeepReason::of(flight, &file))),
-        (Some(file), None) => Ok(Deletion { id, file }),
+        (Some(file), _) if graph.protection().is_none() => keep(file.len, KeepReason::Unprotected),
+        (None, _) => keep(0, KeepReason::Unreadable),
+        (Some(file), Some(flight)) => keep(file.len, KeepReason::of(flight, &file)),
+        (Some(_), None) => None,
     }
 }
 

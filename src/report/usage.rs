@@ -189,14 +189,7 @@ pub fn usage(
     usage.temporary.total = snapshot.graph.blobs().temporary.len() as u64;
     let temporary = snapshot.graph.blobs().temporary.iter();
     usage.temporary.size = temporary.map(|file| file.len).fold(0, u64::saturating_add);
-    let removed = reclaimable(
-        snapshot,
-        images,
-        &entries,
-        fs,
-        options,
-        (&files, &mut usage),
-    )?;
+    let removed = reclaimable(snapshot, images, &entries, options, &files, &mut usage)?;
     usage.linked = files
         .iter()
         .filter(|(_, file)| file.links > 1)
@@ -213,9 +206,9 @@ fn reclaimable(
     snapshot: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
-    fs: &dyn Fs,
     options: &SweepOptions,
-    (files, usage): (&Files, &mut Usage),
+    files: &Files,
+    usage: &mut Usage,
 ) -> Result<BlobSet> {
     let (filters, policy) = (Filters::default(), Policy::default());
     let now = Timestamp::UNIX_EPOCH;
@@ -224,7 +217,7 @@ fn reclaimable(
         .layout
         .refuse_shared_blobs()
         .map_err(PruneError::from)
-        .and_then(|()| prune_with(snapshot, images, entries, &defaults, options, fs, files));
+        .and_then(|()| prune_with(snapshot, images, entries, &defaults, options, files));
     let pruned = match pruned {
         Ok(pruned) => pruned,
         Err(PruneError::Layout(error)) if error.kind() != ErrorKind::Refused => {

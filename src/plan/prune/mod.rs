@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::error::Error;
 use crate::fs::Fs;
-use crate::graph::{EmptyIndex, RootSource, reached_by};
+use crate::graph::{BlobSet, EmptyIndex, RootSource, reached_by};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::{Image, ImageInspector};
@@ -41,7 +41,7 @@ use super::policy::{Aged, Reason, Rule};
 use super::remove::{
     Removal, RemovalSet, RemoveOptions, SweepExtent, cascade, finish, kept_by, untag,
 };
-use super::{FilterError, Policy, SweepOptions};
+use super::{FilterError, Known, Policy, SweepOptions};
 
 /// What becomes of one image, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,15 +255,7 @@ pub fn prune(
     fs: &dyn Fs,
 ) -> Result<Prune, PruneError> {
     let files = files(snapshot, fs);
-    prune_with(
-        snapshot,
-        images,
-        entries,
-        options,
-        sweep_options,
-        fs,
-        &files,
-    )
+    prune_with(snapshot, images, entries, options, sweep_options, &files)
 }
 
 /// Plans a prune of a layout whose files were inspected already.
@@ -273,7 +265,6 @@ pub(crate) fn prune_with(
     entries: &[EntryFacts],
     options: &PruneOptions<'_>,
     sweep_options: &SweepOptions,
-    fs: &dyn Fs,
     all_files: &Files,
 ) -> Result<Prune, PruneError> {
     let mut cache = ImageInspector::with_inventory(snapshot, all_files);
@@ -304,7 +295,7 @@ pub(crate) fn prune_with(
             &mut passes,
             options,
             sweep_options,
-            fs,
+            all_files,
         )?;
         let mut budget = Budget::None;
         if options.has_budget() && !options.shares_budget() {
@@ -615,19 +606,19 @@ fn followers(
     let follows = |image: &Image, entry: &EntryFacts| {
         let is_about_another = || {
             let mut subjects = entry.about.iter().filter(|id| **id != image.id);
-            subjects.any(|id| listed.contains(id) || below.contains(id) || anchored.contains(*id))
+            subjects.any(|id| listed.contains(id) || below.contains(*id) || anchored.contains(*id))
         };
         match entry.role {
             EntryRole::Named | EntryRole::Saved => false,
             EntryRole::DigestTag => {
-                is_about_another() || below.contains(&image.id) || anchored.contains(image.id)
+                is_about_another() || below.contains(image.id) || anchored.contains(image.id)
             }
             EntryRole::KindReferrer => entry.name_texts().any(|name| named.contains(name)),
             EntryRole::Untagged if has_names => !dangling.contains(&entry.position),
             // What a hold or another file keeps follows as well, or a run that removes the last name would leave something
             // to the next one.
             EntryRole::Untagged => {
-                below.contains(&image.id) || is_about_another() || anchored.contains(image.id)
+                below.contains(image.id) || is_about_another() || anchored.contains(image.id)
             }
         }
     };
@@ -642,8 +633,8 @@ fn followers(
 }
 
 /// Returns the content of images, themselves excluded, and its referrers.
-fn below(snapshot: &Snapshot, images: &[Image]) -> HashSet<BlobId> {
-    let mut below = HashSet::new();
+fn below(snapshot: &Snapshot, images: &[Image]) -> BlobSet {
+    let mut below = BlobSet::default();
     for image in images {
         let found = reached_by(vec![image.id], |id| {
             let edges = snapshot.graph.edges(id).iter();
@@ -651,7 +642,9 @@ fn below(snapshot: &Snapshot, images: &[Image]) -> HashSet<BlobId> {
             let referrers = snapshot.graph.referrers(id).iter().copied();
             content.map(|edge| edge.to).chain(referrers)
         });
-        below.extend(found.into_iter().filter(|id| *id != image.id));
+        for id in found.into_iter().filter(|id| *id != image.id) {
+            below.insert(id);
+        }
     }
     below
 }
@@ -664,7 +657,7 @@ fn plan(
     passes: &mut dyn FnMut(BlobId) -> bool,
     options: &PruneOptions<'_>,
     sweep_options: &SweepOptions,
-    fs: &dyn Fs,
+    files: &Files,
 ) -> Result<(RemovalSet, Removal, BTreeSet<BlobId>), PruneError> {
     let mut gone = RemovalSet::default();
     // What was decided to be kept is not removed along.
@@ -709,7 +702,15 @@ fn plan(
     let extent = SweepExtent::Everything {
         empty: options.empty,
     };
-    let mut removal = finish(snapshot, &gone, options.missing, extent, sweep_options, fs)?;
+    let files = Known::All(files);
+    let mut removal = finish(
+        snapshot,
+        &gone,
+        options.missing,
+        extent,
+        sweep_options,
+        files,
+    )?;
     removal.left_referrers = left;
     Ok((gone, removal, along))
 }

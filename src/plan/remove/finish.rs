@@ -1,15 +1,14 @@
 //! The plan of a removal: what is written, and what is deleted, in order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashSet};
 
 use crate::error::{Error, Result};
-use crate::fs::Fs;
-use crate::graph::{BlobSet, Cut, Edge, EmptyIndex, MarkOptions, MissingDocuments, Root};
+use crate::graph::{Cut, Edge, EmptyIndex, MarkOptions, MissingDocuments, Root};
 use crate::layout::{BlobId, IndexTime};
 use crate::model::snapshot::Snapshot;
 use crate::oci::reference::canonical;
 use crate::oci::{Edit, Kind, Role};
-use crate::plan::{Deletion, Deletions, KeepReason, Kept, Order, Plan, SweepOptions, sweep};
+use crate::plan::{KeepReason, Kept, Known, Order, Plan, SweepOptions, sweep};
 
 use super::Removal;
 use super::saved::edit_lists;
@@ -26,7 +25,7 @@ pub(in crate::plan) fn finish(
     missing: MissingDocuments,
     extent: SweepExtent,
     sweep_options: &SweepOptions,
-    fs: &dyn Fs,
+    files: Known<'_>,
 ) -> Result<Removal> {
     let Snapshot {
         layout,
@@ -38,7 +37,7 @@ pub(in crate::plan) fn finish(
     let mut plan = if gone.releases_nothing() && extent == SweepExtent::Released {
         Plan::empty(snapshot)
     } else {
-        release(snapshot, gone, missing, extent, &keep, sweep_options, fs)?
+        release(snapshot, gone, missing, extent, &keep, sweep_options, files)?
     };
     let edits = edits(gone);
     plan.writes.blobs.extend(gone.nested.iter().cloned());
@@ -48,7 +47,7 @@ pub(in crate::plan) fn finish(
     let new = plan.writes.blobs.iter();
     let new: BTreeSet<BlobId> = new.filter_map(|blob| graph.id(&blob.digest)).collect();
     for deletions in [&mut plan.sweep, &mut plan.spare] {
-        deletions.retain(|deletion| !new.contains(&deletion.id));
+        deletions.retain(|id| !new.contains(&id));
     }
     // A blob of another image is not written again: its time is the age of that image.
     plan.writes.blobs.retain(|blob| {
@@ -138,7 +137,7 @@ fn release(
     extent: SweepExtent,
     keep: &dyn Fn(&Root) -> bool,
     sweep_options: &SweepOptions,
-    fs: &dyn Fs,
+    files: Known<'_>,
 ) -> Result<Plan> {
     let Snapshot {
         layout,
@@ -170,11 +169,11 @@ fn release(
             },
         },
     )?;
-    let mut plan = sweep(snapshot, &live, fs, sweep_options);
-    let is_orphan = |deletion: &Deletion| !graph.is_rooted(deletion.id);
+    let mut plan = sweep(snapshot, &live, files, sweep_options);
+    let is_orphan = |id: BlobId| !graph.is_rooted(id);
     // On a full disk the older orphans make room for the new index. Without one there is nothing to make room for.
     if !gone.edits_nothing() {
-        plan.spare = Deletions::of(plan.sweep.iter().filter(is_orphan));
+        plan.spare = plan.sweep.subset(is_orphan);
     }
     // What an interrupted run of this program wrote, and this one lists, does not indicate a writer.
     let new = gone.nested.iter().chain(gone.replaced.values());
@@ -182,7 +181,7 @@ fn release(
     if let Some(writer) = graph.writer_besides(&new) {
         // Many writers read `index.json` at their start and write it at their end: they list again what is removed in
         // between, and do not write again a blob that they have seen.
-        let released = plan.sweep.iter().filter(|deletion| !is_orphan(deletion));
+        let released = plan.sweep.iter().filter(|deletion| !is_orphan(deletion.id));
         let before = plan.kept.len();
         plan.kept.extend(released.map(|deletion| Kept {
             id: deletion.id,
@@ -196,48 +195,53 @@ fn release(
     }
     if !is_everything {
         plan.temporary = Vec::new();
-        plan.sweep.retain(|deletion| !is_orphan(deletion));
+        plan.sweep.retain(|id| !is_orphan(id));
         plan.kept.retain(|kept| graph.is_rooted(kept.id));
     }
     // What the removal releases first, in docker's order, then everything else.
     plan.order = Order::Docker;
     let ranks = docker_order(snapshot, gone);
     let place = |id: BlobId| {
-        let rank = ranks.get(&id).copied().unwrap_or(usize::MAX);
+        let rank = ranks.get(id as usize).copied().unwrap_or(UNRANKED);
         (rank, graph.digest(id))
     };
     plan.sweep.sort_by(|a, b| place(a).cmp(&place(b)));
     Ok(plan)
 }
 
-/// Ranks blobs: each image, its other documents in the order of their parents, then its layers from
-/// the top down.
-fn docker_order(snapshot: &Snapshot, gone: &RemovalSet) -> BTreeMap<BlobId, usize> {
-    let mut order: Vec<BlobId> = Vec::new();
+/// The rank of what no image contains.
+const UNRANKED: u32 = u32::MAX;
+
+/// Ranks blobs, by number: each image, its other documents in the order of their parents, then its layers from the top down.
+fn docker_order(snapshot: &Snapshot, gone: &RemovalSet) -> Vec<u32> {
+    let graph = &snapshot.graph;
+    let mut ranks = vec![UNRANKED; graph.ids().len()];
+    let mut next_rank = 0;
+    let mut rank = |id: BlobId| {
+        if let Some(rank) = ranks.get_mut(id as usize).filter(|it| **it == UNRANKED) {
+            *rank = next_rank;
+            next_rank += 1;
+        }
+    };
     for &image in gone.superseded.iter().chain(&gone.images) {
         let mut layers = Vec::new();
-        let mut seen = BlobSet::default();
-        seen.insert(image);
+        // Not a `BlobSet`: one bit for each blob of the layout for each image would be quadratic.
+        let mut seen = HashSet::from([image]);
         let mut documents = vec![image];
         let mut next = 0;
         while let Some(&id) = documents.get(next) {
             next += 1;
-            let edges = snapshot.graph.edges(id).iter();
+            let edges = graph.edges(id).iter();
             let content = edges.filter(|edge| edge.role != Role::Subject && seen.insert(edge.to));
             let (own, below): (Vec<&Edge>, Vec<_>) = content.partition(|edge| {
                 matches!(edge.role, Role::Layer | Role::Blob) || edge.kind == Kind::Layer
             });
             layers.extend(own.iter().rev().map(|edge| edge.to));
             documents.extend(below.iter().map(|edge| edge.to));
-            let referrers = snapshot.graph.referrers(id).iter().copied();
+            let referrers = graph.referrers(id).iter().copied();
             documents.extend(referrers.filter(|id| seen.insert(*id)));
         }
-        order.extend(documents);
-        order.extend(layers);
-    }
-    let mut ranks = BTreeMap::new();
-    for (rank, id) in order.into_iter().enumerate() {
-        ranks.entry(id).or_insert(rank);
+        documents.into_iter().chain(layers).for_each(&mut rank);
     }
     ranks
 }

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 
-use crate::graph::{Root, RootSource};
+use crate::graph::{BlobSet, Root, RootSource};
 use crate::layout::{BlobId, SecondIndex};
 use crate::model::entries::EntryFacts;
 use crate::model::snapshot::Snapshot;
@@ -159,20 +159,26 @@ fn kept_images(
         .chain(positions)
         .filter_map(|position| entries.get(*position)?.id);
     // What is kept for its age is reported with the other orphans.
-    let settled: HashSet<BlobId> = plan
+    let mut settled = BlobSet::default();
+    for id in plan
         .sweep
+        .ids()
         .iter()
-        .map(|blob| blob.id)
+        .copied()
         .chain(plan.kept.iter().map(|kept| kept.id))
         .chain(gone.hollowed.iter().copied())
-        .collect();
+    {
+        settled.insert(id);
+    }
     let mut seen = HashSet::new();
     gone.images
         .iter()
         .copied()
         .chain(touched)
         .filter(|id| seen.insert(*id))
-        .filter(|id| !named.contains(id) && !settled.contains(id) && snapshot.graph.is_present(*id))
+        .filter(|id| {
+            !named.contains(id) && !settled.contains(*id) && snapshot.graph.is_present(*id)
+        })
         .collect()
 }
 

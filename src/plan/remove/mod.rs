@@ -26,7 +26,7 @@ use crate::oci::Digest;
 use crate::oci::docker_archive::Element;
 use crate::oci::{BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME};
 
-use super::{Force, Pick, Plan, SweepOptions};
+use super::{Force, Known, Pick, Plan, SweepOptions};
 
 pub(crate) use alone::Alone;
 pub(super) use cascade::cascade;
@@ -253,7 +253,15 @@ fn conclude(
         left_referrers = cascade(snapshot, entries, options, gone);
     }
     let extent = SweepExtent::Released;
-    let mut removal = finish(snapshot, gone, options.missing, extent, sweep_options, fs)?;
+    let files = Known::Nothing(fs);
+    let mut removal = finish(
+        snapshot,
+        gone,
+        options.missing,
+        extent,
+        sweep_options,
+        files,
+    )?;
     removal.left_referrers = left_referrers;
     if options.extent == Extent::Images {
         (removal.kept_by, removal.more_kept) = kept_by(snapshot, entries, gone, &removal.plan);
