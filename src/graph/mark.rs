@@ -26,7 +26,8 @@ impl Graph {
     ) -> Result<LiveSet> {
         refuse_unknown_lists(layout, state)?;
         self.refuse_unknown_released()?;
-        if state.index.entries().is_empty()
+        let is_entry = |root: &Root| matches!(root.source, RootSource::Entry(_));
+        if !self.roots.iter().any(is_entry)
             && !self.roots.iter().any(|root| self.shows_images(root))
             && !self.blobs.is_empty()
             && options.empty == EmptyIndex::Refuse

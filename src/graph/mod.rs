@@ -128,8 +128,7 @@ fn is_listed_attestation(artifact_type: Option<&str>) -> bool {
 pub(crate) enum Documents {
     /// Store them.
     Remember,
-    /// Discard them, which saves a fifth of the memory for a million blobs. Only a sweep of unreferenced blobs can use this:
-    /// [`Graph::mark`] then marks everything that any root reaches, whatever its options.
+    /// Discard them.
     Forget,
 }
 
@@ -208,19 +207,34 @@ impl Graph {
         now: Timestamp,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        Self::read_and(layout, state, blobs, now, progress, Documents::Remember)
+        let mut graph = Self::new(blobs, now);
+        graph.add_roots(layout, state, now, progress, Documents::Remember)?;
+        graph.add_orphans(layout, progress)?;
+        Ok(graph)
     }
 
-    /// As [`Self::read`], with a choice.
-    pub(crate) fn read_and(
+    /// As [`Self::read`], but with as little as possible in memory: documents are discarded once they were followed, and so are the
+    /// entries of `index.json`. Only a sweep of unreferenced blobs can use this: [`Graph::mark`] then marks everything that any root
+    /// reaches, whatever its options.
+    pub(crate) fn read_to_sweep(
         layout: &Layout,
-        state: &State,
+        state: &mut State,
         blobs: Arc<BlobList>,
         now: Timestamp,
         progress: &dyn Progress,
-        documents: Documents,
     ) -> Result<Self> {
-        let mut graph = Self {
+        let mut graph = Self::new(blobs, now);
+        graph.add_roots(layout, state, now, progress, Documents::Forget)?;
+        // An index that lists nothing may be refused later, by its content.
+        if !state.index.entries().is_empty() {
+            state.forget_index();
+        }
+        graph.add_orphans(layout, progress)?;
+        Ok(graph)
+    }
+
+    fn new(blobs: Arc<BlobList>, now: Timestamp) -> Self {
+        Self {
             reached: BlobSet::new(blobs.len()),
             blobs,
             extra: DigestTable::default(),
@@ -246,12 +260,15 @@ impl Graph {
             now,
             flight: None,
             writer: None,
-        };
-        graph.add_roots(layout, state, now, progress, documents)?;
-        graph.find_unlisted_referrers(layout, progress)?;
-        graph.sort_referrers();
-        graph.rooted = graph.reached.clone();
-        Ok(graph)
+        }
+    }
+
+    /// Scans what the roots do not reach.
+    fn add_orphans(&mut self, layout: &Layout, progress: &dyn Progress) -> Result<()> {
+        self.find_unlisted_referrers(layout, progress)?;
+        self.sort_referrers();
+        self.rooted = self.reached.clone();
+        Ok(())
     }
 
     /// Sorts the referrers of each subject by digest. The order of a directory differs between file systems.

@@ -102,8 +102,8 @@ impl Snapshot {
         Self::of(Layout::open(path)?, now, progress)
     }
 
-    /// Reads a layout only for a sweep: unless they are `needed`, documents are discarded after they were followed, so that its
-    /// images look empty.
+    /// Reads a layout only for a sweep: unless they are `needed`, documents are discarded after they were followed, and the entries of
+    /// `index.json`, so that the layout seems to list nothing and its images look empty.
     pub(crate) fn of_to_sweep(
         layout: Layout,
         now: Timestamp,
@@ -178,9 +178,13 @@ impl Snapshot {
             let listing = Running::begin(progress, Phase::Listing, Total::default());
             let blobs = Arc::new(layout.list()?);
             drop(listing);
-            let state = layout.read_state()?;
-            let documents = documents(&state);
-            let graph = Graph::read_and(&layout, &state, blobs, now, progress, documents)?;
+            let mut state = layout.read_state()?;
+            let graph = match documents(&state) {
+                Documents::Remember => Graph::read(&layout, &state, blobs, now, progress),
+                Documents::Forget => {
+                    Graph::read_to_sweep(&layout, &mut state, blobs, now, progress)
+                }
+            }?;
             let base = state.fingerprint().clone();
             let doubt = Doubt::of(&graph, || !is_unchanged(&layout, &base));
             Ok::<_, Error>(((state, graph), doubt))

@@ -106,7 +106,7 @@ impl SweepSnapshot {
     /// Plans the sweep of everything that the layout does not reference, as [`sweep_all`].
     ///
     /// # Errors
-    /// As [`sweep_all`], but without the images that need a broken blob.
+    /// As [`sweep_all`], but without the names of images.
     pub fn plan(
         self,
         missing: MissingDocuments,
