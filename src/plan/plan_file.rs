@@ -5,9 +5,9 @@
 //! documents, and the same file as when the plan was made.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, io};
 
 use jiff::Timestamp;
 use serde::de::Visitor;
@@ -24,6 +24,9 @@ use crate::parse::size::human_size;
 use super::prune::Prune;
 use super::remove::{Removal, RemovalSet, SweepExtent, finish, kept_by};
 use super::{Known, Order, Plan, SweepOptions};
+
+/// How many bytes of a file are read at a time.
+const PIECE: usize = 1 << 16;
 
 /// A plan file: one prune over some layouts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -161,6 +164,9 @@ pub enum ApplyError {
     /// It is not a plan file.
     #[error("not a plan file: {0}")]
     Syntax(String),
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(io::Error),
     /// The layout is not in the state that the plan was made from.
     #[error("cannot apply the plan to `{path}`: {what}")]
     Changed {
@@ -231,13 +237,37 @@ impl PlanFile {
     pub fn parse(bytes: &[u8]) -> Result<Self, ApplyError> {
         let file: Self =
             serde_json::from_slice(bytes).map_err(|error| ApplyError::Syntax(error.to_string()))?;
-        if file.schema_version != 1 {
-            return Err(ApplyError::Syntax(format!(
-                "schema version {} is not 1",
-                file.schema_version
-            )));
+        file.refuse_unknown_version()?;
+        Ok(file)
+    }
+
+    /// Reads a plan file to apply it, piece by piece: it can be as large as the layout has names. What is only for review is
+    /// checked and discarded.
+    ///
+    /// # Errors
+    /// [`ApplyError::Read`] and [`ApplyError::Syntax`].
+    pub fn read(file: impl io::Read) -> Result<Self, ApplyError> {
+        let file = io::BufReader::with_capacity(PIECE, file);
+        let mut file: Self =
+            serde_json::from_reader(file).map_err(|error| match error.io_error_kind() {
+                Some(_) => ApplyError::Read(error.into()),
+                None => ApplyError::Syntax(error.to_string()),
+            })?;
+        file.refuse_unknown_version()?;
+        for layout in &mut file.layouts {
+            layout.images = Vec::new();
+            layout.delete.shrink_to_fit();
         }
         Ok(file)
+    }
+
+    fn refuse_unknown_version(&self) -> Result<(), ApplyError> {
+        match self.schema_version {
+            1 => Ok(()),
+            version => Err(ApplyError::Syntax(format!(
+                "schema version {version} is not 1"
+            ))),
+        }
     }
 
     /// Returns the text of the file.

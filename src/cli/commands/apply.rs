@@ -1,5 +1,6 @@
 //! `ocisweep apply`
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -98,13 +99,16 @@ fn report(context: &Context<'_>, error: &ApplyError) -> Exit {
 
 fn read(context: &Context<'_>, path: &Path) -> Result<PlanFile, Exit> {
     let shown = path.display();
-    let bytes = std::fs::read(path).map_err(|error| {
-        let text = format!("cannot read `{shown}`: {error}");
-        context.fail(exit::IO, &text, None)
-    })?;
-    PlanFile::parse(&bytes).map_err(|error| {
-        let text = format!("cannot use `{shown}`: {error}");
-        context.fail(exit::REFUSED, &text, None)
+    let file = File::open(path).map_err(ApplyError::Read);
+    file.and_then(PlanFile::read).map_err(|error| match error {
+        ApplyError::Read(error) => {
+            let text = format!("cannot read `{shown}`: {error}");
+            context.fail(exit::IO, &text, None)
+        }
+        error => {
+            let text = format!("cannot use `{shown}`: {error}");
+            context.fail(exit::REFUSED, &text, None)
+        }
     })
 }
 
