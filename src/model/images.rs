@@ -368,6 +368,11 @@ impl<'a> ImageInspector<'a> {
         self.configs.extend(read);
     }
 
+    /// Frees the memory of the configs. They are read again if they are needed again.
+    pub(crate) fn drop_configs(&mut self) {
+        self.configs = HashMap::new();
+    }
+
     /// Returns the config that [`config`](Self::config) needs, as far as the documents tell: an index may leave platforms to the
     /// configs.
     fn likely_config(&self, id: BlobId) -> Option<BlobId> {

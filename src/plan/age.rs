@@ -91,6 +91,17 @@ pub(super) enum Ties {
     Leave,
 }
 
+/// Whether configurations are kept once they were read: with their labels they take half a kilobyte each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Configs {
+    /// Others will need them.
+    Keep,
+    Drop,
+}
+
+/// The most configurations that are read before those are dropped that are not kept.
+const AT_ONCE: usize = 8192;
+
 /// Returns the age of an image, without `created`.
 pub(super) fn age_of(image: &Image, cache: &mut ImageInspector<'_>, clock: TimeSource) -> Age {
     Age {
@@ -106,6 +117,7 @@ pub(super) fn ages<'i>(
     cache: &mut ImageInspector<'_>,
     clock: TimeSource,
     ties: Ties,
+    configs: Configs,
 ) -> Vec<Age> {
     if clock == TimeSource::Created {
         cache.prefetch(images.clone());
@@ -123,11 +135,20 @@ pub(super) fn ages<'i>(
         |age: &Age| ties == Ties::Expect || counts.get(&age.time).is_some_and(|count| *count > 1);
     let needed = images.clone().zip(&ages);
     let needed = needed.filter(|(_, age)| is_needed(age));
-    cache.prefetch(needed.map(|(image, _)| image));
-    for (age, image) in ages.iter_mut().zip(images) {
-        if is_needed(age) {
-            age.created = cache.config(image.id).and_then(|config| config.created);
+    let needed: Vec<&Image> = needed.map(|(image, _)| image).collect();
+    let mut created = Vec::with_capacity(needed.len());
+    for some in needed.chunks(AT_ONCE) {
+        cache.prefetch(some.iter().copied());
+        for image in some {
+            created.push(cache.config(image.id).and_then(|config| config.created));
         }
+        if configs == Configs::Drop {
+            cache.drop_configs();
+        }
+    }
+    let mut created = created.into_iter();
+    for age in ages.iter_mut().filter(|age| is_needed(age)) {
+        age.created = created.next().flatten();
     }
     ages
 }

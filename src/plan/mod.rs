@@ -41,11 +41,11 @@ pub use gc::{SweepSnapshot, sweep_all};
 pub use group_plan::GroupPlan;
 pub use hardlinks::hardlink_totals;
 pub use policy::{Across, GroupBy, KeepFrom, Policy};
-pub(crate) use prune::prune_with;
 pub use prune::{
     Budget, BudgetHolder, Holder, KeptBytes, KeptLink, Prune, PruneError, PruneOptions, Scope,
     Survey, Tree, TreeShare, Verdict, prune,
 };
+pub(crate) use prune::{Verdicts, prune_with};
 pub(crate) use remove::Alone;
 pub use remove::platforms::{PlatformMode, PlatformRequest, Which, drop_platforms};
 pub use remove::{

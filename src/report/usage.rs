@@ -16,7 +16,7 @@ use crate::model::images::Image;
 use crate::model::inventory::{Counted, Files, Unmeasured, files};
 use crate::model::snapshot::Snapshot;
 use crate::plan::{
-    Alone, Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally,
+    Alone, Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, Verdicts,
     dangling_with_tags, hardlink_totals, prune_with,
 };
 
@@ -217,7 +217,12 @@ fn reclaimable(
         .layout
         .refuse_shared_blobs()
         .map_err(PruneError::from)
-        .and_then(|()| prune_with(snapshot, images, entries, &defaults, options, files));
+        .and_then(|()| {
+            let verdicts = Verdicts::Omit;
+            prune_with(
+                snapshot, images, entries, &defaults, options, files, verdicts,
+            )
+        });
     let pruned = match pruned {
         Ok(pruned) => pruned,
         Err(PruneError::Layout(error)) if error.kind() != ErrorKind::Refused => {

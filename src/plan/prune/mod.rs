@@ -10,12 +10,13 @@ mod options;
 mod remaining;
 mod survey;
 mod tree;
+mod unneeded;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::error::Error;
 use crate::fs::Fs;
-use crate::graph::{BlobSet, EmptyIndex, RootSource, reached_by};
+use crate::graph::{EmptyIndex, RootSource, reached_by};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::{Image, ImageInspector};
@@ -34,8 +35,9 @@ use self::survey::Planned;
 pub use self::survey::Survey;
 use self::tree::{NOT_COMPARED, Standing};
 pub use self::tree::{Tree, TreeShare};
-use super::age::{Age, Ties, age_of, ages};
-use super::dangling::{dangling_among, unneeded};
+use self::unneeded::{take_unneeded, without_image};
+use super::age::{Age, Configs, Ties, age_of, ages};
+use super::dangling::dangling_among;
 use super::filter::Resolved;
 use super::policy::{Aged, Reason, Rule};
 use super::remove::{
@@ -255,7 +257,24 @@ pub fn prune(
     fs: &dyn Fs,
 ) -> Result<Prune, PruneError> {
     let files = files(snapshot, fs);
-    prune_with(snapshot, images, entries, options, sweep_options, &files)
+    let verdicts = Verdicts::Give;
+    prune_with(
+        snapshot,
+        images,
+        entries,
+        options,
+        sweep_options,
+        &files,
+        verdicts,
+    )
+}
+
+/// Whether the plan says what becomes of each image, and what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdicts {
+    Give,
+    /// Only what is removed and freed is needed.
+    Omit,
 }
 
 /// Plans a prune of a layout whose files were inspected already.
@@ -266,6 +285,7 @@ pub(crate) fn prune_with(
     options: &PruneOptions<'_>,
     sweep_options: &SweepOptions,
     all_files: &Files,
+    wanted: Verdicts,
 ) -> Result<Prune, PruneError> {
     let mut cache = ImageInspector::with_inventory(snapshot, all_files);
     let dangling = dangling_among(snapshot, entries);
@@ -280,6 +300,11 @@ pub(crate) fn prune_with(
     let mut judged = judge(
         snapshot, images, entries, options, &filters, &mut cache, &dangling,
     );
+    if wanted == Verdicts::Omit {
+        for image in &mut judged {
+            image.reasons = Vec::new();
+        }
+    }
     // The filters have not seen what becomes dangling once the others are removed.
     let of_id: HashMap<BlobId, &Image> = images.iter().map(|image| (image.id, image)).collect();
     let mut passes = |id: BlobId| {
@@ -326,7 +351,9 @@ pub(crate) fn prune_with(
         }
         break (gone, removal, along, budget);
     };
-    (removal.kept_by, removal.more_kept) = kept_by(snapshot, entries, &gone, &removal.plan);
+    if wanted == Verdicts::Give {
+        (removal.kept_by, removal.more_kept) = kept_by(snapshot, entries, &gone, &removal.plan);
+    }
     let left: Vec<&EntryFacts> = entries
         .iter()
         .filter(|entry| !gone.entries.contains(&entry.position))
@@ -339,7 +366,10 @@ pub(crate) fn prune_with(
             images: images.len(),
         });
     }
-    let (kept, kept_links) = kept_bytes(snapshot, entries, &gone, &removal, all_files);
+    let (kept, kept_links) = match wanted {
+        Verdicts::Give => kept_bytes(snapshot, entries, &gone, &removal, all_files),
+        Verdicts::Omit => Default::default(),
+    };
     let takes_everything = options.scope == Scope::All
         && options.filters.is_empty()
         && !options.policy.chooses()
@@ -367,9 +397,18 @@ pub(crate) fn prune_with(
         untagged: Vec::new(),
         reasons: vec!["dangling once the others are removed".to_owned()],
     };
-    let mut verdicts = Vec::with_capacity(judged.len());
+    let count = match wanted {
+        Verdicts::Give => judged.len(),
+        Verdicts::Omit => 0,
+    };
+    let mut verdicts = Vec::with_capacity(count);
+    // One that is not wanted is made as well: a size that cannot be read is an error.
+    let mut give = |verdict: Verdict| match wanted {
+        Verdicts::Give => verdicts.push(verdict),
+        Verdicts::Omit => {}
+    };
     for judged in judged {
-        verdicts.push(Verdict {
+        give(Verdict {
             is_removed: judged.is_removed,
             untagged: judged.untagged,
             reasons: judged.reasons,
@@ -381,7 +420,7 @@ pub(crate) fn prune_with(
         .iter()
         .filter(|image| along.contains(&image.id) && !judged_images.contains(&image.id));
     for image in along {
-        verdicts.push(verdict(
+        give(verdict(
             image,
             age_of(image, &mut cache, options.time),
             &mut cache,
@@ -441,7 +480,12 @@ fn judge<'a>(
         Some(_) => Ties::Expect,
         None => Ties::Break,
     };
-    let mut ages = ages(standing.clone(), cache, options.time, ties);
+    let configs = match options.filters.is_empty() {
+        true => Configs::Drop,
+        // Filters may compare labels.
+        false => Configs::Keep,
+    };
+    let mut ages = ages(standing.clone(), cache, options.time, ties, configs);
     let layout = options.share.map_or(0, TreeShare::number);
     ages.iter_mut().for_each(|age| age.layout = layout);
     let mut judged: Vec<Judged<'a>> = standing
@@ -606,19 +650,19 @@ fn followers(
     let follows = |image: &Image, entry: &EntryFacts| {
         let is_about_another = || {
             let mut subjects = entry.about.iter().filter(|id| **id != image.id);
-            subjects.any(|id| listed.contains(id) || below.contains(*id) || anchored.contains(*id))
+            subjects.any(|id| listed.contains(id) || below.contains(id) || anchored.contains(*id))
         };
         match entry.role {
             EntryRole::Named | EntryRole::Saved => false,
             EntryRole::DigestTag => {
-                is_about_another() || below.contains(image.id) || anchored.contains(image.id)
+                is_about_another() || below.contains(&image.id) || anchored.contains(image.id)
             }
             EntryRole::KindReferrer => entry.name_texts().any(|name| named.contains(name)),
             EntryRole::Untagged if has_names => !dangling.contains(&entry.position),
             // What a hold or another file keeps follows as well, or a run that removes the last name would leave something
             // to the next one.
             EntryRole::Untagged => {
-                below.contains(image.id) || is_about_another() || anchored.contains(image.id)
+                below.contains(&image.id) || is_about_another() || anchored.contains(image.id)
             }
         }
     };
@@ -633,8 +677,8 @@ fn followers(
 }
 
 /// Returns the content of images, themselves excluded, and its referrers.
-fn below(snapshot: &Snapshot, images: &[Image]) -> BlobSet {
-    let mut below = BlobSet::default();
+fn below(snapshot: &Snapshot, images: &[Image]) -> HashSet<BlobId> {
+    let mut below = HashSet::new();
     for image in images {
         let found = reached_by(vec![image.id], |id| {
             let edges = snapshot.graph.edges(id).iter();
@@ -642,9 +686,7 @@ fn below(snapshot: &Snapshot, images: &[Image]) -> BlobSet {
             let referrers = snapshot.graph.referrers(id).iter().copied();
             content.map(|edge| edge.to).chain(referrers)
         });
-        for id in found.into_iter().filter(|id| *id != image.id) {
-            below.insert(id);
-        }
+        below.extend(found.into_iter().filter(|id| *id != image.id));
     }
     below
 }
@@ -702,6 +744,7 @@ fn plan(
     let extent = SweepExtent::Everything {
         empty: options.empty,
     };
+    drop(entries);
     let files = Known::All(files);
     let mut removal = finish(
         snapshot,
@@ -713,73 +756,4 @@ fn plan(
     )?;
     removal.left_referrers = left;
     Ok((gone, removal, along))
-}
-
-/// Returns referrers that only share a name with their image, if images lose that name and are kept under
-/// others: nothing ties them to an image any more, and the next prune would remove them by that name.
-fn without_image<'a>(entries: &'a [EntryFacts], judged: &[Judged<'_>]) -> Vec<&'a EntryFacts> {
-    let lost: BTreeSet<&str> = judged
-        .iter()
-        .flat_map(|judged| &judged.untagged)
-        .map(String::as_str)
-        .collect();
-    if lost.is_empty() {
-        return Vec::new();
-    }
-    let kept: BTreeSet<&str> = judged
-        .iter()
-        .filter(|judged| !judged.is_removed)
-        .flat_map(|judged| {
-            let names = judged.image.names.iter().map(|name| &*name.text);
-            names.filter(|name| !judged.untagged.iter().any(|lost| lost == name))
-        })
-        .collect();
-    let is_alone = |entry: &&EntryFacts| {
-        let mut names = entry.name_texts();
-        entry.role == EntryRole::KindReferrer
-            && names.all(|name| lost.contains(name) && !kept.contains(name))
-    };
-    entries.iter().filter(is_alone).collect()
-}
-
-/// Adds entries without a name of their own that only what is removed referenced: they are dangling from now on, and
-/// the next prune would remove them. What does not pass the filters is kept, as it would be then. Returns their images.
-fn take_unneeded(
-    snapshot: &Snapshot,
-    entries: &[EntryFacts],
-    passes: &mut dyn FnMut(BlobId) -> bool,
-    gone: &mut RemovalSet,
-) -> Vec<BlobId> {
-    let is_gone = |entry: &EntryFacts| gone.entries.contains(&entry.position);
-    let change = gone.change();
-    let mut spared: HashSet<BlobId> = HashSet::new();
-    let unneeded = loop {
-        let is_spared = |entry: &EntryFacts| entry.id.is_some_and(|id| spared.contains(&id));
-        let found = unneeded(
-            snapshot,
-            entries,
-            &is_gone,
-            &is_spared,
-            &gone.survivors,
-            &change,
-        );
-        let untagged = found
-            .iter()
-            .filter(|entry| entry.role == EntryRole::Untagged);
-        let kept: Vec<BlobId> = untagged
-            .filter_map(|entry| entry.id)
-            .filter(|id| !passes(*id))
-            .collect();
-        if kept.is_empty() {
-            break found;
-        }
-        spared.extend(kept);
-    };
-    let mut images = Vec::new();
-    for entry in &unneeded {
-        gone.take_entry(entry);
-        images.extend(entry.id);
-    }
-    gone.images.extend(&images);
-    images
 }

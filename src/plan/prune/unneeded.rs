@@ -1,0 +1,82 @@
+//! Entries that nothing needs once the chosen images are removed.
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::layout::BlobId;
+use crate::model::entries::{EntryFacts, EntryRole};
+use crate::model::snapshot::Snapshot;
+use crate::plan::dangling::unneeded;
+
+use super::{Judged, RemovalSet};
+
+/// Returns referrers that only share a name with their image, if images lose that name and are kept under
+/// others: nothing ties them to an image any more, and the next prune would remove them by that name.
+pub(super) fn without_image<'a>(
+    entries: &'a [EntryFacts],
+    judged: &[Judged<'_>],
+) -> Vec<&'a EntryFacts> {
+    let lost: BTreeSet<&str> = judged
+        .iter()
+        .flat_map(|judged| &judged.untagged)
+        .map(String::as_str)
+        .collect();
+    if lost.is_empty() {
+        return Vec::new();
+    }
+    let kept: BTreeSet<&str> = judged
+        .iter()
+        .filter(|judged| !judged.is_removed)
+        .flat_map(|judged| {
+            let names = judged.image.names.iter().map(|name| &*name.text);
+            names.filter(|name| !judged.untagged.iter().any(|lost| lost == name))
+        })
+        .collect();
+    let is_alone = |entry: &&EntryFacts| {
+        let mut names = entry.name_texts();
+        entry.role == EntryRole::KindReferrer
+            && names.all(|name| lost.contains(name) && !kept.contains(name))
+    };
+    entries.iter().filter(is_alone).collect()
+}
+
+/// Adds entries without a name of their own that only what is removed referenced: they are dangling from now on, and
+/// the next prune would remove them. What does not pass the filters is kept, as it would be then. Returns their images.
+pub(super) fn take_unneeded(
+    snapshot: &Snapshot,
+    entries: &[EntryFacts],
+    passes: &mut dyn FnMut(BlobId) -> bool,
+    gone: &mut RemovalSet,
+) -> Vec<BlobId> {
+    let is_gone = |entry: &EntryFacts| gone.entries.contains(&entry.position);
+    let change = gone.change();
+    let mut spared: HashSet<BlobId> = HashSet::new();
+    let unneeded = loop {
+        let is_spared = |entry: &EntryFacts| entry.id.is_some_and(|id| spared.contains(&id));
+        let found = unneeded(
+            snapshot,
+            entries,
+            &is_gone,
+            &is_spared,
+            &gone.survivors,
+            &change,
+        );
+        let untagged = found
+            .iter()
+            .filter(|entry| entry.role == EntryRole::Untagged);
+        let kept: Vec<BlobId> = untagged
+            .filter_map(|entry| entry.id)
+            .filter(|id| !passes(*id))
+            .collect();
+        if kept.is_empty() {
+            break found;
+        }
+        spared.extend(kept);
+    };
+    let mut images = Vec::new();
+    for entry in &unneeded {
+        gone.take_entry(entry);
+        images.extend(entry.id);
+    }
+    gone.images.extend(&images);
+    images
+}
