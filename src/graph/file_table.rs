@@ -230,6 +230,12 @@ impl FileTables {
         Self { orphans, others }
     }
 
+    /// Returns how many lists hold either table, summed.
+    #[cfg(test)]
+    pub(crate) fn shared_by(&self) -> usize {
+        Arc::strong_count(&self.orphans) + Arc::strong_count(&self.others)
+    }
+
     /// Returns the file of a blob; `None` if it is not known.
     pub(crate) fn get(&self, id: BlobId) -> Option<FileStat> {
         self.others.get(id).or_else(|| self.orphans.get(id))

@@ -208,13 +208,14 @@ impl Graph {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let mut graph = Self::new(blobs, now);
-        graph.add_roots(layout, state, now, progress, Documents::Remember)?;
+        let roots = graph.add_roots(state, now);
+        graph.follow_roots(layout, roots, progress, Documents::Remember)?;
         graph.add_orphans(layout, progress)?;
         Ok(graph)
     }
 
-    /// As [`Self::read`], but with as little as possible in memory: documents are discarded once they were followed, and so are the
-    /// entries of `index.json`. Only a sweep of unreferenced blobs can use this: [`Graph::mark`] then marks everything that any root
+    /// As [`Self::read`], but with as little as possible in memory: documents are discarded once they were followed, and the entries of
+    /// `index.json` before. Only a sweep of unreferenced blobs can use this: [`Graph::mark`] then marks everything that any root
     /// reaches, whatever its options.
     pub(crate) fn read_to_sweep(
         layout: &Layout,
@@ -224,11 +225,12 @@ impl Graph {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let mut graph = Self::new(blobs, now);
-        graph.add_roots(layout, state, now, progress, Documents::Forget)?;
+        let roots = graph.add_roots(state, now);
         // An index that lists nothing may be refused later, by its content.
         if !state.index.entries().is_empty() {
             state.forget_index();
         }
+        graph.follow_roots(layout, roots, progress, Documents::Forget)?;
         graph.add_orphans(layout, progress)?;
         Ok(graph)
     }

@@ -79,17 +79,11 @@ impl Step {
 }
 
 impl Graph {
-    /// Reads everything that the roots reach.
-    pub(super) fn add_roots(
-        &mut self,
-        layout: &Layout,
-        state: &State,
-        now: Timestamp,
-        progress: &dyn Progress,
-        documents: Documents,
-    ) -> Result<()> {
-        let _reading = Running::begin(progress, Phase::Reading, Total::default());
-        let mut queue = Vec::new();
+    /// Adds the roots, and returns what is to be followed.
+    pub(super) fn add_roots(&mut self, state: &State, now: Timestamp) -> Vec<Step> {
+        let entries = state.index.entries().len();
+        self.roots.reserve_exact(entries);
+        let mut queue = Vec::with_capacity(entries);
         for (position, entry) in state.index.entries().iter().enumerate() {
             let source = RootSource::Entry(position);
             match &entry.digest {
@@ -139,7 +133,19 @@ impl Graph {
                 queue.push(step);
             }
         }
-        self.follow_and(layout, queue, progress, documents)
+        queue
+    }
+
+    /// Reads everything that the roots reach.
+    pub(super) fn follow_roots(
+        &mut self,
+        layout: &Layout,
+        roots: Vec<Step>,
+        progress: &dyn Progress,
+        documents: Documents,
+    ) -> Result<()> {
+        let _reading = Running::begin(progress, Phase::Reading, Total::default());
+        self.follow_and(layout, roots, progress, documents)
     }
 
     fn add_link(&mut self, source: RootSource, link: &Link) -> Step {

@@ -221,6 +221,40 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_holds_neither_documents_nor_the_entries_of_the_index() {
+        use crate::oci::{Algorithm, Digest};
+
+        let temp = tempfile::tempdir().expect("a directory");
+        let blobs = temp.path().join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).expect("it can be made");
+        let manifest = br#"{"schemaVersion":2,"layers":[]}"#;
+        let digest = Digest::of(Algorithm::Sha256, manifest);
+        let write = |path: std::path::PathBuf, bytes: &[u8]| {
+            std::fs::write(path, bytes).expect("it can be written");
+        };
+        write(blobs.join(digest.encoded()), manifest);
+        let root = |name| temp.path().join(name);
+        write(root("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#);
+        let index = format!(
+            r#"{{"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{digest}","size":{}}}]}}"#,
+            manifest.len()
+        );
+        write(root("index.json"), index.as_bytes());
+        for (is_needed, entries, documents) in [(true, 1, 1), (false, 0, 0)] {
+            let layout = Layout::open(temp.path()).expect("a layout");
+            let now = Timestamp::now();
+            let rule = GracePolicy::by_default(now);
+            let progress = &crate::progress::Silent;
+            let snapshot = Snapshot::of_to_sweep(layout, now, rule, progress, |_| is_needed);
+            let Snapshot { state, graph, .. } = snapshot.expect("it can be read");
+            assert_eq!(state.index.entries().len(), entries);
+            let id = graph.id(&digest).expect("it is listed");
+            assert_eq!(graph.node(id).into_iter().count(), documents);
+            assert!(graph.is_rooted(id) && graph.roots().len() == 1);
+        }
+    }
+
+    #[test]
     fn a_layout_that_changes_is_read_again() {
         for (doubts, reads) in [
             (&[Doubt::None][..], 1),

@@ -141,9 +141,13 @@ impl IndexDoc {
                         |scanner, element| Entry::scan(scanner, &text, element, arrays),
                     );
                     drop(elements);
-                    entries.reserve_exact(scanned.len());
-                    for entry in scanned {
-                        entries.push(entry.map_err(IndexError::Syntax)?);
+                    // In the place of the results: there is usually one list.
+                    let scanned: Result<Vec<Entry>, String> = scanned.into_iter().collect();
+                    let scanned = scanned.map_err(IndexError::Syntax)?;
+                    if entries.is_empty() {
+                        entries = scanned;
+                    } else {
+                        entries.extend(scanned);
                     }
                 }
                 Part::Null => {}
