@@ -145,15 +145,23 @@ pub fn list_images(snapshot: &Snapshot, now: Timestamp) -> Vec<Image> {
             found.len() - 1
         });
         if let Some(image) = found.get_mut(index) {
-            image.entries.push(position);
+            push(&mut image.entries, position);
             for name in names {
                 if known.insert((index, name.text.clone())) {
-                    image.names.push(name);
+                    push(&mut image.names, name);
                 }
             }
         }
     }
     found
+}
+
+/// Adds to a list that usually remains the only element: one that grows has room for four.
+fn push<T>(list: &mut Vec<T>, item: T) {
+    if list.is_empty() {
+        list.reserve_exact(1);
+    }
+    list.push(item);
 }
 
 /// Returns for each digest the second indexes that list it, each once.

@@ -159,6 +159,21 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_the_same_blobs_share_the_records_of_their_files() {
+        let files = FileTables::new(Arc::default(), Arc::default());
+        assert_eq!(files.shared_by(), 2, "this list and nothing else");
+        let list = Deletions::of([3, 5, 7].map(deletion));
+        let spare = list.subset(|id| id > 3);
+        let ordered = list.in_order(vec![7, 3]);
+        assert_eq!(list.files.shared_by(), 6, "three lists of two tables");
+        drop((spare, ordered));
+        // A list without blobs holds no records.
+        let empty = list.subset(|_| false);
+        assert_eq!(list.files.shared_by(), 2);
+        drop(empty);
+    }
+
+    #[test]
     fn an_uninspected_file_is_not_deleted() {
         let mut files = FileTable::default();
         files.push(1, None);

@@ -503,3 +503,57 @@ impl PlannedLayout {
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_takes_56_bytes_and_what_is_no_digest_is_said() {
+        assert_eq!(size_of::<PlannedBlob>(), 56);
+        let digest = Digest::of(crate::oci::Algorithm::Sha256, b"blob").to_string();
+        for (text, expected) in [
+            (&*digest, Ok(&*digest)),
+            (
+                "sha256:ab",
+                Err("`sha256:ab` is not 64 lower-case hex digits after `sha256:`"),
+            ),
+            ("", Err("`` is not a digest")),
+        ] {
+            let json = format!(r#"{{"digest":"{text}","size":1,"modified_ns":-2}}"#);
+            let blob: PlannedBlob = serde_json::from_str(&json).expect("a blob");
+            let found = blob.digest().map(ToString::to_string);
+            assert_eq!(found.as_deref(), expected.map_err(str::to_owned).as_deref());
+            assert_eq!(serde_json::to_string(&blob).expect("JSON"), json);
+        }
+    }
+
+    #[test]
+    fn a_file_that_ends_early_is_read_and_refused() {
+        struct Broken;
+        impl io::Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::InvalidData.into())
+            }
+        }
+        let file = PlanFile::new(Timestamp::UNIX_EPOCH, Duration::ZERO, Duration::ZERO);
+        let text = file.to_json().expect("JSON");
+        PlanFile::read(text.as_bytes()).expect("a plan");
+        for (cut, why) in [(0, "EOF"), (text.len() / 2, "EOF")] {
+            let cut = text.as_bytes().get(..cut).unwrap_or_default();
+            let error = PlanFile::read(cut).expect_err("it is cut");
+            assert!(
+                matches!(&error, ApplyError::Syntax(text) if text.contains(why)),
+                "{error}"
+            );
+        }
+        let error = PlanFile::read(Broken).expect_err("it cannot be read");
+        assert!(matches!(error, ApplyError::Read(_)), "{error}");
+        let other = text.replace(r#""schema_version": 1"#, r#""schema_version": 2"#);
+        let error = PlanFile::read(other.as_bytes()).expect_err("it is of another version");
+        assert_eq!(
+            error.to_string(),
+            "not a plan file: schema version 2 is not 1"
+        );
+    }
+}

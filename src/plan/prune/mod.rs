@@ -157,6 +157,8 @@ struct Judged<'a> {
 impl Judged<'_> {
     /// Notes the rules that keep it.
     fn keep(&mut self, reasons: Vec<Reason>) {
+        self.rules.reserve_exact(reasons.len());
+        self.reasons.reserve_exact(reasons.len());
         for Reason { rule, text } in reasons {
             self.rules.push(rule);
             self.reasons.push(text);
@@ -397,34 +399,30 @@ pub(crate) fn prune_with(
         untagged: Vec::new(),
         reasons: vec!["dangling once the others are removed".to_owned()],
     };
-    let count = match wanted {
-        Verdicts::Give => judged.len(),
-        Verdicts::Omit => 0,
+    let judged = judged.into_iter().map(|judged| Verdict {
+        is_removed: judged.is_removed,
+        untagged: judged.untagged,
+        reasons: judged.reasons,
+        ..verdict(judged.image, judged.age, &mut cache)
+    });
+    let mut verdicts: Vec<Verdict> = match wanted {
+        Verdicts::Give => judged.collect(),
+        // Each is made as well: a size that cannot be read is an error.
+        Verdicts::Omit => {
+            judged.for_each(drop);
+            Vec::new()
+        }
     };
-    let mut verdicts = Vec::with_capacity(count);
-    // One that is not wanted is made as well: a size that cannot be read is an error.
-    let mut give = |verdict: Verdict| match wanted {
-        Verdicts::Give => verdicts.push(verdict),
-        Verdicts::Omit => {}
-    };
-    for judged in judged {
-        give(Verdict {
-            is_removed: judged.is_removed,
-            untagged: judged.untagged,
-            reasons: judged.reasons,
-            ..verdict(judged.image, judged.age, &mut cache)
-        });
-    }
     // What is unreferenced from now on is not part of an image with a verdict: it gets one itself.
     let along = images
         .iter()
         .filter(|image| along.contains(&image.id) && !judged_images.contains(&image.id));
     for image in along {
-        give(verdict(
-            image,
-            age_of(image, &mut cache, options.time),
-            &mut cache,
-        ));
+        let age = age_of(image, &mut cache, options.time);
+        let verdict = verdict(image, age, &mut cache);
+        if wanted == Verdicts::Give {
+            verdicts.push(verdict);
+        }
     }
     // A label or date that cannot be read must not remove an image, or keep it in the place of another one.
     cache.take_error()?;
