@@ -88,12 +88,21 @@ pub struct Edge {
     pub role: Role,
     /// The kind that the descriptor declares.
     pub kind: Kind,
-    /// The declared size in bytes.
-    pub size: Option<u64>,
     /// The blob is fetched from elsewhere and need not be present: a foreign layer.
     pub is_foreign: bool,
     /// Further parts of the descriptor, for children of an index.
     pub details: Option<Box<Details>>,
+    /// The declared size in bytes, if there is one. Not an `Option`, which takes 8 bytes more: there can be millions.
+    size: u64,
+    has_size: bool,
+}
+
+impl Edge {
+    /// Returns the declared size in bytes.
+    #[must_use]
+    pub const fn size(&self) -> Option<u64> {
+        if self.has_size { Some(self.size) } else { None }
+    }
 }
 
 /// A document that was read.
@@ -554,5 +563,27 @@ impl Graph {
             }
         }
         bits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_takes_24_bytes() {
+        assert_eq!(size_of::<Edge>(), 24);
+        let edge = |size: Option<u64>| Edge {
+            to: 0,
+            role: Role::Layer,
+            kind: Kind::Layer,
+            is_foreign: false,
+            details: None,
+            size: size.unwrap_or_default(),
+            has_size: size.is_some(),
+        };
+        for size in [None, Some(0), Some(u64::MAX)] {
+            assert_eq!(edge(size).size(), size);
+        }
     }
 }

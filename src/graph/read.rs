@@ -74,7 +74,7 @@ impl Step {
             .details
             .as_ref()
             .and_then(|details| details.data.clone());
-        Self::to(edge.to, edge.kind, data).of_len(edge.size)
+        Self::to(edge.to, edge.kind, data).of_len(edge.size())
     }
 }
 
@@ -382,7 +382,8 @@ impl Graph {
                 to: self.intern(link.digest),
                 role: link.role,
                 kind: link.kind,
-                size: link.size,
+                size: link.size.unwrap_or_default(),
+                has_size: link.size.is_some(),
                 is_foreign: link.is_foreign,
                 details: link.details,
             };

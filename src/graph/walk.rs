@@ -61,7 +61,7 @@ pub fn content_of(graph: &Graph, id: BlobId, declared: Option<u64>) -> Vec<(Blob
         next += 1;
         for edge in graph.edges(id) {
             if edge.role != Role::Subject && seen.insert(edge.to) {
-                content.push((edge.to, edge.size));
+                content.push((edge.to, edge.size()));
             }
         }
     }

@@ -105,18 +105,19 @@ impl Shown<'_> {
     /// runs, or a dry run and the run, can be compared line by line.
     fn results(&self) -> impl Iterator<Item = (Deletion, DeleteResult, Option<&Digest>)> {
         let results = self.outcome.map(|outcome| outcome.results.as_slice());
-        let count = self.plan.sweep().len();
-        let mut order: Vec<(u64, usize)> = Vec::new();
+        // Numbers of blobs have 32 bits.
+        let count = u32::try_from(self.plan.sweep().len()).unwrap_or(u32::MAX);
+        let mut order: Vec<(u32, u32)> = Vec::new();
         let is_sorted = self.plan.order() == Order::Docker;
         if !is_sorted {
-            let digest = |at: usize| {
-                let deletion = self.plan.sweep().get(at)?;
-                self.plan.blobs().digest(deletion.id)
+            let digest = |at: u32| {
+                let id = self.plan.sweep().ids().get(at as usize)?;
+                self.plan.blobs().digest(*id)
             };
             // There can be a million: nearly all differ in their first bytes, so the digests need not be read.
-            let key = |at| digest(at).map_or(u64::MAX, sort_key);
+            let key = |at| digest(at).map_or(u32::MAX, sort_key);
             order = (0..count).map(|at| (key(at), at)).collect();
-            let compare = |(a, at_a): &(u64, usize), (b, at_b): &(u64, usize)| {
+            let compare = |(a, at_a): &(u32, u32), (b, at_b): &(u32, u32)| {
                 a.cmp(b).then_with(|| digest(*at_a).cmp(&digest(*at_b)))
             };
             if order.len() > FEW {
@@ -129,8 +130,8 @@ impl Shown<'_> {
         (0..count).filter_map(move |number| {
             let position = match is_sorted {
                 true => number,
-                false => order.get(number)?.1,
-            };
+                false => order.get(number as usize)?.1,
+            } as usize;
             let deletion = self.plan.sweep().get(position)?;
             let result = match results {
                 Some(results) => results
@@ -512,13 +513,11 @@ impl Shown<'_> {
 }
 
 /// Returns a number that sorts digests as they sort themselves, as far as two numbers differ.
-fn sort_key(digest: &Digest) -> u64 {
+fn sort_key(digest: &Digest) -> u32 {
     match digest {
-        Digest::Sha256([a, b, c, d, e, f, g, h, ..]) => {
-            u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h])
-        }
+        Digest::Sha256([a, b, c, d, ..]) => u32::from_be_bytes([*a, *b, *c, *d]),
         // The other algorithms follow.
-        _ => u64::MAX,
+        _ => u32::MAX,
     }
 }
 

@@ -681,7 +681,7 @@ impl Sizes {
         let nodes = live.iter().filter_map(|id| graph.node(*id));
         for edge in nodes.flat_map(|node| &node.edges) {
             // What only resembles a descriptor may have another meaning of size.
-            if let Some(size) = edge.size
+            if let Some(size) = edge.size()
                 && edge.role != Role::Other
             {
                 sizes.add(edge.to, of_file(graph, edge.to, size));

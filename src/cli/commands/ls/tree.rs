@@ -367,7 +367,7 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
             };
             (label, "child", platform)
         };
-        let mut node = self.node(label, role, edge.to, edge.kind, edge.size);
+        let mut node = self.node(label, role, edge.to, edge.kind, edge.size());
         if let Some(part) = &mut node.part {
             part.platform = platform;
         }
