@@ -5,9 +5,9 @@
 //! documents, and the same file as when the plan was made.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fmt, io};
 
 use jiff::Timestamp;
 use serde::de::Visitor;
@@ -24,9 +24,6 @@ use crate::parse::size::human_size;
 use super::prune::Prune;
 use super::remove::{Removal, RemovalSet, SweepExtent, finish, kept_by};
 use super::{Known, Order, Plan, SweepOptions};
-
-/// How many bytes of a file are read at a time.
-const PIECE: usize = 1 << 16;
 
 /// A plan file: one prune over some layouts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -164,9 +161,6 @@ pub enum ApplyError {
     /// It is not a plan file.
     #[error("not a plan file: {0}")]
     Syntax(String),
-    /// It cannot be read.
-    #[error(transparent)]
-    Read(io::Error),
     /// The layout is not in the state that the plan was made from.
     #[error("cannot apply the plan to `{path}`: {what}")]
     Changed {
@@ -237,37 +231,23 @@ impl PlanFile {
     pub fn parse(bytes: &[u8]) -> Result<Self, ApplyError> {
         let file: Self =
             serde_json::from_slice(bytes).map_err(|error| ApplyError::Syntax(error.to_string()))?;
-        file.refuse_unknown_version()?;
+        if file.schema_version != 1 {
+            return Err(ApplyError::Syntax(format!(
+                "schema version {} is not 1",
+                file.schema_version
+            )));
+        }
         Ok(file)
     }
 
-    /// Reads a plan file to apply it, piece by piece: it can be as large as the layout has names. What is only for review is
-    /// checked and discarded.
-    ///
-    /// # Errors
-    /// [`ApplyError::Read`] and [`ApplyError::Syntax`].
-    pub fn read(file: impl io::Read) -> Result<Self, ApplyError> {
-        let file = io::BufReader::with_capacity(PIECE, file);
-        let mut file: Self =
-            serde_json::from_reader(file).map_err(|error| match error.io_error_kind() {
-                Some(_) => ApplyError::Read(error.into()),
-                None => ApplyError::Syntax(error.to_string()),
-            })?;
-        file.refuse_unknown_version()?;
-        for layout in &mut file.layouts {
+    /// Frees the memory of what is only for review.
+    #[must_use]
+    pub fn without_review(mut self) -> Self {
+        for layout in &mut self.layouts {
             layout.images = Vec::new();
             layout.delete.shrink_to_fit();
         }
-        Ok(file)
-    }
-
-    fn refuse_unknown_version(&self) -> Result<(), ApplyError> {
-        match self.schema_version {
-            1 => Ok(()),
-            version => Err(ApplyError::Syntax(format!(
-                "schema version {version} is not 1"
-            ))),
-        }
+        self
     }
 
     /// Returns the text of the file.
@@ -529,31 +509,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_ends_early_is_read_and_refused() {
-        struct Broken;
-        impl io::Read for Broken {
-            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::InvalidData.into())
-            }
-        }
-        let file = PlanFile::new(Timestamp::UNIX_EPOCH, Duration::ZERO, Duration::ZERO);
-        let text = file.to_json().expect("JSON");
-        PlanFile::read(text.as_bytes()).expect("a plan");
-        for (cut, why) in [(0, "EOF"), (text.len() / 2, "EOF")] {
-            let cut = text.as_bytes().get(..cut).unwrap_or_default();
-            let error = PlanFile::read(cut).expect_err("it is cut");
-            assert!(
-                matches!(&error, ApplyError::Syntax(text) if text.contains(why)),
-                "{error}"
-            );
-        }
-        let error = PlanFile::read(Broken).expect_err("it cannot be read");
-        assert!(matches!(error, ApplyError::Read(_)), "{error}");
-        let other = text.replace(r#""schema_version": 1"#, r#""schema_version": 2"#);
-        let error = PlanFile::read(other.as_bytes()).expect_err("it is of another version");
-        assert_eq!(
-            error.to_string(),
-            "not a plan file: schema version 2 is not 1"
-        );
+    fn what_is_only_for_review_can_be_freed() {
+        let mut file = PlanFile::new(Timestamp::UNIX_EPOCH, Duration::ZERO, Duration::ZERO);
+        let text = r#"{"path":"/a","reclaimed_bytes":1,"images":[{"digest":"","names":[],"action":"keep","reasons":[]}],
+            "state":"","entries":[],"allow_missing":false,"allow_empty":true,"delete":[],"temporary":["b"]}"#;
+        file.layouts = vec![serde_json::from_str(text).expect("a layout")];
+        let mut expected = serde_json::to_value(&file).expect("JSON");
+        expected["layouts"][0]["images"] = serde_json::json!([]);
+        let freed = serde_json::to_value(file.without_review()).expect("JSON");
+        assert_eq!(freed, expected);
     }
 }
