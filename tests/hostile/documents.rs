@@ -685,3 +685,25 @@ fn wrong_data_of_one_descriptor_does_not_hide_that_of_another() {
         }
     }
 }
+
+/// What a referrer of a wrong digest carries counts as well: without it the listed document would be missing, and what it
+/// references an orphan.
+#[test]
+fn what_a_damaged_referrer_carries_of_a_listed_document_is_followed() {
+    let mut fixture = GuardedLayout::new();
+    let layer = fixture.builder.layer(b"of a document that is no file");
+    let config = fixture.builder.config("linux/amd64", "carried");
+    let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
+    let text = doc.text();
+    let absent = Desc::of(&doc.media_type, text.as_bytes());
+    fixture.builder.tag(&absent, "absent").write();
+    fixture.gc_is_refused();
+    let signature = fixture.builder.layer(b"signature");
+    let about = Doc::manifest(&fixture.builder.empty_config(), &[signature]);
+    let about = about.subject(&absent.data(text.as_bytes()));
+    let referrer = fixture.builder.put_forged("referrer", &about);
+    let run = fixture.gc_deletes_only_the_orphan();
+    for desc in [&config, &layer, &referrer] {
+        assert!(fixture.has(desc), "{}", run.all());
+    }
+}

@@ -10,7 +10,9 @@
 //! - References count in every place, in any case of the keys, and however often a key occurs there.
 //! - An orphan in JSON whose `subject` is live is live with all that is below, whether its digest is right or not, unless it is
 //!   an attestation of the kind that is always listed.
-//! - A damaged document that is reached refuses the sweep. So does a missing one that `index.json` lists itself.
+//! - A damaged document that is reached refuses the sweep. So does a missing one that `index.json` lists itself, unless a live
+//!   descriptor carries it in `data`: then what it references is known, and live. An unlisted referrer of a wrong digest is live,
+//!   and what its descriptors carry counts.
 //!
 //! Where the promises leave room, the verdict has room too: [`Verdict::may_refuse`] and [`Verdict::may_stay`].
 
@@ -42,8 +44,11 @@ pub(crate) fn judge(world: &World) -> Verdict {
     let strict = Marking::run(world, Forged::Ignored, LeafReferrers::Leaves);
     let normal = Marking::run(world, Forged::Followed, LeafReferrers::Leaves);
     let generous = Marking::run(world, Forged::Followed, LeafReferrers::Read);
+    // But for a missing document: what a referrer of a wrong digest carries counts.
+    let mut must_refuse = strict.damage;
+    must_refuse.extend(normal.missing_roots(world));
     let mut verdict = Verdict {
-        must_refuse: strict.damage,
+        must_refuse,
         may_refuse: generous.damage,
         live: normal.live,
         may_stay: generous.live,
@@ -173,17 +178,16 @@ impl Marking {
                 break;
             }
         }
-        if !world.allow_missing {
-            for node in &marking.missing_roots {
-                let reason = format!("node {node} is listed in index.json and missing");
-                if marking.carried.contains(node) {
-                    marking.doubts.insert(reason);
-                } else {
-                    marking.damage.insert(reason);
-                }
-            }
-        }
         marking
+    }
+
+    /// Why a sweep is refused for documents that `index.json` lists, that are not there, and that no live descriptor carries.
+    fn missing_roots(&self, world: &World) -> BTreeSet<String> {
+        let unknown = self.missing_roots.difference(&self.carried);
+        unknown
+            .filter(|_| !world.allow_missing)
+            .map(|node| format!("node {node} is listed in index.json and missing"))
+            .collect()
     }
 
     /// Follows everything that waits.

@@ -686,11 +686,13 @@ fn newest(disk: &Disk, count: usize) -> (Set, Set) {
     (must, may)
 }
 
-/// Returns the first and the last `created` of the configs of an image.
+/// Returns the first and the last `created` of the configs of an image. One of them decides, and one without a date counts as new.
 fn created(disk: &Disk, digest: &str) -> (Option<String>, Option<String>) {
     let mut manifests: Vec<String> = vec![digest.to_owned()];
-    manifests.extend(children(disk, digest).into_iter().map(|child| child.digest));
-    let mut times: Vec<String> = Vec::new();
+    let platforms = children(disk, digest).into_iter();
+    let platforms = platforms.filter(|child| child.about.is_none());
+    manifests.extend(platforms.map(|child| child.digest));
+    let mut times: Vec<Option<String>> = Vec::new();
     for manifest in manifests {
         let config = disk
             .json(&manifest)
@@ -698,12 +700,13 @@ fn created(disk: &Disk, digest: &str) -> (Option<String>, Option<String>) {
         let config = config
             .and_then(Value::as_str)
             .and_then(|config| disk.json(config));
-        let time = config
-            .and_then(|config| config.get("created"))
-            .and_then(Value::as_str);
-        times.extend(time.map(str::to_owned));
+        times.extend(config.map(|config| {
+            let time = config.get("created").and_then(Value::as_str);
+            time.map(str::to_owned)
+        }));
     }
-    (times.iter().min().cloned(), times.iter().max().cloned())
+    let (first, last) = (times.iter().min(), times.iter().max());
+    (first.cloned().flatten(), last.cloned().flatten())
 }
 
 fn platform(
