@@ -210,3 +210,23 @@ fn a_suffix_alone_is_no_relation() {
         .ok()
         .leaves(&["app:2-alpine"]);
 }
+
+/// The image is kept under another name, but the tag from which the companion was derived is removed.
+#[test]
+fn a_companion_goes_with_its_tag_though_the_image_has_another_name() {
+    for group in ["name", "tree"] {
+        let mut shelf = TestLayout::new();
+        let image = shelf.small("app:1", 20);
+        shelf.layout.tag(&image.manifest, "tool:1");
+        shelf.small("app:1-esgztoc", 20);
+        shelf.write();
+        let args = ["-a", "--filter", "reference=app:*", "--keep-last", "0"];
+        let pruned = shelf.prune(&[&args[..], &["--group-by", group]].concat());
+        pruned.ok().leaves(&["tool:1"]).because(
+            "app:1-esgztoc",
+            true,
+            &["companion of app:1, which is removed"],
+        );
+        assert!(shelf.has_all(&image), "{}", pruned.run.all());
+    }
+}

@@ -54,7 +54,7 @@ pub(super) fn companions_among(
     found
 }
 
-/// Keeps the companions of what is kept, and removes the others.
+/// Keeps the companions of the tags that are kept, and removes the others.
 pub(super) fn follow(judged: &mut [Judged<'_>]) {
     let mut companions: HashMap<usize, Vec<(usize, String)>> = HashMap::new();
     let mut kept: Vec<usize> = Vec::new();
@@ -70,9 +70,13 @@ pub(super) fn follow(judged: &mut [Judged<'_>]) {
     }
     while let Some(owner) = kept.pop() {
         // The rules that keep the image keep its companion, also against a size budget.
-        let owner_rules = judged.get(owner).map(|image| image.rules.clone());
-        let rules = owner_rules.unwrap_or_default();
-        for (position, name) in companions.remove(&owner).unwrap_or_default() {
+        let Some(image) = judged.get(owner) else {
+            continue;
+        };
+        let rules = image.rules.clone();
+        let mut companions = companions.remove(&owner).unwrap_or_default();
+        companions.retain(|(_, name)| image.keeps(name));
+        for (position, name) in companions {
             let companion = judged.get_mut(position);
             let Some(companion) = companion.filter(|image| image.is_removed) else {
                 continue;

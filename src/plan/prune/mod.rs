@@ -174,6 +174,11 @@ impl Judged<'_> {
         self.is_out_of_reach = true;
     }
 
+    /// Returns `true` if it is kept with this name, and so are the companions of that.
+    fn keeps(&self, name: &str) -> bool {
+        !self.is_removed && !self.untagged.iter().any(|lost| lost == name)
+    }
+
     /// Returns `true` if no hold, rule, filter or scope keeps it. A size budget removes nothing else.
     fn is_free(&self) -> bool {
         self.image.holds.is_empty() && self.rules.is_empty() && !self.is_out_of_reach

@@ -128,15 +128,20 @@ impl TreeShare {
             return;
         }
         loop {
-            let removed: Vec<bool> = judged.iter().map(|image| image.is_removed).collect();
-            let is_kept = |owner: usize| removed.get(owner).is_some_and(|removed| !*removed);
+            let follows_kept: Vec<bool> = judged
+                .iter()
+                .map(|image| {
+                    let mut owners = image.follows.owners.iter();
+                    let owner = |at: usize| judged.get(at);
+                    image.follows.is_companion
+                        && owners.any(|(at, name)| owner(*at).is_some_and(|it| it.keeps(name)))
+                })
+                .collect();
             let mut is_done = true;
-            for image in judged.iter_mut().filter(|image| image.is_removed) {
+            let removed = judged.iter_mut().zip(follows_kept);
+            for (image, follows_kept) in removed.filter(|(image, _)| image.is_removed) {
                 let decided = self.of(&image.image.digest, &image.age);
-                let mut owners = image.follows.owners.iter();
-                if !decided.is_some_and(|decided| decided.is_removed)
-                    || (image.follows.is_companion && owners.any(|(owner, _)| is_kept(*owner)))
-                {
+                if !decided.is_some_and(|decided| decided.is_removed) || follows_kept {
                     image.is_removed = false;
                     image.is_out_of_reach = true;
                     image.reasons = vec![NOT_COMPARED.to_owned()];
