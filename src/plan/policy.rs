@@ -9,10 +9,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::model::images::Image;
-use crate::oci::Digest;
 use crate::oci::glob::Glob;
-use crate::oci::reference::Reference;
-use crate::oci::split_name;
+use crate::oci::reference::{Reference, digest_tag};
+use crate::oci::{Digest, EntryName, split_name};
 use crate::parse::size::human_duration;
 
 use super::age::{Age, Tie};
@@ -325,17 +324,19 @@ impl Policy {
     /// Groups positions by repository, or all together. A group of one layout, of which there are several, has its position.
     fn groups(&self, images: &[Aged<'_>]) -> BTreeMap<Group, Vec<usize>> {
         let mut groups: BTreeMap<Group, Vec<usize>> = BTreeMap::new();
-        // An untagged image belongs to no repository and is not kept by these rules, unless nothing in its layout is named.
-        let named = images.iter().filter(|aged| !aged.image.names.is_empty());
+        // An untagged image belongs to no repository and is not kept by these rules, unless nothing in its layout is named. What has
+        // only digest tags is never an image of its repository: it would take the place of one.
+        let named = images.iter().filter(|aged| has_own_name(aged.image));
         let named: BTreeSet<usize> = named.map(|aged| aged.age.layout).collect();
         for (position, aged) in images.iter().enumerate() {
             let layout = aged.age.layout;
-            if named.contains(&layout) && aged.image.names.is_empty() {
+            let is_tag = !aged.image.names.is_empty();
+            if !has_own_name(aged.image) && (is_tag || named.contains(&layout)) {
                 continue;
             }
             let mut names: BTreeSet<String> = BTreeSet::new();
             if self.group_by == GroupBy::Name {
-                names.extend(aged.image.names.iter().map(|name| repository(&name.text)));
+                names.extend(own_names(aged.image).map(|name| repository(&name.text)));
             }
             if names.is_empty() {
                 names.insert(String::new());
@@ -371,6 +372,19 @@ fn add_copies<'a>(
             kept.push((position, label.clone(), None));
         }
     }
+}
+
+/// Returns the names of an image without digest tags of other images. A tag with the digest of its own image, as imgpkg writes, is a
+/// name.
+fn own_names(image: &Image) -> impl Iterator<Item = &EntryName> {
+    image.names.iter().filter(|name| {
+        let tag = split_name(&name.text).1.and_then(digest_tag);
+        tag.is_none_or(|tag| !tag.has_known_algorithm() || tag.refers_to(&image.digest.to_string()))
+    })
+}
+
+fn has_own_name(image: &Image) -> bool {
+    own_names(image).next().is_some()
 }
 
 fn repository(name: &str) -> String {

@@ -463,3 +463,29 @@ fn each_layout_has_the_budget_to_itself_if_that_is_said() {
         assert_eq!(names, ["app:4", "app:5"], "{}", run.all());
     }
 }
+
+/// The budget ends at the last image that has a name, with what holds the rest. A held digest tag is no such name, and one that only
+/// docker's list has is.
+#[test]
+fn a_budget_keeps_the_last_name_and_is_missed() {
+    let mut shelf = TestLayout::new();
+    shelf.small("app:2", 60);
+    let untagged = shelf.overwritten("untagged", 50);
+    let tag = format!("{}.sig", untagged.manifest.digest.replacen(':', "-", 1));
+    shelf.small(&tag, 40);
+    shelf.write().hold("signature", &tag);
+    let pruned = shelf.prune(&["-a", "--max-size", "10B"]);
+    pruned.run.exits(5);
+    pruned.leaves(&["app:2", &tag]);
+
+    let mut shelf = TestLayout::new();
+    let saved = shelf.overwritten("saved", 60);
+    let held = shelf.overwritten("held", 50);
+    shelf
+        .layout
+        .save_element(&["tool:1"], &saved.config, &saved.layers);
+    shelf.write().hold("held", &held.manifest.digest);
+    let pruned = shelf.prune(&["-a", "--max-size", "10B"]);
+    pruned.run.exits(5);
+    assert!(shelf.has_all(&saved), "{}", pruned.run.all());
+}

@@ -370,7 +370,7 @@ fn a_layout_without_names_is_left_whole_but_for_orphans() {
         pruned.because(
             &image.manifest.digest,
             false,
-            &["untagged, but nothing in the layout is named"],
+            &["untagged, but index.json names no image"],
         );
     }
 }

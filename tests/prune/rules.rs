@@ -656,3 +656,70 @@ fn rules_that_make_no_sense_are_refused() {
         },
     );
 }
+
+/// A digest tag whose image is gone must not push a release out of the images that a rule keeps. A tag with the digest of its own
+/// image, as imgpkg writes, is an image.
+#[test]
+fn a_digest_tag_is_no_image_of_its_repository() {
+    let absent = format!("app:sha256-{}", "0".repeat(64));
+    let calls: [&[&str]; 4] = [
+        &["-a", "--keep-last", "1"],
+        &["-a", "--keep-last", "1", "--group-by", "none"],
+        &["-a", "--keep-daily", "1"],
+        &["-a", "--keep-last", "1", "--group-by", "tree"],
+    ];
+    for_each(
+        calls,
+        |args| args.join(" "),
+        |args| {
+            for suffix in ["", ".sig", ".c0ffee1234567890.meta"] {
+                let mut shelf = TestLayout::new();
+                shelf.small("app:1", 60);
+                let release = shelf.small("app:2", 50);
+                let stale = shelf.small(&format!("{absent}{suffix}"), 2);
+                shelf.write();
+                let pruned = shelf.prune(args);
+                pruned.ok().leaves(&["app:2"]);
+                assert!(shelf.has_all(&release) && !shelf.has(&stale.manifest));
+            }
+        },
+    );
+    let mut shelf = TestLayout::new();
+    for (name, days) in [("app:1", 60), ("app:2", 50), (&absent, 2)] {
+        shelf.small(name, days);
+    }
+    let image = ImageBuilder::new("own").store(&shelf.layout);
+    let own = format!("app:{}.imgpkg", image.manifest.digest.replacen(':', "-", 1));
+    shelf.layout.tag(&image.manifest, &own);
+    shelf.added(&image.manifest, 40);
+    shelf.write();
+    let pruned = shelf.prune(&["-a", "--keep-last", "2"]);
+    pruned.ok().leaves(&[&own, "app:2"]);
+    // Its age is its own, and so is its name.
+    let stale: [&[&str]; 2] = [
+        &["-a", "--keep-within", "3d"],
+        &["-a", "--keep", "app:sha256-0*"],
+    ];
+    for args in stale {
+        let mut shelf = TestLayout::new();
+        shelf.small(&absent, 2);
+        shelf.small("app:1", 60);
+        shelf.write().hold("one", "app:1");
+        shelf.prune(args).ok().leaves(&[&absent, "app:1"]);
+    }
+}
+
+/// Without a rule that removes it, the tag of an image that is gone may as well be a name.
+#[test]
+fn a_stale_digest_tag_is_kept_without_all() {
+    let mut shelf = TestLayout::new();
+    let absent = format!("app:sha256-{}.sig", "0".repeat(64));
+    shelf.small(&absent, 60);
+    shelf.small("app:1", 60);
+    shelf.write();
+    shelf.prune(&[]).ok().leaves(&[&absent, "app:1"]);
+    shelf
+        .prune(&["--keep-last", "1"])
+        .ok()
+        .leaves(&[&absent, "app:1"]);
+}

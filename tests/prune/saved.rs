@@ -233,3 +233,49 @@ fn an_image_that_another_file_keeps_loses_its_element() {
     assert_eq!(left.as_array().map(Vec::len), Some(1), "{left:#}");
     assert_eq!(left[0]["RepoTags"][0], "app:2", "{left:#}");
 }
+
+/// docker's list says nothing of what it does not name: an image index, or a platform that `docker load` would not load.
+#[test]
+fn a_name_in_manifest_json_alone_makes_nothing_else_dangling() {
+    let mut shelf = TestLayout::new();
+    let saved = shelf.overwritten("saved", 60);
+    let other = shelf.overwritten("other", 50);
+    shelf
+        .layout
+        .save_element(&["tool:1"], &saved.config, &saved.layers);
+    shelf.write();
+    let pruned = shelf.prune(&[]);
+    pruned
+        .ok()
+        .because(&saved.manifest.digest, false, &["named in manifest.json"])
+        .because(
+            &other.manifest.digest,
+            false,
+            &["untagged, but index.json names no image"],
+        );
+    assert!(shelf.has_all(&saved) && shelf.has_all(&other));
+}
+
+/// The last name of a layout may be one that only docker's list has.
+#[test]
+fn the_last_name_may_be_one_in_manifest_json_alone() {
+    let mut shelf = TestLayout::new();
+    shelf.small("app:1", 60);
+    let saved = shelf.overwritten("saved", 60);
+    let held = shelf.overwritten("held", 50);
+    shelf
+        .layout
+        .save_element(&["tool:1"], &saved.config, &saved.layers);
+    shelf.write().hold("held", &held.manifest.digest);
+    // `tool:1` is left.
+    let pruned = shelf.prune(&["-a", "--filter", "reference=app:*"]);
+    pruned.ok().leaves(&[]);
+    assert!(shelf.has_all(&saved), "{}", pruned.run.all());
+    let run = shelf.refuses(&["-a"], 3);
+    assert!(
+        run.stderr.contains("would be left without"),
+        "{}",
+        run.all()
+    );
+    assert!(shelf.has_all(&saved), "{}", run.all());
+}

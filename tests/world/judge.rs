@@ -345,7 +345,6 @@ impl Judge<'_> {
             .all()
             .filter(|position| self.is_entry(*position) && !followers.contains(position));
         let takes_all = wish.all || wish.keep_from.is_some();
-        let has_any_name = self.all().any(|position| !self.names(position).is_empty());
         let mut fates = BTreeMap::new();
         let mut reachable = Vec::new();
         for position in standing {
@@ -356,8 +355,8 @@ impl Judge<'_> {
                 is_safe = true;
                 if !self.names(position).is_empty() {
                     reasons.push("named".to_owned());
-                } else if !has_any_name {
-                    reasons.push("untagged, but nothing in the layout is named".to_owned());
+                } else if !self.has_names() {
+                    reasons.push("untagged, but index.json names no image".to_owned());
                 }
             } else if self.passes(position) {
                 reachable.push(position);
@@ -455,12 +454,13 @@ impl Judge<'_> {
             }
         }
         let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        let any_named = among
-            .iter()
-            .any(|position| !self.names(*position).is_empty());
+        let any_named = among.iter().any(|position| self.is_named(*position));
         for &position in among {
-            let names = self.chosen_names(position);
-            if any_named && names.is_empty() {
+            // What has only a digest tag is no image of its repository.
+            let mut names = self.chosen_names(position);
+            names.retain(|name| self.chosen(position).contains(name));
+            let is_tag = self.digest_tag_of(position).is_some();
+            if names.is_empty() && (any_named || is_tag) {
                 continue;
             }
             let mut of: BTreeSet<String> = names
@@ -563,8 +563,10 @@ impl Judge<'_> {
         bool,
         std::cmp::Reverse<(u64, u64, std::cmp::Reverse<usize>)>,
     ) {
-        let is_named = !self.names(position).is_empty();
-        (is_named, std::cmp::Reverse(self.age(position)))
+        (
+            self.is_named(position),
+            std::cmp::Reverse(self.age(position)),
+        )
     }
 }
 

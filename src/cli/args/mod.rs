@@ -146,7 +146,7 @@ pub enum Command {
         long_about = "Remove dangling or expired images and delete unreferenced blobs.\n\n\
             An image is dangling if it has no name, is neither a child nor a referrer of an image that is \
             kept, and is not named in docker save's manifest.json. Overwriting a tag leaves such an image. \
-            If no image of a layout has a name, none is dangling. With --all every image is removed that \
+            If index.json names no image, none is dangling. With --all every image is removed that \
             no hold, filter or rule keeps; one rule that keeps an image is enough. With --max-size the \
             oldest images are removed, one after another, until the rest fits; images that a hold, a \
             filter or a --keep rule keeps are never removed for it. Images of the same age are ordered by \

@@ -44,10 +44,10 @@ pub(super) fn choose(
         for (key, _) in survey.files(reached.chain(&survey.others)) {
             *owners.entry(key).or_default() += 1;
         }
-        let has_names = survey.images.iter().any(Surveyed::is_named);
+        let has_names = survey.images.iter().any(|image| image.is_named);
         left.push(Left {
             has_names,
-            wanted: own.filter(|image| !has_names || image.is_named()).count(),
+            wanted: own.filter(|image| !has_names || image.is_named).count(),
             is_removed: survey.images.iter().map(|image| image.is_removed).collect(),
         });
         let images = survey.images.iter().enumerate();
@@ -55,13 +55,13 @@ pub(super) fn choose(
         candidates.extend(free.map(|(position, image)| ((layout, position), image)));
     }
     // Oldest first; what has no date counts as new.
-    candidates.sort_by_key(|(_, image)| (image.is_named(), image.age));
+    candidates.sort_by_key(|(_, image)| (image.is_named, image.age));
     // What else than the clock decided that an image is removed before the next one.
     let next = candidates.iter().skip(1);
     let ties: HashMap<Place, Tie> = candidates
         .iter()
         .zip(next)
-        .filter(|((_, first), (_, second))| first.is_named() == second.is_named())
+        .filter(|((_, first), (_, second))| first.is_named == second.is_named)
         .filter_map(|((at, first), (_, second))| Some((*at, first.age.tie(&second.age)?)))
         .collect();
     let mut companions = grouped(candidates.iter().flat_map(|((layout, position), image)| {
@@ -87,7 +87,7 @@ pub(super) fn choose(
         if is_removed(position) || owners_of.any(|(owner, _)| !is_removed(*owner)) {
             continue;
         }
-        let is_wanted = !left.has_names || image.is_named();
+        let is_wanted = !left.has_names || image.is_named;
         if is_wanted && left.wanted == 1 && empty == EmptyIndex::Refuse {
             // The last image is kept: an importer of a cache without its tag fails the build.
             continue;
@@ -159,6 +159,7 @@ mod tests {
                     position,
                     ..Age::default()
                 },
+                is_named: true,
                 is_compared: true,
                 is_removed: false,
                 is_free: true,

@@ -5,6 +5,7 @@
 
 mod along;
 mod budget;
+mod followers;
 mod kept;
 mod options;
 mod remaining;
@@ -16,16 +17,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::error::Error;
 use crate::fs::Fs;
-use crate::graph::{EmptyIndex, RootSource, reached_by};
+use crate::graph::EmptyIndex;
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::{Image, ImageInspector};
 use crate::model::inventory::{Files, Unmeasured, files};
 use crate::model::snapshot::Snapshot;
-use crate::oci::{Digest, Role};
+use crate::oci::{Digest, EntryName};
 
 use self::along::{Follows, companions_among, follow};
 use self::budget::choose;
+use self::followers::followers;
 use self::kept::kept_bytes;
 pub use self::kept::{Holder, KeptBytes, KeptLink};
 pub use self::options::{PruneOptions, Scope};
@@ -143,6 +145,8 @@ struct Judged<'a> {
     rules: Vec<Rule>,
     reasons: Vec<String>,
     is_dangling: bool,
+    /// It has a name that is not only a digest tag, in `index.json` or docker save's list.
+    is_named: bool,
     /// Filters or the scope exclude it.
     is_out_of_reach: bool,
     /// The images that its tags were derived from.
@@ -365,8 +369,10 @@ pub(crate) fn prune_with(
         .iter()
         .filter(|entry| !gone.entries.contains(&entry.position))
         .collect();
-    let is_last =
-        !gone.entries.is_empty() && (left.is_empty() || (has_names(entries) && !has_names(left)));
+    let mut left_names = left.iter().filter(|entry| is_name(entry.role));
+    let loses_names =
+        left_names.next().is_none() && entries.iter().any(|entry| is_name(entry.role));
+    let is_last = !gone.entries.is_empty() && (left.is_empty() || loses_names);
     if is_last && options.empty == EmptyIndex::Refuse {
         return Err(PruneError::LastImage {
             path: snapshot.layout.path().display().to_string(),
@@ -503,17 +509,18 @@ fn judge<'a>(
             }
             let mut positions = image.entries.iter();
             let is_dangling = positions.all(|position| dangling.contains(position));
-            let mut own = image.own_entries(entries);
-            let is_saved = own.any(|entry| entry.role == EntryRole::Saved);
+            let own = image.own_entries(entries);
+            let is_saved = own.clone().any(|entry| entry.role == EntryRole::Saved);
+            let is_named = own.clone().any(|entry| is_name(entry.role));
             let by_name = options.policy.chooses() || !options.policy.keep.is_empty();
             let mut is_out_of_reach = false;
             if options.scope == Scope::Dangling && !is_dangling {
-                if !image.names.is_empty() {
+                if image.names.iter().any(EntryName::is_annotation) {
                     reasons.push("named".to_owned());
                 } else if is_saved {
                     reasons.push("named in manifest.json".to_owned());
                 } else if !has_names {
-                    reasons.push("untagged, but nothing in the layout is named".to_owned());
+                    reasons.push("untagged, but index.json names no image".to_owned());
                 }
                 is_out_of_reach = true;
             } else if is_saved && by_name {
@@ -530,6 +537,7 @@ fn judge<'a>(
                 rules,
                 reasons,
                 is_dangling,
+                is_named,
                 is_out_of_reach,
                 follows: Follows::default(),
                 is_removed: false,
@@ -612,86 +620,15 @@ fn judge<'a>(
     judged
 }
 
-fn has_names<'a>(entries: impl IntoIterator<Item = &'a EntryFacts>) -> bool {
-    let mut entries = entries.into_iter();
-    entries.any(|entry| entry.role == EntryRole::Named)
+/// Returns `true` if `index.json` names an image. docker save's list says nothing of entries that it does not name: they may be
+/// images that it cannot describe, such as other platforms.
+fn has_names(entries: &[EntryFacts]) -> bool {
+    entries.iter().any(|entry| entry.role == EntryRole::Named)
 }
 
-/// Returns the images that are parts or referrers of others: they follow those. An image with a hold
-/// of its own does not.
-fn followers(
-    snapshot: &Snapshot,
-    images: &[Image],
-    entries: &[EntryFacts],
-    dangling: &BTreeSet<usize>,
-) -> BTreeSet<BlobId> {
-    let has_names = has_names(entries);
-    let listed: BTreeSet<BlobId> = images.iter().map(|image| image.id).collect();
-    let below = below(snapshot, images);
-    // What is named or held also keeps its subject, listed or not, with everything that belongs to that.
-    let anchors = images.iter().filter(|image| {
-        let mut own = image.own_entries(entries);
-        !image.holds.is_empty()
-            || own.any(|entry| matches!(entry.role, EntryRole::Named | EntryRole::Saved))
-    });
-    // So does what a hold or another file references without an entry.
-    let others = snapshot.graph.roots().iter().filter(|root| {
-        !matches!(
-            root.source,
-            RootSource::Entry(_) | RootSource::InsideEntry(_)
-        )
-    });
-    let others = others.filter_map(|root| root.id());
-    let anchored = snapshot
-        .graph
-        .reach(anchors.map(|image| image.id).chain(others));
-    let named: BTreeSet<&str> = entries
-        .iter()
-        .filter(|entry| entry.role == EntryRole::Named && entry.id.is_some())
-        .flat_map(|entry| entry.name_texts())
-        .collect();
-    let follows = |image: &Image, entry: &EntryFacts| {
-        let is_about_another = || {
-            let mut subjects = entry.about.iter().filter(|id| **id != image.id);
-            subjects.any(|id| listed.contains(id) || below.contains(id) || anchored.contains(*id))
-        };
-        match entry.role {
-            EntryRole::Named | EntryRole::Saved => false,
-            EntryRole::DigestTag => {
-                is_about_another() || below.contains(&image.id) || anchored.contains(image.id)
-            }
-            EntryRole::KindReferrer => entry.name_texts().any(|name| named.contains(name)),
-            EntryRole::Untagged if has_names => !dangling.contains(&entry.position),
-            // What a hold or another file keeps follows as well, or a run that removes the last name would leave something
-            // to the next one.
-            EntryRole::Untagged => {
-                below.contains(&image.id) || is_about_another() || anchored.contains(image.id)
-            }
-        }
-    };
-    images
-        .iter()
-        .filter(|image| {
-            let mut own = image.own_entries(entries);
-            image.holds.is_empty() && own.all(|entry| follows(image, entry))
-        })
-        .map(|image| image.id)
-        .collect()
-}
-
-/// Returns the content of images, themselves excluded, and its referrers.
-fn below(snapshot: &Snapshot, images: &[Image]) -> HashSet<BlobId> {
-    let mut below = HashSet::new();
-    for image in images {
-        let found = reached_by(vec![image.id], |id| {
-            let edges = snapshot.graph.edges(id).iter();
-            let content = edges.filter(|edge| edge.role != Role::Subject);
-            let referrers = snapshot.graph.referrers(id).iter().copied();
-            content.map(|edge| edge.to).chain(referrers)
-        });
-        below.extend(found.into_iter().filter(|id| *id != image.id));
-    }
-    below
+/// Returns `true` if an importer can ask for the image of an entry by a name.
+const fn is_name(role: EntryRole) -> bool {
+    matches!(role, EntryRole::Named | EntryRole::Saved)
 }
 
 /// Plans the removal of the chosen images, with everything that becomes unreferenced and passes the filters.

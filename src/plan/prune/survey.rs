@@ -45,6 +45,8 @@ pub(super) struct Surveyed {
     /// With the names that pass a filter on names.
     pub(super) image: Image,
     pub(super) age: Age,
+    /// See [`Judged::is_named`].
+    pub(super) is_named: bool,
     /// Keep rules compare it with others.
     pub(super) is_compared: bool,
     pub(super) is_removed: bool,
@@ -53,12 +55,6 @@ pub(super) struct Surveyed {
     pub(super) follows: Follows,
     /// What it keeps, as positions in `files`.
     pub(super) reach: Vec<u32>,
-}
-
-impl Surveyed {
-    pub(super) const fn is_named(&self) -> bool {
-        !self.image.names.is_empty()
-    }
 }
 
 /// What a plan for judged images is.
@@ -196,6 +192,7 @@ fn surveyed(judged: &Judged<'_>) -> Surveyed {
     Surveyed {
         image: judged.image.clone(),
         age: judged.age,
+        is_named: judged.is_named,
         is_compared: !judged.is_out_of_reach && !judged.follows.is_companion,
         is_removed: judged.is_removed,
         // An image with names that a filter does not choose is not freed.

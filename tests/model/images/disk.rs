@@ -414,7 +414,7 @@ impl Entry {
         }
     }
 
-    fn has_referrer_kind(&self) -> bool {
+    pub(crate) fn has_referrer_kind(&self) -> bool {
         let kind = self
             .value
             .pointer("/annotations")

@@ -460,10 +460,19 @@ fn prune(disk: &Disk) -> Expected {
         return expected;
     }
     dangling(disk, &mut expected, &named);
-    if named.is_empty() {
+    if !index_has_names(disk) {
         expected.must_go.clear();
+        expected.may_go.clear();
     }
     expected
+}
+
+/// Returns `true` if `index.json` names an image, and not only signatures: otherwise nothing is dangling, whatever docker's list
+/// names.
+fn index_has_names(disk: &Disk) -> bool {
+    let images = disk.entries.iter();
+    let mut images = images.filter(|entry| !entry.has_referrer_kind());
+    images.any(|entry| entry.names.iter().any(|name| digest_tag(name).is_none()))
 }
 
 fn everything(
@@ -479,10 +488,7 @@ fn everything(
         None => (Set::new(), Set::new()),
     };
     let mut named = Set::new();
-    let has_names = disk
-        .listed()
-        .iter()
-        .any(|digest| !disk.human_names(digest).is_empty());
+    let has_names = index_has_names(disk);
     for digest in disk.listed() {
         let names = disk.human_names(&digest);
         if names.is_empty() {
@@ -631,17 +637,10 @@ fn newest(disk: &Disk, count: usize) -> (Set, Set) {
         }
     }
     let mut must = Set::new();
-    let outlived: Set = outlived(disk)
-        .iter()
-        .flat_map(|digest| disk.names(digest))
-        .filter_map(|name| Some(name.rsplit_once(':')?.0.to_owned()))
-        .collect();
-    for (repository, tags) in &groups {
+    for tags in groups.values() {
         let images: Set = tags.iter().map(|(digest, _)| digest.clone()).collect();
-        // Whether a digest tag counts in its repository once it has outlived its image is not documented.
         let companion = tags.iter().any(|(_, tag)| tag.ends_with("-esgztoc"))
-            || images.iter().any(|digest| is_only_saved(disk, digest))
-            || outlived.contains(repository.as_str());
+            || images.iter().any(|digest| is_only_saved(disk, digest));
         // Whether tags or images count is not documented, nor whether a rule counts what only docker's list names.
         if images.len() < tags.len() || companion {
             may.extend(images.iter().cloned());
