@@ -194,6 +194,9 @@ impl Graph {
         let mut requests: Vec<Request> = Vec::new();
         let mut most = first_batch(BATCH);
         let mut asked: HashMap<BlobId, usize> = HashMap::new();
+        // Further references of documents that only descriptors carry, which are added once: descriptors with different data of one
+        // document may be as many as there are documents.
+        let mut more: HashMap<BlobId, Vec<Edge>> = HashMap::new();
         loop {
             let mut declared = 0_u64;
             while let Some(step) = queue.pop() {
@@ -250,6 +253,7 @@ impl Graph {
                 }
             }
             if requests.is_empty() {
+                self.add_edges(more);
                 return Ok(());
             }
             if progress.is_cancelled() {
@@ -260,7 +264,7 @@ impl Graph {
             progress.advance(requests.len() as u64, 0);
             asked.clear();
             for (request, found) in requests.drain(..).zip(found) {
-                self.record(request.id, found, &mut queue);
+                self.record(request.id, found, &mut queue, &mut more);
             }
             if documents == Documents::Forget {
                 // Their references are in the queue.
@@ -281,7 +285,13 @@ impl Graph {
     }
 
     /// Records the result of reading one blob.
-    fn record(&mut self, id: BlobId, found: ReadResult, queue: &mut Vec<Step>) {
+    fn record(
+        &mut self,
+        id: BlobId,
+        found: ReadResult,
+        queue: &mut Vec<Step>,
+        more: &mut HashMap<BlobId, Vec<Edge>>,
+    ) {
         let state = match found {
             ReadResult::Document(document, length) => self.add_node(id, document, length, queue),
             ReadResult::Embedded(found) => {
@@ -290,7 +300,10 @@ impl Graph {
                     self.proved.insert(id);
                 }
                 match found.document {
-                    Some((document, length)) => self.add_embedded(id, document, length, queue),
+                    Some((document, length)) => {
+                        let more = more.entry(id).or_default();
+                        self.add_embedded(id, document, length, queue, more)
+                    }
                     None if self.node(id).is_some() => return,
                     None => ReadState::Leaf,
                 }
@@ -327,28 +340,46 @@ impl Graph {
         self.push_node(node)
     }
 
-    /// Adds a document of which an earlier descriptor may have had other data: the references of both count.
+    /// Adds a document of which an earlier descriptor may have had other data: the references of both count. Those of the earlier one
+    /// are moved to `more`.
     fn add_embedded(
         &mut self,
         id: BlobId,
         document: Document,
         length: Length,
         queue: &mut Vec<Step>,
+        more: &mut Vec<Edge>,
     ) -> ReadState {
         let before = match self.states.get(&id) {
             Some(ReadState::Document(number)) => number.checked_sub(self.forgotten),
             _ => None,
         };
         let before = before.and_then(|position| self.nodes.get_mut(position as usize));
-        let before = before.map(|node| (node.shape, std::mem::take(&mut node.edges)));
+        let shape = before.map(|node| {
+            more.append(&mut std::mem::take(&mut node.edges).into_vec());
+            node.shape
+        });
         let state = self.add_node(id, document, length, queue);
-        if let (Some((shape, edges)), Some(node)) = (before, self.nodes.last_mut()) {
-            node.edges = [edges, std::mem::take(&mut node.edges)].concat().into();
-            if node.shape == Shape::Other {
-                node.shape = shape;
-            }
+        if let (Some(shape), Some(node)) = (shape, self.nodes.last_mut())
+            && node.shape == Shape::Other
+        {
+            node.shape = shape;
         }
         state
+    }
+
+    /// Adds references to documents that were read.
+    fn add_edges(&mut self, more: HashMap<BlobId, Vec<Edge>>) {
+        for (id, mut edges) in more {
+            let Some(ReadState::Document(number)) = self.states.get(&id) else {
+                continue;
+            };
+            let position = number.checked_sub(self.forgotten);
+            if let Some(node) = position.and_then(|at| self.nodes.get_mut(at as usize)) {
+                edges.append(&mut std::mem::take(&mut node.edges).into_vec());
+                node.edges = edges.into_boxed_slice();
+            }
+        }
     }
 
     pub(super) fn push_node(&mut self, node: Node) -> ReadState {
