@@ -320,7 +320,8 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Returns `true` if a line of a list fits the screen, and counts it. A line that explains something always does.
+    /// Returns `true` if a line of a list, which may be wrapped, fits the screen, and counts it. A line that explains something
+    /// always does.
     pub fn fits(&self, line: &str) -> bool {
         let Some(room) = &self.room else {
             return true;
@@ -328,7 +329,8 @@ impl<'a> Context<'a> {
         if line.starts_with("kept: ") {
             return true;
         }
-        let take = |left: usize| left.checked_sub(1);
+        let rows = line.trim_end().split('\n').count();
+        let take = |left: usize| left.checked_sub(rows);
         let taken = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         if taken.is_err() {
             self.hidden.fetch_add(1, Ordering::Relaxed);
@@ -348,7 +350,15 @@ impl<'a> Context<'a> {
     /// Returns the lines of a list that fit the screen.
     pub fn fitting(&self, lines: &str) -> String {
         let lines = lines.split_inclusive('\n');
-        lines.filter(|line| self.fits(line)).collect()
+        let mut is_shown = true;
+        let fitting = lines.filter(|line| {
+            // The rest of a wrapped line is shown with it.
+            if !line.starts_with(' ') {
+                is_shown = self.fits(line);
+            }
+            is_shown
+        });
+        fitting.collect()
     }
 
     /// Returns the line on those that did not fit; empty if all did.

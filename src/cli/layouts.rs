@@ -31,6 +31,7 @@ use super::render::sweep::{
     Aged, Shown, Style, age_line, dangling_line, note_linked, parts, total_line,
 };
 use super::render::trashed::TrashTotals;
+use super::render::wrap::wrapped;
 
 /// The maximum number of layouts that are processed at the same time: more would only wait for the same disk.
 const MAX_THREADS: usize = 4;
@@ -631,8 +632,8 @@ impl<'a> RunReport<'a> {
             text.push_str(&total_line(&self.totals, is_dry_run));
             text.push_str(&self.trashed.line(is_dry_run));
             if self.command != "prune" {
-                text.push_str(&age_line(&self.aged));
-                text.push_str(&dangling_line(self.dangling));
+                let lines = age_line(&self.aged) + &dangling_line(self.dangling);
+                text.push_str(&wrapped(lines, context.term.width()));
             }
         }
         noted.and(context.print(&text))

@@ -286,3 +286,51 @@ fn a_sweep_without_a_reader_is_finished_and_reported() {
     let again = dir.cmd_now(&["gc", "bkcache-max"]).run();
     again.ok().ends_with_line("Total reclaimed space: 0B");
 }
+
+/// A terminal breaks a line anywhere; a line of prose is broken between words. What is copied, digests and paths, stays whole.
+#[test]
+fn lines_on_several_layouts_are_broken_between_words() {
+    let dir = TestDir::with_cases(&[
+        "skopeo-old-tags",
+        "umoci-new",
+        "bk-multi-prov",
+        "ctr-export",
+    ]);
+    let orphan = dir.join("ctr-export/blobs/sha256").join("0".repeat(64));
+    std::fs::write(&orphan, "recent").expect("an orphan can be written");
+    let calls = [
+        "prune -n",
+        "prune -n -v -a --keep-last 1",
+        "prune -a --keep-last 1",
+        "prune -n -v -a --max-size 90kB --group-by tree",
+        "gc -n",
+        "gc -n -v --grace 0",
+        "ls",
+        "ls --tree",
+        "df",
+        "df -v",
+        "check --quick",
+    ];
+    for call in calls {
+        // The time of the orphan is that of the test.
+        let line = format!("stty cols 80 rows 24; '{PROGRAM}' {call} -r .");
+        let Some(run) = on_terminal(&dir, &line, &[("NO_COLOR", "1")]) else {
+            return;
+        };
+        let long = run.stdout.lines().filter(|line| line.chars().count() > 80);
+        // Errors and hints are one line each.
+        let is_whole = |line: &str| {
+            let one = ["ocisweep: ", "hint: ", "Would delete: sha256:"];
+            one.iter().any(|start| line.starts_with(start))
+        };
+        let long: Vec<&str> = long.filter(|line| !is_whole(line)).collect();
+        assert!(long.is_empty(), "{call}: {long:#?}\n{}", run.all());
+    }
+    // Through a pipe every line is whole.
+    let run = shell(
+        &dir,
+        "eval $OCISWEEP prune -n -v -a --keep-last 1 -r .",
+        &[],
+    );
+    run.says("  example.com/multi:v2  (no hold, filter or rule keeps it)  added ");
+}

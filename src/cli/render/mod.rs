@@ -10,3 +10,4 @@ pub mod table;
 pub mod template;
 pub mod time;
 pub mod trashed;
+pub mod wrap;

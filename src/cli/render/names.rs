@@ -8,6 +8,7 @@ use ocisweep::plan::{KeptImage, Removal};
 use super::json::Item;
 use super::pieces::Pieces;
 use super::sweep::{Shown, count, line};
+use super::wrap::wrapped;
 use crate::cli::context::Context;
 
 /// What planning noted of names that are removed.
@@ -95,7 +96,7 @@ impl RemovedNames {
         if self.more_kept > 0 {
             let _ = writeln!(text, "kept: {}", count(self.more_kept as u64, "more image"));
         }
-        text
+        wrapped(text, context.term.width())
     }
 
     /// Returns an item for the document of each image that is kept.

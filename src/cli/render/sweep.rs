@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use super::json::{self, Item};
 use super::pieces::Pieces;
+use super::wrap::wrapped;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::hint::with_causes;
@@ -233,7 +234,8 @@ impl Shown<'_> {
         for (digest, kept) in self.kept() {
             if kept.because != KeepReason::WriterAtWork {
                 let why = describe(kept.because, context.now);
-                put(format_args!("Kept: {digest} ({why})"));
+                let line = wrapped(format!("Kept: {digest} ({why})"), context.term.width());
+                put(format_args!("{line}"));
             }
         }
         if let Some(writer) = self.plan.writer() {
@@ -245,7 +247,9 @@ impl Shown<'_> {
             } else {
                 "gc deletes them later"
             };
-            put(format_args!("kept: a writer is at work ({sign}); {later}"));
+            let line = format!("kept: a writer is at work ({sign}); {later}");
+            let line = wrapped(line, context.term.width());
+            put(format_args!("{line}"));
         }
     }
 

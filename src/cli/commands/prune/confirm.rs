@@ -16,6 +16,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{Runs, finished, shares};
 use crate::cli::render::sweep::{count, parts};
+use crate::cli::render::wrap::wrapped;
 
 /// How many images the question lists by name, for each layout.
 const MAX_LISTED: usize = 40;
@@ -213,6 +214,7 @@ fn ask(
     let size = human_size(totals.reclaimed_bytes());
     let _ = writeln!(text, "This reclaims {size}.");
     text.push_str("Are you sure you want to continue? [y/N] ");
+    let text = wrapped(text, context.term.width());
     if context.term.print(text.as_bytes()).is_err() || context.term.broken_pipe() {
         // A question that could not be read cannot be answered.
         let why = "cannot ask for confirmation: the output is closed";

@@ -43,6 +43,7 @@ use crate::cli::render::names::{RemovedNames, add_lines};
 use crate::cli::render::pieces::Pieces;
 use crate::cli::render::sweep::{Aged, NOTHING_ELSE, Shown, Style, age_line, count};
 use crate::cli::render::table::NONE;
+use crate::cli::render::wrap::wrapped;
 use crate::cli::replaced::{Kind, replace};
 use crate::cli::run::{Clock, protection, run_mode};
 
@@ -229,7 +230,8 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
         } else {
             kept_line(&kept, account.aged())
         };
-        exit = exit.and(context.print(&(line + &budget_line.unwrap_or_default())));
+        let text = line + &budget_line.unwrap_or_default();
+        exit = exit.and(context.print(&wrapped(text, context.term.width())));
     }
     Ok(exit)
 }
@@ -669,13 +671,14 @@ fn verdict_line(context: &Context<'_>, time: TimeSource, verdict: &Verdict) -> S
     } else {
         "keep  "
     };
-    format!(
+    let line = format!(
         "{action} {}  {}  ({})  {}\n",
         verdict.digest.short(),
         names(context, verdict),
         context.term.foreign(&verdict.reasons.join("; ")),
         age(time, &verdict.age)
-    )
+    );
+    wrapped(line, context.term.width())
 }
 
 /// Returns the time by which an image was judged, and the one that decides where that is equal.
