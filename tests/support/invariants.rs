@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::removed::familiar;
 use super::run::{items, total};
 use super::snapshot::copy_dir;
 use super::{Cmd, Files, Run, Snapshot, assert_same, snapshot, without_directory_times};
@@ -199,7 +200,10 @@ fn check_text(text: &Run, json: &Value, all: &str) {
     let mut sum = 0;
     for item in items(json) {
         let field = |key: &str| item.get(key).and_then(Value::as_str);
-        let line = |name: &Value| format!("Untagged: {}", name.as_str().unwrap_or_default());
+        let line = |name: &Value| {
+            let name = name.as_str().unwrap_or_default();
+            format!("Untagged: {}", familiar(name))
+        };
         let named = item.get("names").and_then(Value::as_array);
         let named = named.into_iter().flatten().map(line);
         match field("action") {

@@ -53,7 +53,7 @@ pub(crate) fn assert_entries(layout: &LayoutBuilder, expected: &[Desc], run: &Ru
 pub(crate) fn assert_output(run: &Run, untagged: &[&str], deleted: &[&Desc]) {
     let mut text: String = untagged
         .iter()
-        .map(|name| format!("Untagged: {name}\n"))
+        .map(|name| format!("Untagged: {}\n", familiar(name)))
         .collect();
     for desc in deleted {
         text.push_str(&format!("Deleted: {}\n", desc.digest));
@@ -63,6 +63,15 @@ pub(crate) fn assert_output(run: &Run, untagged: &[&str], deleted: &[&Desc]) {
         text.push_str(&format!("Total reclaimed space: {}\n", human(sum)));
     }
     assert_eq!(without_dropped(&run.stdout), text, "output\n{}", run.all());
+}
+
+/// Returns a name as docker and `ls` show it.
+pub(crate) fn familiar(name: &str) -> &str {
+    let hosts = ["index.docker.io/", "docker.io/"];
+    let mut hosts = hosts.iter().filter_map(|host| name.strip_prefix(host));
+    let name = hosts.next().unwrap_or(name);
+    let official = name.strip_prefix("library/");
+    official.filter(|rest| !rest.contains('/')).unwrap_or(name)
 }
 
 /// Returns output without the lines that name platforms and what keeps an image.

@@ -1,8 +1,10 @@
 //! Names that are removed, and what keeps images whose last name was removed, as text and as JSON.
 
+use std::borrow::Cow;
 use std::fmt::{Arguments, Write as _};
 use std::mem::take;
 
+use ocisweep::oci::reference::Reference;
 use ocisweep::plan::{KeptImage, Removal};
 
 use super::json::Item;
@@ -36,6 +38,14 @@ pub fn add_lines(
     }
 }
 
+/// Returns a name without the registry and the repository that docker adds to `app:1`. A bare tag has neither.
+fn familiar(name: &str) -> Cow<'_, str> {
+    match Reference::parse_normalized(name) {
+        Ok(reference) if name.contains(['/', ':']) => reference.familiar().into(),
+        _ => name.into(),
+    }
+}
+
 impl RemovedNames {
     /// Takes the notes of a removal.
     pub fn take(removal: &mut Removal) -> Self {
@@ -56,7 +66,7 @@ impl RemovedNames {
         }
     }
 
-    /// Returns a line for each name that was removed, or would be.
+    /// Returns a line for each name that was removed, or would be, as docker and `ls` show it: without what everyone leaves out.
     pub fn untagged_lines(&self, context: &Context<'_>, shown: &Shown<'_>) -> String {
         let mut text = String::new();
         self.each_untagged(context, shown, &mut |words| line(&mut text, words));
@@ -71,7 +81,10 @@ impl RemovedNames {
     ) {
         let verb = shown.tense("Would untag", "Untagged");
         for name in self.untagged(shown) {
-            put(format_args!("{verb}: {}", context.term.foreign(name)));
+            put(format_args!(
+                "{verb}: {}",
+                context.term.foreign(&familiar(name))
+            ));
         }
     }
 
