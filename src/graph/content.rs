@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::FileType;
 
+use super::is_listed_attestation;
 use crate::fs::stat_of;
 use crate::layout::{BlobId, Layout};
 use crate::oci::descriptor::{ScanError, decode_data};
@@ -77,6 +78,8 @@ pub(super) enum ReadResult {
     /// It was listed and no longer exists.
     Vanished,
     Damaged(String),
+    /// It is damaged, and its content is that of a referrer.
+    DamagedReferrer(Box<Document>, String),
 }
 
 /// What the `data` of descriptors holds.
@@ -143,9 +146,23 @@ fn read_document(digest: &Digest, file: File, len: u64) -> Result<ReadResult, St
         ));
     }
     let bytes = read_all(file, len).map_err(unreadable)?;
-    let length = verify(digest, &bytes)?;
-    let document = Document::scan(&bytes).map_err(|error| format!("is not valid JSON: {error}"))?;
-    whole(document, length, Strict::Always)
+    let scanned = verify(digest, &bytes).and_then(|length| {
+        let document = Document::scan(&bytes);
+        let document = document.map_err(|error| format!("is not valid JSON: {error}"))?;
+        whole(document, length, Strict::Always)
+    });
+    Ok(scanned.unwrap_or_else(|why| damaged(digest, &bytes, why)))
+}
+
+/// Returns what a document that cannot be used counts as. As an unlisted referrer it would be kept with its subject; it must not be
+/// less while something lists it.
+fn damaged(digest: &Digest, bytes: &[u8], why: String) -> ReadResult {
+    let is_small = bytes.len() as u64 <= MAX_MANIFEST_BYTES;
+    let referrer = is_small.then(|| referrer(digest, bytes)).flatten();
+    match referrer {
+        Some(referrer) => ReadResult::DamagedReferrer(Box::new(referrer.document), why),
+        None => ReadResult::Damaged(why),
+    }
 }
 
 /// Compares bytes with their digest. The error is why they differ.
@@ -185,12 +202,14 @@ fn whole(document: Document, length: Length, strict: Strict) -> Result<ReadResul
 fn read_unknown(digest: &Digest, mut file: File, len: u64) -> Result<ReadResult, String> {
     if len <= MAX_MANIFEST_BYTES {
         let bytes = read_all(file, len).map_err(unreadable)?;
-        let length = verify(digest, &bytes)?;
-        if !begins_like_json(&bytes) {
-            return Ok(ReadResult::Leaf);
-        }
-        let (document, result) = Document::scan_values(bytes.as_slice());
-        return unknown(document, result, length);
+        let scanned = verify(digest, &bytes).and_then(|length| {
+            if !begins_like_json(&bytes) {
+                return Ok(ReadResult::Leaf);
+            }
+            let (document, result) = Document::scan_values(bytes.as_slice());
+            unknown(document, result, length)
+        });
+        return Ok(scanned.unwrap_or_else(|why| damaged(digest, &bytes, why)));
     }
     let mut head = Vec::with_capacity(512);
     let read = file.by_ref().take(512).read_to_end(&mut head);
@@ -260,6 +279,27 @@ fn embedded(digest: &Digest, texts: &[Box<str>]) -> Option<Embedded> {
         }
     }
     found
+}
+
+/// A manifest with a subject.
+pub(super) struct Referrer {
+    pub(super) document: Document,
+    pub(super) matches_digest: bool,
+}
+
+/// Returns the document if it has a `subject` that counts. A file that does not parse is not a referrer for any reader.
+///
+/// A referrer that does not match its digest is kept anyway, with its references: no document depends on it, so there is no reason
+/// to refuse the sweep, and doubt keeps.
+pub(super) fn referrer(digest: &Digest, bytes: &[u8]) -> Option<Box<Referrer>> {
+    let document = Document::scan_deep(bytes).ok()?;
+    let is_stale = is_listed_attestation(document.artifact_type.as_deref());
+    (!is_stale && document.subjects().next().is_some()).then(|| {
+        Box::new(Referrer {
+            document,
+            matches_digest: identify(digest, bytes) != Identity::Other,
+        })
+    })
 }
 
 /// Returns `true` for white space of JSON.

@@ -51,7 +51,9 @@ impl Graph {
             // Forgotten documents have no references any more: everything that they reached is kept.
             live.merge(&self.rooted);
         }
-        let broken = self.broken(state, options, &live);
+        let listed = (!self.damaged_referrers.is_empty()).then(|| live.clone());
+        self.add_damaged_referrers(&mut live, options.change.unwanted);
+        let broken = self.broken(state, options, &live, listed.as_ref());
         if broken.is_empty() {
             Ok(LiveSet(live))
         } else {
@@ -71,7 +73,18 @@ impl Graph {
 
     /// Returns everything that makes live blobs unknown: entries and missing documents in the order of `index.json`, then
     /// damaged documents, then unreadable orphans.
-    fn broken(&self, state: &State, options: &MarkOptions<'_>, live: &BlobSet) -> Vec<Broken> {
+    ///
+    /// `listed`: what is live without damaged referrers. Of those nothing depends on, as of unlisted ones, so they are not broken.
+    fn broken(
+        &self,
+        state: &State,
+        options: &MarkOptions<'_>,
+        live: &BlobSet,
+        listed: Option<&BlobSet>,
+    ) -> Vec<Broken> {
+        let is_listed = |id: BlobId| {
+            !self.damaged_edges.contains_key(&id) || listed.is_none_or(|set| set.contains(id))
+        };
         let mut broken = Vec::new();
         let mut blobs: Vec<(usize, BlobId)> = Vec::new();
         let mut add = |broken: &mut Vec<Broken>, id: BlobId, why: &str, missing: bool| {
@@ -98,7 +111,7 @@ impl Graph {
             .states
             .iter()
             .filter_map(|(id, state)| match state {
-                ReadState::Damaged(why) if live.contains(*id) => Some((*id, why)),
+                ReadState::Damaged(why) if live.contains(*id) && is_listed(*id) => Some((*id, why)),
                 _ => None,
             })
             .collect();

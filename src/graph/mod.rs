@@ -173,6 +173,11 @@ pub struct Graph {
     signed: HashMap<BlobId, u64>,
     /// Manifests by their subject, listed or not, without BuildKit's attestations.
     referrers: BTreeMap<BlobId, Vec<BlobId>>,
+    /// Damaged documents by their subject. They do not count while something that is kept references them; without that they are
+    /// unlisted referrers.
+    damaged_referrers: BTreeMap<BlobId, Vec<BlobId>>,
+    /// What those reference.
+    damaged_edges: HashMap<BlobId, Box<[Edge]>>,
     /// Everything that the roots reach.
     reached: BlobSet,
     /// `reached` as it was before in-flight orphans were followed.
@@ -257,6 +262,8 @@ impl Graph {
             proved: HashSet::new(),
             signed: HashMap::new(),
             referrers: BTreeMap::new(),
+            damaged_referrers: BTreeMap::new(),
+            damaged_edges: HashMap::new(),
             rooted: BlobSet::default(),
             orphans: Arc::default(),
             leaves: BlobSet::default(),
@@ -340,6 +347,15 @@ impl Graph {
     #[must_use]
     pub fn edges(&self, id: BlobId) -> &[Edge] {
         self.node(id).map_or(&[], |node| &node.edges)
+    }
+
+    /// Returns the references that keep something: those of a document, or of a damaged one that would be a referrer if nothing listed
+    /// it.
+    fn keeping_edges(&self, id: BlobId) -> &[Edge] {
+        match self.damaged_edges.get(&id) {
+            Some(edges) => edges,
+            None => self.edges(id),
+        }
     }
 
     /// Returns `true` if the blob is an image index that was read.
@@ -550,7 +566,7 @@ impl Graph {
         let mut bits = BlobSet::new(self.blobs.len() + self.extra.len());
         queue.retain(|id| bits.insert(*id));
         while let Some(id) = queue.pop() {
-            let edges = self.edges(id);
+            let edges = self.keeping_edges(id);
             let next = edges
                 .iter()
                 .map(|edge| edge.to)
@@ -563,6 +579,24 @@ impl Graph {
             }
         }
         bits
+    }
+
+    /// Adds the damaged referrers of what is live, with everything that they reference.
+    fn add_damaged_referrers(&self, live: &mut BlobSet, unwanted: &BTreeSet<BlobId>) {
+        let of_live = |(subject, _): &(&BlobId, &Vec<BlobId>)| live.contains(**subject);
+        let found = self.damaged_referrers.iter().filter(of_live);
+        let mut queue: Vec<BlobId> = found.flat_map(|(_, ids)| ids).copied().collect();
+        queue.retain(|id| !unwanted.contains(id) && live.insert(*id));
+        while let Some(id) = queue.pop() {
+            let edges = self.keeping_edges(id).iter().map(|edge| edge.to);
+            let damaged = self.damaged_referrers.get(&id).into_iter().flatten();
+            let referrers = self.referrers(id).iter().chain(damaged).copied();
+            for to in edges.chain(referrers.filter(|id| !unwanted.contains(id))) {
+                if live.insert(to) {
+                    queue.push(to);
+                }
+            }
+        }
     }
 }
 

@@ -317,6 +317,14 @@ impl Graph {
                 ReadState::Damaged("vanished while it was read".into())
             }
             ReadResult::Damaged(why) => ReadState::Damaged(why.into()),
+            ReadResult::DamagedReferrer(document, why) => {
+                let node = self.node_of(*document, 0, |edge| queue.push(Step::along(edge)));
+                for edge in node.edges.iter().filter(|edge| edge.role == Role::Subject) {
+                    self.damaged_referrers.entry(edge.to).or_default().push(id);
+                }
+                self.damaged_edges.insert(id, node.edges);
+                ReadState::Damaged(why.into())
+            }
         };
         self.states.insert(id, state);
     }

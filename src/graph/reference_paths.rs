@@ -132,7 +132,7 @@ impl<'a> ReferencePaths<'a> {
         let mut seen = HashSet::new();
         while let Some(id) = queue.pop_front() {
             let steps = paths.distance.get(&id).copied().unwrap_or_default() + 1;
-            let edges = graph.edges(id);
+            let edges = graph.keeping_edges(id);
             let parts = (0..)
                 .zip(edges)
                 .zip(numbers(edges))
@@ -315,7 +315,7 @@ impl<'a> ReferencePaths<'a> {
             Some((_, Via::Subject)) => "referrer".to_owned(),
             Some((from, Via::Part(position, (number, total)))) => {
                 let number = (number as usize, total as usize);
-                match graph.edges(from).get(position as usize) {
+                match graph.keeping_edges(from).get(position as usize) {
                     Some(edge) => graph.describe_edge(edge, number),
                     None => kind_of(graph, id, Kind::Unknown).to_owned(),
                 }

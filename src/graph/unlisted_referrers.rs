@@ -15,14 +15,14 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 use rustix::io::Errno;
 
-use super::content::{begins_like_json, fill, is_space};
+use super::content::{Referrer, begins_like_json, fill, is_space, referrer};
 use super::read::Step;
-use super::{BlobSet, FileTable, Graph, ReadState, is_listed_attestation};
+use super::{BlobSet, FileTable, Graph, ReadState};
 use crate::error::{Error, Result};
 use crate::fs::{FileStat, Links, open_file, stat_at, stat_of};
 use crate::layout::released::Noted;
 use crate::layout::{BlobId, Layout};
-use crate::oci::signed::{Identity, MAX_MANIFEST_BYTES, identify};
+use crate::oci::signed::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Document};
 use crate::progress::{Phase, Progress, Running, Total};
 use crate::threads::{first_batch, read_each_with, start};
@@ -47,11 +47,6 @@ enum Scanned {
     Referrer(FileStat, Box<Referrer>),
     /// It begins like JSON and must be scanned in a smaller batch.
     Large,
-}
-
-struct Referrer {
-    document: Document,
-    matches_digest: bool,
 }
 
 impl Graph {
@@ -228,21 +223,6 @@ fn read_json(mut file: impl Read, len: usize, buffer: &mut Vec<u8>) -> io::Resul
         fill(&mut file, len, len, buffer)?;
     }
     Ok(is_json)
-}
-
-/// Returns the document if it has a `subject` that counts. A file that does not parse is not a referrer for any reader.
-///
-/// A referrer that does not match its digest is kept anyway, with its references: no document depends on it, so there is no reason
-/// to refuse the sweep, and doubt keeps.
-fn referrer(digest: &Digest, bytes: &[u8]) -> Option<Box<Referrer>> {
-    let document = Document::scan_deep(bytes).ok()?;
-    let is_stale = is_listed_attestation(document.artifact_type.as_deref());
-    (!is_stale && document.subjects().next().is_some()).then(|| {
-        Box::new(Referrer {
-            document,
-            matches_digest: identify(digest, bytes) != Identity::Other,
-        })
-    })
 }
 
 impl Graph {

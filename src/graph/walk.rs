@@ -29,7 +29,7 @@ impl Walk {
                 _ => continue,
             }
             found.push(id);
-            let edges = graph.edges(id);
+            let edges = graph.keeping_edges(id);
             queue.extend(edges.iter().map(|edge| edge.to));
             queue.extend(graph.referrers(id));
         }

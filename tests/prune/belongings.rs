@@ -1,7 +1,7 @@
 //! What has no name of its own and belongs to an image: signatures, attestations and the like, in every way in which programs
 //! write them.
 
-use crate::support::{Desc, Doc, TestLayout};
+use crate::support::{Cmd, Desc, Doc, ImageBuilder, TestLayout};
 
 /// The media type of the signatures here.
 pub(crate) const SIGNATURE: &str = "application/vnd.example.signature";
@@ -105,4 +105,50 @@ pub(crate) fn belongings() -> Vec<Belonging> {
             desc
         }),
     ]
+}
+
+/// Nothing that is kept references a damaged referrer, and `gc` would keep it with its subject if nothing had listed it. So it stays,
+/// with what it references, where what listed it is removed.
+#[test]
+fn a_damaged_referrer_of_a_kept_image_is_not_removed_with_what_lists_it() {
+    for is_nested in [false, true] {
+        let mut shelf = TestLayout::new();
+        let app = shelf.small("app:1", 5);
+        shelf.small("app:2", 5);
+        let layer = shelf.layout.blob(SIGNATURE, b"signature");
+        let config = shelf.layout.empty_config();
+        let mut parts = vec![layer.clone(), config.clone()];
+        let mut doc = Doc::manifest(&config, std::slice::from_ref(&layer));
+        if is_nested {
+            // Its children are known only if it is read.
+            let child = shelf.layout.put(&doc);
+            doc = Doc::index(std::slice::from_ref(&child));
+            parts.push(child);
+        }
+        let damaged = shelf
+            .layout
+            .put_forged("damaged", &doc.subject(&app.manifest));
+        let other = ImageBuilder::new("other").store(&shelf.layout);
+        let index = shelf
+            .layout
+            .index(&[other.manifest.clone(), damaged.clone()]);
+        shelf.layout.entry(&index);
+        shelf.write();
+        // While it is listed nothing is swept.
+        Cmd::gc(shelf.path()).run().refused();
+        let pruned = shelf.prune(&[]);
+        let mut gone = other.digests();
+        gone.push(index.digest.clone());
+        pruned.ok().deletes(&gone);
+        parts.push(damaged);
+        for part in &parts {
+            assert!(shelf.has(part), "{is_nested}\n{}", pruned.run.all());
+        }
+        // Its subject goes, and so does it.
+        let pruned = shelf.prune(&["-a", "--keep", "app:2"]);
+        pruned.ok();
+        for part in parts.iter().chain(app.parts()) {
+            assert!(!shelf.has(part), "{is_nested}\n{}", pruned.run.all());
+        }
+    }
 }

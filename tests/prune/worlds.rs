@@ -15,7 +15,7 @@ use crate::support::{Cmd, Run, differences, panic_message, snapshot, without_dir
 use crate::world::cases::{Failures, each_seed, varied};
 use crate::world::draw;
 use crate::world::features::{Features, Mood};
-use crate::world::layout::{IndexStyle, Place, State, World};
+use crate::world::layout::{IndexStyle, Place, World};
 use crate::world::oracle::judge;
 use crate::world::write::{describe, write};
 
@@ -163,10 +163,6 @@ fn check(world: &World, all: bool) -> bool {
         .map(|entry| entry.target)
         .filter(|target| rest.entries.iter().all(|entry| entry.target != *target))
         .collect();
-    // A damaged referrer that was a part of something removed is removed with it.
-    let parts = below(world, gone_roots.clone());
-    let is_part = |node: &usize| world.node(*node).state == State::Forged && parts.contains(node);
-    let lost: Vec<usize> = lost.into_iter().filter(|node| !is_part(node)).collect();
     let forced: BTreeSet<usize> = verdict
         .referrers
         .intersection(&gone_roots)
