@@ -323,9 +323,17 @@ pub(crate) fn human(bytes: u64) -> String {
     if bytes < 1000 {
         return format!("{bytes}B");
     }
-    let digits = bytes.to_string().len();
-    let unit = 10_u64.pow(u32::try_from(digits.saturating_sub(4)).expect("few digits"));
-    let rounded = bytes.saturating_add(unit / 2) / unit * unit;
+    // What is rounded is the quotient as a binary number: 10805 bytes are less than 10.805 kB there.
+    let scale: u64 = match bytes {
+        ..1_000_000 => 1000,
+        1_000_000..1_000_000_000 => 1_000_000,
+        _ => 1_000_000_000,
+    };
+    let quotient = format!("{:.3e}", bytes as f64 / scale as f64);
+    let (digits, exponent) = quotient.split_once('e').expect("a number with exponent");
+    let digits: u64 = digits.replace('.', "").parse().expect("four digits");
+    let exponent: u32 = exponent.parse().expect("the quotient is at least 1");
+    let rounded = digits * 10_u64.pow(exponent) * (scale / 1000);
     let (scale, name) = match rounded {
         ..1_000_000 => (1000, "kB"),
         1_000_000..1_000_000_000 => (1_000_000, "MB"),

@@ -313,6 +313,7 @@ fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
         |disk: &Disk, digest: &str| extent != Extent::Nothing && is_part_held(disk, digest);
     let mut chosen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut by_id = Set::new();
+    let mut held_by_id = Set::new();
     let mut is_error = false;
     let mut only_unknown = true;
     let mut is_unsure = false;
@@ -337,6 +338,9 @@ fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
                 if is_part_held(disk, &digest) || is_conflict {
                     is_error = true;
                     only_unknown = false;
+                    if is_part_held(disk, &digest) {
+                        held_by_id.insert(digest);
+                    }
                 } else {
                     by_id.insert(digest.clone());
                     chosen
@@ -364,7 +368,9 @@ fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
             // It follows its image; where something keeps it, its name may be kept on it.
             let pairs = names.iter().map(|name| (digest.clone(), name.clone()));
             expected.may_untag.extend(pairs);
-            if extent == Extent::All {
+            // A word with its digest means it, whatever it follows.
+            let is_meant = |word: &Word| matches!(word, Word::At(_, at) if at == digest);
+            if extent == Extent::All || words.iter().any(is_meant) {
                 expected.may_go.insert(digest.clone());
             }
             continue;
@@ -381,6 +387,11 @@ fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
             continue;
         }
         let pairs = names.iter().map(|name| (digest.clone(), name.clone()));
+        if (is_last || force) && held_by_id.contains(digest) {
+            // The conflict of the ID is that of the image: what stands beside it may be left as well.
+            expected.may_untag.extend(pairs);
+            continue;
+        }
         expected.untag.extend(pairs);
         if !is_last {
             continue;
