@@ -4,8 +4,10 @@
 //! `moby daemon/internal/timestamp`. *Failure*: one error that quotes the string; nothing is guessed, because the result decides
 //! what is old enough to be deleted.
 //!
-//! The clock and the local zone are parameters. The civil parsers of `jiff` are not used: they ignore an offset, which moves
-//! `2024-05-01T00:00:00+09:00` silently by nine hours.
+//! The clock and the local zone are parameters. The parsers of `jiff` are not used. Those of civil times ignore an offset, which moves
+//! `2024-05-01T00:00:00+09:00` silently by nine hours; they and that of `Timestamp` accept what Go refuses (`20240501T000000`, a space
+//! for the `T`, the second 60, `+09`, `[UTC]`) and refuse what docker accepts (`T3:04`, `2024-05-01+09:00`, ten digits of a fraction).
+//! What would guard against both is as long as what is here.
 
 use std::time::Duration;
 
