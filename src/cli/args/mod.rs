@@ -582,7 +582,7 @@ pub struct PruneArgs {
     /// Remove only images that pass: key=value, repeatable; reference= selects names, not images
     #[arg(long, value_name = "FILTER")]
     pub filter: Vec<String>,
-    /// Keep the newest N images of each repository
+    /// Keep the newest N images of each repository; a digest tag (`sha256-…`) is not one
     #[arg(long, value_name = "N")]
     pub keep_last: Option<usize>,
     /// Keep images newer than DURATION
