@@ -329,10 +329,12 @@ impl Marking {
     fn unwrap(&mut self, world: &World) -> bool {
         let found: Vec<usize> = self
             .carried_as_layers
-            .intersection(&self.absent_documents)
+            .iter()
             .copied()
+            .filter(|node| world.node(*node).state == State::Absent)
             .filter(|node| {
-                let excuse = !world.allow_missing && self.missing_roots.contains(node);
+                let is_missed = self.absent_documents.contains(node);
+                let excuse = is_missed && !world.allow_missing && self.missing_roots.contains(node);
                 excuse || self.leaves == LeafReferrers::Read
             })
             .filter(|node| !self.read.contains(node))

@@ -519,10 +519,11 @@ fn everything(
             .map(|name| (digest.clone(), name.clone()))
             .collect();
         let goes = selected.len() == names.len();
-        // Rules leave alone what only docker's list names, and keep companions with what they keep.
+        // Rules leave alone what only docker's list names, and keep companions with what they keep. So do holds.
         let by_rule = keep.is_some() || keep_last.is_some();
         let mut own = names.iter();
-        let is_companion = by_rule && own.all(|name| name.ends_with("-esgztoc"));
+        let may_follow = by_rule || !disk.holds.is_empty();
+        let is_companion = may_follow && own.all(|name| name.ends_with("-esgztoc"));
         let is_out_of_reach = by_rule && is_only_saved(disk, &digest) || is_companion;
         if may_keep.contains(&digest) || second.contains(&digest) || is_out_of_reach {
             expected.may_untag.extend(selected);
