@@ -537,6 +537,23 @@ impl Judge<'_> {
                 is_root && !going.contains(position)
             })
             .collect();
+        // Parts and referrers of what is removed go with it; what else only that needed is removed if it passes the filters itself.
+        let mut along = going.clone();
+        loop {
+            let mut more = along.clone();
+            more.extend(along.iter().flat_map(|position| self.children(*position)));
+            more.extend(self.all().filter(|position| {
+                let of = [self.subject(*position), self.about(*position)];
+                of.iter().flatten().any(|of| along.contains(of))
+            }));
+            if more == along {
+                break;
+            }
+            along = more;
+        }
+        let spared = followers.iter().copied();
+        roots
+            .extend(spared.filter(|position| !self.passes(*position) && !along.contains(position)));
         loop {
             let live = self.live(&roots, going);
             let before = roots.len();
