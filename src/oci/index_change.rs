@@ -100,12 +100,12 @@ pub struct IndexChange {
     entries: Vec<RemovedEntry>,
     /// The entries that replaced some of them.
     replacements: Vec<String>,
-    /// Names of removed entries that entries of other images had as well, and kept.
+    /// Names of removed entries that other entries had as well, and kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     shared: Vec<SharedName>,
 }
 
-/// A name of a removed entry, and another image that kept it.
+/// A name of a removed entry, and an image that kept it in another entry; it may be the same image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct SharedName {
     name: String,
@@ -331,14 +331,17 @@ impl IndexChange {
                 .iter()
                 .filter(|own| item.names.iter().any(|name| **name == *own.text))
             {
+                let is_shared = |shared: &SharedName| {
+                    *shared.name == *name.text && Some(&shared.digest) == item.digest.as_ref()
+                };
+                if self.shared.iter().any(is_shared) {
+                    continue;
+                }
                 if is_same {
                     // Another program has listed it again.
                     return Ok(None);
                 }
-                let is_shared = |shared: &SharedName| {
-                    *shared.name == *name.text && Some(&shared.digest) == item.digest.as_ref()
-                };
-                if !taken.contains(&name) && !self.shared.iter().any(is_shared) {
+                if !taken.contains(&name) {
                     taken.push(name);
                 }
             }
@@ -627,6 +630,32 @@ mod tests {
             .undone(&index(&today, ", "))
             .expect("it can be undone");
         assert_eq!(restored.moved, ["app:1", "app:1"]);
+    }
+
+    /// An image may be listed twice under one name, and one of the entries have another name beside it.
+    #[test]
+    fn a_name_that_another_entry_of_the_image_kept_is_restored() {
+        let digest = Digest::of(Algorithm::Sha256, b"a");
+        let both = format!(
+            r#"{{"digest":"{digest}","size":1,"annotations":{{"io.containerd.image.name":"ex.com/app:2","org.opencontainers.image.ref.name":"old"}}}}"#
+        );
+        let one = both.replace(r#","org.opencontainers.image.ref.name":"old""#, "");
+        assert_ne!(one, both);
+        let (named, other) = (entry("a", "ex.com/app:2"), entry("other", "new"));
+        for (old, new) in [
+            // The other name is removed from the entry, or the entry with both names is removed.
+            (vec![named.clone(), both.clone()], vec![named.clone(), one]),
+            (vec![both.clone(), named.clone()], vec![named.clone()]),
+        ] {
+            let change = IndexChange::between(&index(&old, ","), &index(&new, ","));
+            let today = [new, vec![other.clone()]].concat();
+            let restored = change
+                .undone(&index(&today, ", "))
+                .expect("it can be undone");
+            assert!(restored.moved.is_empty(), "{:?}", restored.moved);
+            let found = restored.index.map(|index| texts(&index));
+            assert_eq!(found, Some([old, vec![other.clone()]].concat()));
+        }
     }
 
     #[test]
