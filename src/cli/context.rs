@@ -347,20 +347,6 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Returns the lines of a list that fit the screen.
-    pub fn fitting(&self, lines: &str) -> String {
-        let lines = lines.split_inclusive('\n');
-        let mut is_shown = true;
-        let fitting = lines.filter(|line| {
-            // The rest of a wrapped line is shown with it.
-            if !line.starts_with(' ') {
-                is_shown = self.fits(line);
-            }
-            is_shown
-        });
-        fitting.collect()
-    }
-
     /// Returns the line on those that did not fit; empty if all did.
     pub fn more_line(&self) -> String {
         match self.hidden.swap(0, Ordering::Relaxed) {

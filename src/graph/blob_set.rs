@@ -48,6 +48,16 @@ impl BlobSet {
     }
 }
 
+impl FromIterator<u32> for BlobSet {
+    fn from_iter<I: IntoIterator<Item = u32>>(numbers: I) -> Self {
+        let mut set = Self::default();
+        for number in numbers {
+            set.insert(number);
+        }
+        set
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

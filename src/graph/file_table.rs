@@ -300,10 +300,7 @@ mod tests {
             let blob = blobs.iter().find(|(known, _)| *known == id);
             assert_eq!(table.get(id), blob.and_then(|(_, file)| *file), "{id}");
         }
-        let mut removed = BlobSet::default();
-        for id in [0, 3, 63, 641, 1001, 5000] {
-            removed.insert(id);
-        }
+        let removed: BlobSet = [0, 3, 63, 641, 1001, 5000].into_iter().collect();
         table.remove_all(&removed);
         let left = blobs.iter().filter(|(id, _)| !removed.contains(*id));
         assert_eq!(

@@ -147,10 +147,7 @@ impl Graph {
         if blobs.is_empty() {
             return;
         }
-        let mut wanted = BlobSet::default();
-        for (_, id) in blobs {
-            wanted.insert(*id);
-        }
+        let wanted: BlobSet = blobs.iter().map(|(_, id)| *id).collect();
         let paths = ReferencePaths::from_roots(self, state, |root| (options.keep)(root));
         let reachability = Reachability::of(self, state, &wanted);
         let mut images = reachability.images();

@@ -191,10 +191,7 @@ impl PlanFile {
 
     /// Adds layouts that share a store of blobs.
     pub fn share(&mut self, store: &Plan, layouts: impl Iterator<Item = PlannedLayout>) {
-        let mut deleted = BlobSet::default();
-        for id in store.sweep.ids() {
-            deleted.insert(*id);
-        }
+        let deleted: BlobSet = store.sweep.ids().iter().copied().collect();
         let is_deleted = |blob: &PlannedBlob| {
             let digest = blob.digest.0.as_ref().ok();
             let id = digest.and_then(|digest| store.blobs.id(digest));
@@ -439,15 +436,9 @@ impl PlannedLayout {
     /// is kept; what the file deletes and the fresh plan does not is a change.
     fn narrow(&self, removal: &mut Removal) -> Result<(), String> {
         let plan = &mut removal.plan;
-        let mut in_flight = BlobSet::default();
-        for kept in &plan.kept {
-            in_flight.insert(kept.id);
-        }
+        let in_flight: BlobSet = plan.kept.iter().map(|kept| kept.id).collect();
         let fresh = &plan.sweep;
-        let mut left = BlobSet::default();
-        for id in fresh.ids() {
-            left.insert(*id);
-        }
+        let left: BlobSet = fresh.ids().iter().copied().collect();
         let mut chosen = BlobSet::default();
         let mut ids = Vec::with_capacity(self.delete.len());
         for blob in &self.delete {

@@ -188,10 +188,7 @@ pub fn parts(snapshot: &Snapshot, image: &Image) -> Result<Vec<Part>> {
         });
     }
     images.take_error()?;
-    let mut wanted = BlobSet::default();
-    for part in &parts {
-        wanted.insert(part.id);
-    }
+    let wanted: BlobSet = parts.iter().map(|part| part.id).collect();
     let reachability = Reachability::of(&snapshot.graph, &snapshot.state, &wanted);
     let entries = list_entries(snapshot);
     let (own, along) = Alone::of(snapshot, &entries).removed(image);

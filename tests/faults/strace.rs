@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::NamedTempFile;
 
 use crate::support::Run;
+use crate::support::run::{PROGRAM, set_environment};
 
 /// The number of threads that read.
 const THREADS: &str = "RAYON_NUM_THREADS";
@@ -199,16 +200,13 @@ fn command(log: &Path, files: &[&Path], expressions: &[&str], args: &[OsString])
     for expression in expressions {
         command.args(["-e", expression]);
     }
+    set_environment(&mut command);
     command
-        .arg(env!("CARGO_BIN_EXE_ocisweep"))
+        .arg(PROGRAM)
         .args(args)
         .env("LC_ALL", "C")
-        .env("TZ", "UTC")
         // One thread reads documents, so that its calls come in the same order in every run.
         .env(THREADS, "1")
-        .env_remove("NO_COLOR")
-        .env_remove("CLICOLOR_FORCE")
-        .env_remove("COLUMNS")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -636,6 +636,16 @@ fn what_a_descriptor_beside_the_entries_carries_keeps_what_it_refers_to() {
     }
 }
 
+/// Returns a manifest that is no file, its text, and its config and its layer, which are.
+fn carried(fixture: &mut GuardedLayout) -> (Desc, String, [Desc; 2]) {
+    let layer = fixture.builder.layer(b"of a document that is no file");
+    let config = fixture.builder.config("linux/amd64", "carried");
+    let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
+    let text = doc.text();
+    let absent = Desc::of(&doc.media_type, text.as_bytes());
+    (absent, text, [config, layer])
+}
+
 /// Descriptors of one absent document may carry different data, of which only one is true.
 #[test]
 fn wrong_data_of_one_descriptor_does_not_hide_that_of_another() {
@@ -650,11 +660,7 @@ fn wrong_data_of_one_descriptor_does_not_hide_that_of_another() {
         for is_first in [true, false] {
             for is_near in [true, false] {
                 let mut fixture = GuardedLayout::new();
-                let layer = fixture.builder.layer(b"of a document that is no file");
-                let config = fixture.builder.config("linux/amd64", "carried");
-                let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
-                let text = doc.text();
-                let absent = Desc::of(&doc.media_type, text.as_bytes());
+                let (absent, text, parts) = carried(&mut fixture);
                 let good = absent.clone().data(text.as_bytes());
                 let wrong = absent.clone().with("data", wrong);
                 let pair = if is_first {
@@ -674,7 +680,7 @@ fn wrong_data_of_one_descriptor_does_not_hide_that_of_another() {
                 }
                 fixture.builder.write();
                 let run = fixture.gc_deletes_only_the_orphan();
-                for desc in [&config, &layer] {
+                for desc in &parts {
                     assert!(
                         fixture.has(desc),
                         "{number} {is_first} {is_near}\n{}",
@@ -691,11 +697,7 @@ fn wrong_data_of_one_descriptor_does_not_hide_that_of_another() {
 #[test]
 fn what_a_damaged_referrer_carries_of_a_listed_document_is_followed() {
     let mut fixture = GuardedLayout::new();
-    let layer = fixture.builder.layer(b"of a document that is no file");
-    let config = fixture.builder.config("linux/amd64", "carried");
-    let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
-    let text = doc.text();
-    let absent = Desc::of(&doc.media_type, text.as_bytes());
+    let (absent, text, parts) = carried(&mut fixture);
     fixture.builder.tag(&absent, "absent").write();
     fixture.gc_is_refused();
     let signature = fixture.builder.layer(b"signature");
@@ -703,7 +705,7 @@ fn what_a_damaged_referrer_carries_of_a_listed_document_is_followed() {
     let about = about.subject(&absent.data(text.as_bytes()));
     let referrer = fixture.builder.put_forged("referrer", &about);
     let run = fixture.gc_deletes_only_the_orphan();
-    for desc in [&config, &layer, &referrer] {
+    for desc in parts.iter().chain([&referrer]) {
         assert!(fixture.has(desc), "{}", run.all());
     }
 }

@@ -481,9 +481,7 @@ fn a_budget_keeps_the_last_name_and_is_missed() {
     let mut shelf = TestLayout::new();
     let saved = shelf.overwritten("saved", 60);
     let held = shelf.overwritten("held", 50);
-    shelf
-        .layout
-        .save_element(&["tool:1"], &saved.config, &saved.layers);
+    shelf.saves("tool:1", &saved);
     shelf.write().hold("held", &held.manifest.digest);
     let pruned = shelf.prune(&["-a", "--max-size", "10B"]);
     pruned.run.exits(5);

@@ -101,9 +101,7 @@ fn a_name_in_manifest_json_alone_keeps_an_image() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 5);
     let saved = shelf.overwritten("saved", 50);
-    shelf
-        .layout
-        .save_element(&["tool:1"], &saved.config, &saved.layers);
+    shelf.saves("tool:1", &saved);
     shelf.write();
     let pruned = shelf.prune(&[]);
     assert!(shelf.has_all(&saved), "{}", pruned.run.all());
@@ -129,9 +127,7 @@ fn a_name_in_manifest_json_alone_keeps_an_image_from_rules_and_not_from_everythi
             "application/signature",
             b"of what is saved",
         );
-        shelf
-            .layout
-            .save_element(&["tool:1"], &saved.config, &saved.layers);
+        shelf.saves("tool:1", &saved);
         shelf.write();
         let pruned = shelf.prune(args);
         pruned.ok();
@@ -156,9 +152,7 @@ fn an_overwritten_index_over_an_image_that_is_named_twice_is_removed() {
     let saved = shelf.small("tool:1", 5);
     let over = shelf.layout.index(std::slice::from_ref(&saved.manifest));
     shelf.layout.entry(&over);
-    shelf
-        .layout
-        .save_element(&["tool:1"], &saved.config, &saved.layers);
+    shelf.saves("tool:1", &saved);
     shelf.write();
     let pruned = shelf.prune(&[]);
     pruned.ok().leaves(&["tool:1"]);
@@ -240,9 +234,7 @@ fn a_name_in_manifest_json_alone_makes_nothing_else_dangling() {
     let mut shelf = TestLayout::new();
     let saved = shelf.overwritten("saved", 60);
     let other = shelf.overwritten("other", 50);
-    shelf
-        .layout
-        .save_element(&["tool:1"], &saved.config, &saved.layers);
+    shelf.saves("tool:1", &saved);
     shelf.write();
     let pruned = shelf.prune(&[]);
     pruned
@@ -263,9 +255,7 @@ fn the_last_name_may_be_one_in_manifest_json_alone() {
     shelf.small("app:1", 60);
     let saved = shelf.overwritten("saved", 60);
     let held = shelf.overwritten("held", 50);
-    shelf
-        .layout
-        .save_element(&["tool:1"], &saved.config, &saved.layers);
+    shelf.saves("tool:1", &saved);
     shelf.write().hold("held", &held.manifest.digest);
     // `tool:1` is left.
     let pruned = shelf.prune(&["-a", "--filter", "reference=app:*"]);

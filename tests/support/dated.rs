@@ -177,6 +177,12 @@ impl TestLayout {
         self.untagged(days, &ImageBuilder::new(salt).layer(salt.as_bytes()))
     }
 
+    /// Names an image in docker save's list.
+    pub(crate) fn saves(&mut self, name: &str, image: &Image) {
+        let Image { config, layers, .. } = image;
+        self.layout.save_element(&[name], config, layers);
+    }
+
     /// Makes a document that many days old.
     pub(crate) fn added(&mut self, desc: &Desc, days: u64) {
         self.added_at(desc, days_ago(days));

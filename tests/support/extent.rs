@@ -34,7 +34,7 @@ pub(crate) fn takes(turn: usize, sample: usize, wide: usize) -> bool {
     turn.is_multiple_of(every(sample, wide))
 }
 
-/// Returns which of many are taken: each so-manieth.
+/// Returns the distance between those that are taken.
 pub(crate) fn every(sample: usize, wide: usize) -> usize {
     match extent() {
         Extent::Sample => sample,

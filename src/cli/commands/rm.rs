@@ -1,7 +1,6 @@
 //! `ocisweep rm`
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,6 +27,7 @@ use crate::cli::layouts::{group_of, is_absent};
 use crate::cli::quote::{hold_rm_command, quote, quote_path, quoted, rm_command, wider_hint};
 use crate::cli::render::json::{self, Item};
 use crate::cli::render::names::RemovedNames;
+use crate::cli::render::pieces::Pieces;
 use crate::cli::render::sweep::{Shown, Style, count, parts, total_line};
 use crate::cli::render::table::NONE;
 use crate::cli::render::trashed::TrashTotals;
@@ -276,11 +276,11 @@ fn show(
     let Some((shown, Some(said))) = parts.next() else {
         return exit::DONE;
     };
-    let mut exit = context.print(&if style.is_json {
-        to_json(context, style, &shown, store.as_ref(), said)
+    let mut exit = if style.is_json {
+        context.print(&to_json(context, style, &shown, store.as_ref(), said))
     } else {
-        to_text(context, style, &shown, store.as_ref(), said)
-    });
+        print_text(context, style, &shown, store.as_ref(), said)
+    };
     said.names.note_referrers(context);
     for LeftCompanion { name, owner } in said.left_companions.iter().take(MAX_COMPANIONS) {
         context.term.note(&format!(
@@ -316,51 +316,52 @@ fn show(
     exit
 }
 
-fn to_text(
+fn print_text(
     context: &Context<'_>,
     style: &Style,
     shown: &Shown<'_>,
     store: Option<&Shown<'_>>,
     said: &PlanNotes,
-) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
+) -> Exit {
+    let mut pieces = Pieces::new(context, None);
     if !style.is_quiet {
-        text.push_str(&said.names.untagged_lines(context, shown));
+        said.names.add_untagged(&mut pieces, context, shown);
         let verb = shown.tense("Would drop", "Dropped");
         for Dropped {
             platform, digest, ..
         } in &said.dropped
         {
             let platform = context.term.foreign(platform);
-            let _ = writeln!(text, "{verb}: {platform} {digest}");
+            pieces.line(format_args!("{verb}: {platform} {digest}"));
         }
         for shown in store.into_iter().chain([shown]) {
-            text.push_str(&shown.lines(context));
+            shown.add_lines(&mut pieces, context);
         }
-        text = context.fitting(&text);
-        text.push_str(&context.more_line());
-        text.push_str(&said.names.kept_lines(context));
-        text.extend(store.map(|store| kept_by_others(store, said)));
+        pieces.push(&context.more_line());
+        pieces.push(&said.names.kept_lines(context));
+        if let Some(store) = store {
+            pieces.push(&kept_by_others(store, said));
+        }
         let verb = shown.tense("Would rewrite", "Rewritten");
         for Moved { names, digest, .. } in said.moved.iter().filter(|_| shown.is_written()) {
             let names = match names.as_slice() {
                 [] => NONE.to_owned(),
                 names => context.term.foreign(&names.join(", ")),
             };
-            let _ = writeln!(text, "{verb}: {names}, image ID {digest}");
+            pieces.push(&format!("{verb}: {names}, image ID {digest}\n"));
         }
     }
     if said.deletes {
         let totals = store.map_or_else(Totals::default, Shown::totals);
         let totals = shown.totals().plus(totals);
-        text.push_str(&total_line(&totals, style.is_dry_run));
+        pieces.push(&total_line(&totals, style.is_dry_run));
     }
     let mut trashed = TrashTotals::default();
     for shown in store.into_iter().chain([shown]) {
         trashed.add(shown);
     }
-    text + &trashed.line(style.is_dry_run)
+    pieces.push(&trashed.line(style.is_dry_run));
+    pieces.finish()
 }
 
 /// Returns a line for the blobs that the layout released and other layouts still need.

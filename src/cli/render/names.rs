@@ -1,7 +1,7 @@
 //! Names that are removed, and what keeps images whose last name was removed, as text and as JSON.
 
 use std::borrow::Cow;
-use std::fmt::{Arguments, Write as _};
+use std::fmt::Write as _;
 use std::mem::take;
 
 use ocisweep::oci::reference::Reference;
@@ -9,7 +9,7 @@ use ocisweep::plan::{KeptImage, Removal};
 
 use super::json::Item;
 use super::pieces::Pieces;
-use super::sweep::{Shown, count, line};
+use super::sweep::{Shown, count};
 use super::wrap::wrapped;
 use crate::cli::context::Context;
 
@@ -30,9 +30,9 @@ pub fn add_lines(
     names: Option<&RemovedNames>,
 ) {
     if let Some(names) = names {
-        names.each_untagged(context, shown, &mut |words| pieces.line(words));
+        names.add_untagged(pieces, context, shown);
     }
-    shown.each_line(context, &mut |words| pieces.line(words));
+    shown.add_lines(pieces, context);
     if let Some(names) = names {
         pieces.push(&names.kept_lines(context));
     }
@@ -66,25 +66,12 @@ impl RemovedNames {
         }
     }
 
-    /// Returns a line for each name that was removed, or would be, as docker and `ls` show it: without what everyone leaves out.
-    pub fn untagged_lines(&self, context: &Context<'_>, shown: &Shown<'_>) -> String {
-        let mut text = String::new();
-        self.each_untagged(context, shown, &mut |words| line(&mut text, words));
-        text
-    }
-
-    fn each_untagged(
-        &self,
-        context: &Context<'_>,
-        shown: &Shown<'_>,
-        put: &mut dyn FnMut(Arguments<'_>),
-    ) {
+    /// Adds a line for each name that was removed, or would be, as docker and `ls` show it: without what everyone leaves out.
+    pub fn add_untagged(&self, pieces: &mut Pieces<'_>, context: &Context<'_>, shown: &Shown<'_>) {
         let verb = shown.tense("Would untag", "Untagged");
         for name in self.untagged(shown) {
-            put(format_args!(
-                "{verb}: {}",
-                context.term.foreign(&familiar(name))
-            ));
+            let name = context.term.foreign(&familiar(name));
+            pieces.line(format_args!("{verb}: {name}"));
         }
     }
 

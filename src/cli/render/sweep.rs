@@ -175,47 +175,40 @@ impl Shown<'_> {
         self.outcome.is_none_or(|outcome| outcome.written)
     }
 
-    /// Returns a line for each file, worded as in docker.
-    pub fn lines(&self, context: &Context<'_>) -> String {
-        let mut text = String::new();
-        self.each_line(context, &mut |words| line(&mut text, words));
-        text
-    }
-
     /// Prints a line for each file, with several layouts below the path.
     pub fn print(&self, context: &Context<'_>, style: &Style) -> Exit {
         let mut pieces = Pieces::new(context, self.heading(context, style));
-        self.each_line(context, &mut |words| pieces.line(words));
+        self.add_lines(&mut pieces, context);
         pieces.finish()
     }
 
-    /// Calls a function with each of these lines.
-    pub(super) fn each_line(
-        &self,
-        context: &Context<'_>,
-        put: &mut dyn FnMut(std::fmt::Arguments<'_>),
-    ) {
+    /// Adds a line for each file, worded as in docker.
+    pub fn add_lines(&self, pieces: &mut Pieces<'_>, context: &Context<'_>) {
         for restored in self.outcome.iter().flat_map(|outcome| &outcome.restored) {
             let digest = &restored.digest;
             match &restored.needed_by {
                 Some(image) => {
                     let image = context.term.foreign(image);
-                    put(format_args!("Restored: {digest} needed by {image}"));
+                    pieces.line(format_args!("Restored: {digest} needed by {image}"));
                 }
-                None => put(format_args!("Restored: {digest}")),
+                None => pieces.line(format_args!("Restored: {digest}")),
             }
         }
         let verb = self.tense("Would delete:", "Deleted:");
         let trash_verb = self.tense("Would move to trash:", "Moved to trash:");
         for (_, result, digest) in self.results() {
             match (result, digest) {
-                (DeleteResult::Trashed, Some(digest)) => put(format_args!("{trash_verb} {digest}")),
-                (DeleteResult::Deleted, Some(digest)) => put(format_args!("{verb} {digest}")),
+                (DeleteResult::Trashed, Some(digest)) => {
+                    pieces.line(format_args!("{trash_verb} {digest}"));
+                }
+                (DeleteResult::Deleted, Some(digest)) => {
+                    pieces.line(format_args!("{verb} {digest}"));
+                }
                 _ => {}
             }
         }
         for (_, digest) in self.made_room() {
-            put(format_args!("{verb} {digest}"));
+            pieces.line(format_args!("{verb} {digest}"));
         }
         let temporary = match self.outcome {
             Some(outcome) => outcome.temporary.as_slice(),
@@ -224,18 +217,18 @@ impl Shown<'_> {
         for file in temporary {
             let path = context.term.path(&file.path);
             let size = human_size(file.len);
-            put(format_args!("{verb} {path} (temporary file, {size})"));
+            pieces.line(format_args!("{verb} {path} (temporary file, {size})"));
         }
         if self.removes_layout() {
             let verb = self.tense("Would remove:", "Removed:");
             let path = context.term.path(self.plan.layout());
-            put(format_args!("{verb} {path} (empty layout)"));
+            pieces.line(format_args!("{verb} {path} (empty layout)"));
         }
         for (digest, kept) in self.kept() {
             if kept.because != KeepReason::WriterAtWork {
                 let why = describe(kept.because, context.now);
                 let line = wrapped(format!("Kept: {digest} ({why})"), context.term.width());
-                put(format_args!("{line}"));
+                pieces.line(format_args!("{line}"));
             }
         }
         if let Some(writer) = self.plan.writer() {
@@ -249,7 +242,7 @@ impl Shown<'_> {
             };
             let line = format!("kept: a writer is at work ({sign}); {later}");
             let line = wrapped(line, context.term.width());
-            put(format_args!("{line}"));
+            pieces.line(format_args!("{line}"));
         }
     }
 
@@ -674,12 +667,6 @@ fn age(now: Timestamp, modified: i64) -> String {
         ),
         Err(_) => "modified in the future".to_owned(),
     }
-}
-
-/// Adds a line to a text.
-pub(super) fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{content}");
 }
 
 #[cfg(test)]

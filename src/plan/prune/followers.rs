@@ -9,7 +9,7 @@ use crate::model::images::Image;
 use crate::model::snapshot::Snapshot;
 use crate::oci::Role;
 
-use super::has_names;
+use super::{has_names, is_name};
 
 /// Returns the images that are parts or referrers of others: they follow those. An image with a hold
 /// of its own does not.
@@ -25,8 +25,7 @@ pub(super) fn followers(
     // What is named or held also keeps its subject, listed or not, with everything that belongs to that.
     let anchors = images.iter().filter(|image| {
         let mut own = image.own_entries(entries);
-        !image.holds.is_empty()
-            || own.any(|entry| matches!(entry.role, EntryRole::Named | EntryRole::Saved))
+        !image.holds.is_empty() || own.any(|entry| is_name(entry.role))
     });
     // So does what a hold or another file references without an entry.
     let others = snapshot.graph.roots().iter().filter(|root| {

@@ -369,9 +369,8 @@ pub(crate) fn prune_with(
         .iter()
         .filter(|entry| !gone.entries.contains(&entry.position))
         .collect();
-    let mut left_names = left.iter().filter(|entry| is_name(entry.role));
-    let loses_names =
-        left_names.next().is_none() && entries.iter().any(|entry| is_name(entry.role));
+    let loses_names = entries.iter().any(|entry| is_name(entry.role))
+        && !left.iter().any(|entry| is_name(entry.role));
     let is_last = !gone.entries.is_empty() && (left.is_empty() || loses_names);
     if is_last && options.empty == EmptyIndex::Refuse {
         return Err(PruneError::LastImage {

@@ -25,10 +25,9 @@ pub(super) fn without_image<'a>(
     }
     let kept: BTreeSet<&str> = judged
         .iter()
-        .filter(|judged| !judged.is_removed)
         .flat_map(|judged| {
             let names = judged.image.names.iter().map(|name| &*name.text);
-            names.filter(|name| !judged.untagged.iter().any(|lost| lost == name))
+            names.filter(|name| judged.keeps(name))
         })
         .collect();
     let is_alone = |entry: &&EntryFacts| {

@@ -159,17 +159,14 @@ fn kept_images(
         .chain(positions)
         .filter_map(|position| entries.get(*position)?.id);
     // What is kept for its age is reported with the other orphans.
-    let mut settled = BlobSet::default();
-    for id in plan
+    let settled: BlobSet = plan
         .sweep
         .ids()
         .iter()
         .copied()
         .chain(plan.kept.iter().map(|kept| kept.id))
         .chain(gone.hollowed.iter().copied())
-    {
-        settled.insert(id);
-    }
+        .collect();
     let mut seen = HashSet::new();
     gone.images
         .iter()
