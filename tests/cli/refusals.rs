@@ -2,9 +2,8 @@
 
 use std::fs;
 
-use rustix::fs::{FlockOperation, flock};
-
 use crate::support::TestDir;
+use crate::support::layout::FileLock;
 
 #[test]
 fn what_is_no_layout() {
@@ -79,7 +78,7 @@ fn what_cannot_be_swept_safely() {
 fn busy() {
     let mut dir = TestDir::with_cases(&["umoci-new"]);
     let lock = fs::File::create(dir.join("umoci-new/index.json.lock")).expect("a lock file");
-    flock(&lock, FlockOperation::LockExclusive).expect("it can be locked");
+    let _lock = FileLock::of(lock);
     dir.run_noted(&["gc", "--lock-wait", "0", "umoci-new"])
         .exits(6);
     dir.run_noted(&["rm", "--lock-wait", "0", "umoci-new", "base"])

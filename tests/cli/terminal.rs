@@ -1,8 +1,11 @@
 //! Colours, widths, and readers that close the pipe.
 
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
 
-use crate::support::environment::Terminal;
+use crate::support::environment::{NO_PROGRESS, Terminal};
 use crate::support::run::{PROGRAM, run, set_environment};
 use crate::support::test_dir::NOW;
 use crate::support::{Run, TestDir};
@@ -28,7 +31,7 @@ fn on_terminal(dir: &TestDir, line: &str, environment: &[(&str, &str)]) -> Optio
 }
 
 fn program() -> String {
-    format!("'{PROGRAM}' --now {NOW}")
+    format!("'{PROGRAM}' {NO_PROGRESS} --now {NOW}")
 }
 
 /// Makes escape sequences visible.
@@ -243,16 +246,17 @@ fn prune_asks_on_a_terminal_and_accepts_only_yes() {
     dir.matches("question");
 }
 
-/// Runs the program with a standard output that is no longer read.
+/// Runs the program with a standard output that is no longer read. It is a socket, which can be ended while a child of another
+/// test still has it open for a moment; a pipe could not.
 fn unread(dir: &TestDir, args: &[&str]) -> Output {
-    let (reader, writer) = std::io::pipe().expect("a pipe can be made");
-    drop(reader);
+    let (reader, writer) = UnixStream::pair().expect("a pair of sockets can be made");
+    reader.shutdown(Shutdown::Both).expect("it can be ended");
     Command::new(env!("CARGO_BIN_EXE_ocisweep"))
         .args(["--now", NOW])
         .args(args)
         .current_dir(dir.path())
         .stdin(Stdio::null())
-        .stdout(writer)
+        .stdout(OwnedFd::from(writer))
         .stderr(Stdio::piped())
         .output()
         .expect("the program can be started")

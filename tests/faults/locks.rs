@@ -3,23 +3,30 @@
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, fcntl_lock, flock};
+use rustix::fs::{FlockOperation, fcntl_lock};
 
 use crate::commands::{Command, GC, HOLD_ADD, HOLD_RM, RM, RM_PLATFORM};
 use crate::judge::LOCK;
+use crate::support::layout::FileLock;
 use crate::support::{Cmd, Files, FullLayout, for_each};
 
-/// Takes a lock in the layout. It is held while the answer lives.
-type Take = fn(&Path) -> File;
+/// A lock that is held while this lives.
+#[expect(dead_code, reason = "they are kept open, and closed")]
+enum Held {
+    Flock(FileLock),
+    Posix(File),
+}
+
+/// Takes a lock in the layout.
+type Take = fn(&Path) -> Held;
 
 fn open(path: &Path) -> File {
     let file = OpenOptions::new().create(true).append(true).open(path);
     file.expect("a lock file can be made")
 }
 
-fn exclusive(file: File) -> File {
-    flock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody else holds it");
-    file
+fn exclusive(file: File) -> Held {
+    Held::Flock(FileLock::of(file))
 }
 
 const HOLDERS: [(&str, Take); 5] = [
@@ -32,19 +39,19 @@ const HOLDERS: [(&str, Take); 5] = [
     ("podman", |layout| {
         let file = open(&layout.join("index.lock"));
         fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody else holds it");
-        file
+        Held::Posix(file)
     }),
     ("linuxkit", |layout| {
         let file = open(&layout.join(".lock"));
         fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody else holds it");
-        file
+        Held::Posix(file)
     }),
     ("podman, reading", |layout| {
         let path = layout.join("index.lock");
         drop(open(&path));
         let file = File::open(path).expect("the lock file can be opened");
         fcntl_lock(&file, FlockOperation::NonBlockingLockShared).expect("nobody else holds it");
-        file
+        Held::Posix(file)
     }),
 ];
 

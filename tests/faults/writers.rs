@@ -2,14 +2,12 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use crate::commands::{Command, GC, RM};
@@ -19,6 +17,7 @@ use crate::stall::Stalled;
 use crate::strace::{Recording, args};
 use crate::support::environment::has_strace;
 use crate::support::extent::takes;
+use crate::support::layout::FileLock;
 use crate::support::{Cmd, Files, FullLayout, digest_of, for_each, media};
 
 /// How many images a writer writes in a loop beside the program.
@@ -105,16 +104,19 @@ impl Writer {
     }
 
     /// Tries to get BuildKit's lock.
-    fn lock(&self) -> Option<OwnedFd> {
+    fn lock(&self) -> Option<FileLock> {
         let path = self.layout.join(LOCK);
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.expect("the lock file can be made");
-        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        let lock = FileLock::try_of(file)?;
         // BuildKit does not look whether the file still is the one at that path; without it two BuildKits can meet. That is
         // not what is tested here.
         let there = fs::metadata(&path).ok()?;
-        let held = file.metadata().expect("an open file can be looked at");
-        ((there.dev(), there.ino()) == (held.dev(), held.ino())).then(|| file.into())
+        let held = lock
+            .file()
+            .metadata()
+            .expect("an open file can be looked at");
+        ((there.dev(), there.ino()) == (held.dev(), held.ino())).then_some(lock)
     }
 
     /// Adds an entry under BuildKit's lock.

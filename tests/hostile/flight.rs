@@ -396,11 +396,10 @@ fn a_locked_temporary_file_is_kept_however_old_it_is() {
         leave(&fixture, file, 30 * DAY);
         let made = made_by_writer(file);
         let path = fixture.builder.join(&made);
-        let handle = fs::File::open(&path).expect("a temporary file can be opened");
-        handle.lock().expect("nobody else locks it");
+        let lock = fixture.builder.flock(&made);
         let run = gc(&fixture, &[]);
         assert!(path.exists(), "{}", run.all());
-        drop(handle);
+        drop(lock);
         let run = gc(&fixture, &[]);
         assert!(!path.exists(), "{}", run.all());
     });

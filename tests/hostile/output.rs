@@ -1,6 +1,6 @@
 //! Names come from strangers: they neither steer a terminal nor make up rows.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 
 use crate::support::environment::{Terminal, shell};
 use crate::support::run::run;
@@ -77,10 +77,7 @@ fn named(name: &str) -> GuardedLayout {
 fn on_terminal<S: AsRef<OsStr>>(
     args: impl IntoIterator<Item = S>,
 ) -> Option<(Option<i32>, Vec<u8>)> {
-    // On a busy machine a progress line would appear, whose control characters are the program's own.
-    let progress = ["--progress", "never"].map(OsString::from);
-    let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
-    let output = Terminal::program(progress.into_iter().chain(args), "")?.bytes("");
+    let output = Terminal::program(args, "")?.bytes("");
     Some((output.code, output.stdout))
 }
 

@@ -13,7 +13,7 @@ use ocisweep::layout::lock::Locked;
 use ocisweep::plan::{EmptyLayouts, Plan, SweepOptions, remove_if_empty, sweep_all};
 use ocisweep::progress::Silent;
 
-use crate::support::environment::Terminal;
+use crate::support::environment::{NO_PROGRESS, Terminal};
 use crate::support::files::entries;
 use crate::support::run::PROGRAM;
 use crate::support::test_dir::of_layouts;
@@ -215,7 +215,7 @@ fn the_question_names_the_layouts_that_would_be_removed() {
     let fixture = TestDir::new();
     let layout = empty(&fixture, "layout");
     let words = "prune --allow-empty --remove-empty-layouts layout";
-    let line = format!("{PROGRAM} {words}");
+    let line = format!("{PROGRAM} {NO_PROGRESS} {words}");
     let Some(terminal) = Terminal::start(&line, fixture.path(), &[]) else {
         return;
     };

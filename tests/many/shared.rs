@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::support::environment::Terminal;
-use crate::support::layout::set_modified;
+use crate::support::layout::{FileLock, set_modified};
 use crate::support::run::number;
 use crate::support::test_dir::{entries, of_layouts, rows};
 use crate::support::{
@@ -434,8 +434,7 @@ fn one_busy_layout_makes_the_pool_busy() {
     let commune = Commune::new(Way::Algorithm);
     let fixture = &commune.fixture;
     let lock = fs::File::create(fixture.join("three/index.json.lock")).expect("it can be made");
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .expect("nobody else holds it");
+    let _lock = FileLock::of(lock);
     let before = commune.pool();
     let run = fixture.run(&[&GC[..], &["--lock-wait", "0s"], &NAMES].concat());
     run.exits(6).warns("cannot lock `three`");
@@ -580,11 +579,8 @@ fn prune_of_a_pool_is_refused_as_a_whole() {
         }),
         (&["-a", "--allow-empty", "--lock-wait", "0s"], |commune| {
             let lock = fs::File::create(commune.fixture.join("three/index.json.lock"));
-            let lock = lock.expect("it can be made");
-            rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-                .expect("nobody else holds it");
-            // Held until the test ends.
-            std::mem::forget(lock);
+            // Held until the tests end.
+            std::mem::forget(FileLock::of(lock.expect("it can be made")));
         }),
     ];
     for (args, harm) in harms {

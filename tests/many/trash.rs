@@ -9,6 +9,7 @@ use arbtest::arbitrary::{self, Unstructured};
 use arbtest::arbtest;
 use serde_json::{Value, json};
 
+use crate::support::layout::FileLock;
 use crate::support::restored::{Bytes, assert_back, bytes};
 use crate::support::{
     Image, LayoutBuilder, Run, TestDir, assert_same, media, panic_message, snapshot,
@@ -525,8 +526,7 @@ fn a_trash_of_shared_blobs_that_is_in_use_is_busy() {
     shared.trashing(&["gc"]).ok();
     let path = shared.store().join(".ocisweep.lock");
     let lock = fs::File::create(&path).expect("the lock file can be made");
-    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-    rustix::fs::flock(&lock, exclusive).expect("nobody holds it");
+    let lock = FileLock::of(lock);
     let empty = [
         "trash",
         "empty",

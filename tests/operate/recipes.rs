@@ -9,13 +9,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::environment::{has_tools, in_namespace, memory_dir, skip_unless_required};
+use crate::support::environment::{
+    has_tools, in_namespace, install, install_script, memory_dir, skip_unless_required,
+};
 use crate::support::run::{PROGRAM, run, try_run};
 use crate::support::snapshot::copy_dir;
 use crate::support::{CaseLayout, Cmd, LayoutBuilder, Run, blobs, cases, sha256};
@@ -176,7 +177,7 @@ impl Machine {
         machine.program("bin/ssh", SSH);
         machine.program("bin/less", "#!/bin/sh\nexec cat -- \"$@\"\n");
         let program = machine.join("state/ocisweep");
-        fs::copy(PROGRAM, &program).expect("the program can be copied");
+        install(Path::new(PROGRAM), &program);
         if is_installed {
             fs::hard_link(&program, machine.join("usr/local/bin/ocisweep"))
                 .expect("a link can be made");
@@ -205,10 +206,7 @@ impl Machine {
     }
 
     fn program(&self, relative: &str, script: &str) {
-        let path = self.join(relative);
-        fs::write(&path, script).expect("a file can be written");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-            .expect("it can be made executable");
+        install_script(script, &self.join(relative));
     }
 
     /// Lets the builds that follow fail or succeed.

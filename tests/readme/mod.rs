@@ -20,12 +20,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support::environment::install_script;
 
 mod wording;
 
@@ -134,9 +136,7 @@ impl Scratch {
             "#!/bin/sh\nexec '{}' --now {NOW} \"$@\"\n",
             env!("CARGO_BIN_EXE_ocisweep")
         );
-        fs::write(&program, script).expect("a file can be written");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
-            .expect("a file can be made executable");
+        install_script(&script, &program);
         Self {
             directory,
             status: 0,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::environment::Terminal;
+use crate::support::environment::{NO_PROGRESS, Terminal};
 use crate::support::invariants::human;
 use crate::support::removed::{assert_entries, bare, rm};
 use crate::support::{Image, LayoutBuilder, assert_same, snapshot};
@@ -258,7 +258,7 @@ fn no_name_steers_a_terminal() {
         "'no\u{1b}[31m'".to_owned(),
     ] {
         let Some(terminal) = Terminal::start(
-            &format!("{program} rm {path} {arguments}"),
+            &format!("{program} {NO_PROGRESS} rm {path} {arguments}"),
             layout.path(),
             &[("NO_COLOR", "1")],
         ) else {

@@ -101,9 +101,32 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Returns the program and its arguments as words of a shell.
+/// Shows no progress: on a busy machine any work lasts longer than the half second after which a terminal gets a line of it.
+pub(crate) const NO_PROGRESS: &str = "--progress=never";
+
+/// Copies a program. Another process does it: what this one has open for writing may be open in a child of another test for a
+/// moment longer, and a file that anybody may write cannot be executed.
+#[track_caller]
+pub(crate) fn install(program: &Path, at: &Path) {
+    let mut install = Command::new("install");
+    install.args(["-m", "755", "--"]).args([program, at]);
+    run(install).ok();
+}
+
+/// Makes a script that can be executed.
+#[track_caller]
+pub(crate) fn install_script(text: &str, at: &Path) {
+    let source = at.with_extension("source");
+    fs::write(&source, text).expect("a file can be written");
+    install(&source, at);
+    fs::remove_file(source).expect("it is there");
+}
+
+/// Returns the program, [without progress](NO_PROGRESS), and its arguments as words of a shell.
 pub(crate) fn shell_line<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> String {
-    let words = std::iter::once(OsString::from(PROGRAM))
+    let words = [PROGRAM, NO_PROGRESS]
+        .map(OsString::from)
+        .into_iter()
         .chain(args.into_iter().map(|arg| arg.as_ref().to_owned()))
         .map(|word| {
             let word = word.into_string().expect("paths of the tests are UTF-8");
@@ -243,11 +266,9 @@ impl Unprivileged {
         if is_root() {
             let place = disk_dir();
             program = place.path().join("ocisweep");
-            fs::copy(PROGRAM, &program).expect("the program can be copied");
-            for path in [place.path(), &program] {
-                fs::set_permissions(path, fs::Permissions::from_mode(0o755))
-                    .expect("the copy can be made executable");
-            }
+            fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))
+                .expect("others may look into it");
+            install(Path::new(PROGRAM), &program);
             copy = Some(place);
             give_away(directory);
         }

@@ -431,16 +431,25 @@ impl LayoutBuilder {
     }
 }
 
-/// An exclusive flock, held until it is dropped.
+/// An exclusive flock, held until it is dropped: the one way in which tests take one.
 #[derive(Debug)]
 pub(crate) struct FileLock(fs::File);
 
 impl FileLock {
     #[track_caller]
     pub(crate) fn of(file: fs::File) -> Self {
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .expect("nobody else holds the lock");
-        Self(file)
+        Self::try_of(file).expect("nobody else holds the lock")
+    }
+
+    /// `None`: somebody holds it.
+    pub(crate) fn try_of(file: fs::File) -> Option<Self> {
+        let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        rustix::fs::flock(&file, exclusive).ok()?;
+        Some(Self(file))
+    }
+
+    pub(crate) fn file(&self) -> &fs::File {
+        &self.0
     }
 }
 

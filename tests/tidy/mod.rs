@@ -101,6 +101,21 @@ fn no_file_is_too_long_to_be_read() {
     assert_none(&broken, &rule);
 }
 
+/// Closing the file does not end a lock while a child that another test starts has it too.
+#[test]
+fn tests_take_locks_that_end_when_they_say_so() {
+    // Put together, so that this file does not break the rule itself.
+    let word = concat!("Flock", "Operation");
+    // POSIX locks belong to a process and are not inherited.
+    let may = ["tests/support/layout.rs", "tests/faults/locks.rs"];
+    let broken: Vec<String> = sources(&["tests"])
+        .iter()
+        .filter(|source| !may.contains(&source.path.as_str()))
+        .flat_map(|source| source.lines(|line| line.contains(word)))
+        .collect();
+    assert_none(&broken, "locks of the tests are a `FileLock`");
+}
+
 #[test]
 fn what_is_left_to_do_has_a_number() {
     // Put together, so that this file does not break the rule itself.

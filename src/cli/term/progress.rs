@@ -45,6 +45,8 @@ struct Screen {
     next: Duration,
     /// Outputs that are open now. Nothing is drawn unless it is zero.
     pauses: usize,
+    /// When the first of these was opened.
+    paused_at: Duration,
     /// Columns of the line that is on the screen now.
     drawn: usize,
 }
@@ -102,6 +104,7 @@ impl ProgressLine {
                 phase: None,
                 next: Duration::ZERO,
                 pauses: 0,
+                paused_at: Duration::ZERO,
                 drawn: 0,
             }),
         }))
@@ -142,11 +145,29 @@ impl ProgressLine {
     }
 
     /// Erases the line, and draws none until the guard is dropped.
+    ///
+    /// That time is no work: a person who thought about a question for a minute sees no line of what then takes a moment.
     pub(super) fn pause(&self) -> Paused<'_> {
+        self.pause_at(self.0.origin.elapsed());
+        Paused(self)
+    }
+
+    fn pause_at(&self, now: Duration) {
         let mut screen = self.screen();
+        if screen.pauses == 0 {
+            screen.paused_at = now;
+        }
         screen.pauses += 1;
         screen.erase();
-        Paused(self)
+    }
+
+    fn resume_at(&self, now: Duration) {
+        let mut screen = self.screen();
+        screen.pauses -= 1;
+        if screen.pauses == 0 {
+            let paused = now.saturating_sub(screen.paused_at);
+            screen.next = screen.next.saturating_add(paused);
+        }
     }
 
     fn screen(&self) -> MutexGuard<'_, Screen> {
@@ -185,7 +206,7 @@ pub(super) struct Paused<'a>(&'a ProgressLine);
 
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
-        self.0.screen().pauses -= 1;
+        self.0.resume_at(self.0.0.origin.elapsed());
     }
 }
 
@@ -365,6 +386,20 @@ mod tests {
         assert_eq!(sent.take(), "");
         drop(outer);
         progress.draw_at(5000);
+        assert_eq!(sent.take(), "\rsweeping 0 of 50,000 blobs");
+    }
+
+    #[test]
+    fn waiting_for_an_answer_is_no_work() {
+        let (progress, sent) = progress(Mode::Overwrite, 80);
+        progress.begin(Duration::ZERO, SWEEP);
+        progress.pause_at(Duration::from_millis(200));
+        progress.pause_at(Duration::from_secs(30));
+        progress.resume_at(Duration::from_secs(40));
+        progress.resume_at(Duration::from_secs(60));
+        progress.draw_at(60_299);
+        assert_eq!(sent.take(), "", "half a second of work has not passed");
+        progress.draw_at(60_300);
         assert_eq!(sent.take(), "\rsweeping 0 of 50,000 blobs");
     }
 
