@@ -1,6 +1,6 @@
 //! Every recorded layout as an archive: the same decisions, the same words and the same JSON as of its directory.
 //!
-//! A sample compares every second command, in one of the formats; both change from layout to layout and from command to command.
+//! A sample compares every third command, in one of the formats; both change from layout to layout and from command to command.
 //!
 //! The archive and the directory have the same name, each in a directory of its own in which the program is run, so that not
 //! even a path differs. One number does: what is reclaimed of a plain archive is the difference of the files' lengths.
@@ -53,7 +53,7 @@ fn formats(number: usize, position: usize) -> Vec<Format> {
 
 /// Returns `true` if the command at `position` is compared for the layout of a number.
 fn is_taken(number: usize, position: usize) -> bool {
-    takes(number.wrapping_add(position), 2, 1)
+    takes(number.wrapping_add(position), 3, 1)
 }
 
 /// A layout as a directory, and the same as an archive of each format.

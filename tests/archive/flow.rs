@@ -596,6 +596,7 @@ fn documents_are_unpacked_in_memory_as_long_as_they_are_small() {
         command
             .args([
                 "-f",
+                "--seccomp-bpf",
                 "-qq",
                 "-e",
                 "trace=mkdir,mkdirat",
@@ -645,7 +646,13 @@ fn only_a_few_archives_are_unpacked_at_a_time() {
     let below = ["-r".into(), fixture.temp.path().to_owned()];
     let run = |paths: &[PathBuf]| {
         let output = Command::new("strace")
-            .args(["-f", "-qq", "-e", "trace=mkdir,unlinkat,rmdir"])
+            .args([
+                "-f",
+                "--seccomp-bpf",
+                "-qq",
+                "-e",
+                "trace=mkdir,unlinkat,rmdir",
+            ])
             .args([env!("CARGO_BIN_EXE_ocisweep"), "ls"])
             .args(paths)
             .env_remove("TMPDIR")

@@ -22,6 +22,7 @@ use ocisweep::{Error, Snapshot};
 
 use crate::commands::{Command, GC, RM, RM_ALL, RM_PLATFORM};
 use crate::kill::count;
+use crate::support::extent::takes;
 use crate::support::samples::STALE_FILES;
 use crate::support::{Files, FullLayout, Stopping, Way, at, blobs, for_each, media, sha256};
 
@@ -168,7 +169,10 @@ fn survives(command: Command, make: Make) {
     };
     let stops: Vec<(Way, usize)> = WAYS
         .into_iter()
-        .flat_map(|way| (1..=undisturbed.len()).map(move |at| (way, at)))
+        .enumerate()
+        .flat_map(|(turn, way)| (1..=undisturbed.len()).map(move |at| (turn, way, at)))
+        .filter(|(turn, _, at)| takes(turn.wrapping_add(*at), 2, 1))
+        .map(|(_, way, at)| (way, at))
         .collect();
     let total = stops.len();
     for_each(

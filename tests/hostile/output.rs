@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 
 use crate::support::environment::{Terminal, shell};
+use crate::support::extent::takes;
 use crate::support::run::run;
 use crate::support::{Cmd, GuardedLayout, Obj, for_each, media, with_action};
 
@@ -183,9 +184,9 @@ fn assert_tame(bytes: &[u8], what: &str) {
 #[test]
 fn nothing_that_steers_a_terminal_reaches_it() {
     for_each(
-        names(),
-        |name| name.chars().take(20).collect(),
-        |name| {
+        names().into_iter().enumerate(),
+        |(_, name)| name.chars().take(20).collect(),
+        |(number, name)| {
             let fixture = named(name);
             let path = fixture
                 .path()
@@ -204,7 +205,10 @@ fn nothing_that_steers_a_terminal_reaches_it() {
                 &["gc", path, "-n", "--grace", "0"],
                 &["gc", path, "--grace", "0"],
             ];
-            for call in calls {
+            for (position, call) in calls.into_iter().enumerate() {
+                if !takes(number.wrapping_add(position), 3, 1) {
+                    continue;
+                }
                 let Some((code, bytes)) = on_terminal(call) else {
                     return;
                 };

@@ -24,12 +24,16 @@ const SYNC: &str = "?fsync,?fdatasync";
 fn with_fault(layout: &Path, args: &[&str], calls: &str, what: &str, when: usize) -> Run {
     let inject = format!("inject={calls}:{what}:when={when}");
     let mut strace = Command::new("strace");
-    strace
-        .args(["-f", "-qq", "-o", "/dev/null", "-e"])
-        .args([&format!("trace={calls}"), "-e", &inject])
-        .args([PROGRAM, "rm"])
-        .arg(layout)
-        .args(args);
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e"]).args([
+        &format!("trace={calls}"),
+        "-e",
+        &inject,
+    ]);
+    // Stops at these calls alone; a signal would never come then.
+    if what.starts_with("error=") {
+        strace.arg("--seccomp-bpf");
+    }
+    strace.args([PROGRAM, "rm"]).arg(layout).args(args);
     run(strace)
 }
 
