@@ -1,4 +1,4 @@
-//! The threads that read documents in parallel.
+//! The threads that read documents and delete files in parallel.
 //!
 //! *Promise*: if fewer threads than cores can be started, or none (`ulimit -u`, `pids.max` of a container), the existing ones do
 //! the work. rayon alone would end the process.
@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rayon::iter::{
-    IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _,
+    IndexedParallelIterator as _, IntoParallelIterator as _, IntoParallelRefIterator as _,
+    ParallelIterator as _,
 };
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
@@ -22,6 +23,9 @@ const IN_FLIGHT: usize = 16;
 
 /// A batch of files came from a disk if this many bytes were read for each. In the page cache it is none; an inode has 256.
 const FROM_DISK: u64 = 128;
+
+/// And at least these: of a few files, the blocks of a directory would be most.
+const BLOCKS: u64 = 8192;
 
 /// A file that takes a thread longer came from far away: in the page cache it takes 10 µs, on a busy machine several times that.
 const FAR: Duration = Duration::from_micros(500);
@@ -175,10 +179,12 @@ pub(crate) fn read_each_with<T: Sync, V, R: Send>(
     })
 }
 
+/// Files that are read or deleted before it is known whether the device is slow.
+const FIRST: usize = 32;
+
 /// Returns the number of items in the first batch of reads: enough to measure, and few enough that a cold disk is not read by
 /// too few threads for long.
 pub(crate) fn first_batch(most: usize) -> usize {
-    const FIRST: usize = 128;
     if WAITS.load(Ordering::Relaxed) {
         most
     } else {
@@ -202,7 +208,7 @@ impl Measured {
         let threads = u32::try_from(self.threads).unwrap_or(u32::MAX);
         let limit = FAR.saturating_mul(u32::try_from(self.files).unwrap_or(u32::MAX));
         files > 0
-            && (self.from_disks >= files.saturating_mul(FROM_DISK)
+            && (self.from_disks >= files.saturating_mul(FROM_DISK).max(BLOCKS)
                 || self.wall.saturating_mul(threads) >= limit)
     }
 }
@@ -217,6 +223,7 @@ fn bytes_from_disks() -> Option<u64> {
 /// Returns the threads that wait for a device; `None` if there are as many anyway, or they cannot be started.
 fn wide_pool() -> Option<&'static ThreadPool> {
     static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    start();
     let pool = POOL.get_or_init(|| {
         let is_wanted = rayon::current_num_threads() < IN_FLIGHT;
         let builder = ThreadPoolBuilder::new().num_threads(IN_FLIGHT);
@@ -232,11 +239,68 @@ pub fn is_alone() -> bool {
     rayon::current_thread_index().is_some() && rayon::current_num_threads() == 1
 }
 
-/// Returns the threads that delete; `None` if one is enough, or no more can be started.
-pub(crate) fn thread_pool(threads: usize, files: usize) -> Option<rayon::ThreadPool> {
-    (threads > 1 && files > 64)
-        .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
-        .and_then(Result::ok)
+/// The threads that delete: as many as the file system rewards, and more while they mostly wait for it.
+pub(crate) struct Deleting {
+    /// `None`: one is enough, or no more can be started.
+    pool: Option<ThreadPool>,
+    waits: bool,
+}
+
+impl Deleting {
+    /// Starts threads for so many files.
+    pub(crate) fn new(threads: usize, files: usize) -> Self {
+        let pool = (threads > 1 && files > 64)
+            .then(|| ThreadPoolBuilder::new().num_threads(threads).build())
+            .and_then(Result::ok);
+        Self { pool, waits: false }
+    }
+
+    /// Applies a function that changes one file to each item. The results are in the order of the items.
+    pub(crate) fn each<T: Send, R: Send>(
+        &mut self,
+        mut items: Vec<T>,
+        function: impl Fn(T) -> R + Sync + Send,
+    ) -> Vec<R> {
+        let first = if self.waits { items.len() } else { FIRST };
+        let rest = items.split_off(first.min(items.len()));
+        let mut results = self.measured(items, &function);
+        if !rest.is_empty() {
+            results.extend(self.measured(rest, &function));
+        }
+        results
+    }
+
+    /// Does it, and measures whether the threads waited.
+    fn measured<T: Send, R: Send>(
+        &mut self,
+        items: Vec<T>,
+        function: &(impl Fn(T) -> R + Sync + Send),
+    ) -> Vec<R> {
+        let files = items.len();
+        let wide = self.waits.then(wide_pool).flatten();
+        let begun = Instant::now();
+        let (threads, results) = match wide.or(self.pool.as_ref()) {
+            None => (1, items.into_iter().map(function).collect()),
+            Some(pool) => {
+                // Where each file takes long, no thread gets a long run of them.
+                let least = if wide.is_some() { 1 } else { 16 };
+                let all = || {
+                    let items = items.into_par_iter().with_min_len(least);
+                    items.map(function).collect()
+                };
+                (pool.current_num_threads(), pool.install(all))
+            }
+        };
+        let measured = Measured {
+            files,
+            threads,
+            wall: begun.elapsed(),
+            // Changes are written later.
+            from_disks: 0,
+        };
+        self.waits = asked().is_none() && measured.waited();
+        results
+    }
 }
 
 #[cfg(test)]
@@ -252,6 +316,9 @@ mod tests {
             (8192, 2, 410_000, 4096, false),
             // From a disk.
             (128, 2, 5_000, 128 * 4096, true),
+            (32, 2, 1_000, 32 * 4096, true),
+            // A block of a directory.
+            (32, 2, 1_000, 4096, false),
             (128, 2, 5_000, 128 * 256, true),
             (8192, 16, 164_000, 8192 * 4096, true),
             // A file system that does not count, with a millisecond for each file.
@@ -265,6 +332,30 @@ mod tests {
                 from_disks,
             };
             assert_eq!(measured.waited(), expected, "{files} {microseconds}");
+        }
+    }
+
+    #[test]
+    fn deletions_are_in_order_on_any_threads_and_more_wait_where_each_takes_long() {
+        for (threads, files) in [(1, 3), (1, 200), (2, 200), (16, 200)] {
+            let mut deleting = Deleting::new(threads, files);
+            for waits in [false, true] {
+                deleting.waits = waits;
+                let doubled = deleting.each((0..files).collect(), |item| item * 2);
+                let expected: Vec<usize> = (0..files).map(|item| item * 2).collect();
+                assert_eq!(doubled, expected, "{threads} {files}");
+            }
+        }
+        let mut deleting = Deleting::new(1, 40);
+        let name = |_| {
+            std::thread::sleep(FAR * 2);
+            rayon::current_num_threads()
+        };
+        let threads = deleting.each((0..40).collect(), name);
+        assert_eq!(deleting.waits, asked().is_none());
+        if let (None, Some(wide)) = (asked(), wide_pool()) {
+            let wide = wide.current_num_threads();
+            assert!(threads[FIRST..].iter().all(|count| *count == wide));
         }
     }
 

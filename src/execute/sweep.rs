@@ -4,15 +4,12 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rayon::ThreadPool;
-use rayon::prelude::*;
-
 use crate::fs::{FileStat, FileSystem, Fs, Removed, Renamed};
 use crate::layout::{BlobId, Layout};
 use crate::oci::digest::DeletableName;
 use crate::plan::{Deletion, Deletions, Plan, Tally};
 use crate::progress::{Phase, Progress, Running, Total};
-use crate::threads::thread_pool;
+use crate::threads::Deleting;
 
 use super::trash::{OpenRun, Trashed};
 use super::{DeleteResult, Outcome};
@@ -50,7 +47,7 @@ pub(super) fn sweep(
         stopped: &stopped,
         trash,
     };
-    let pool = thread_pool(threads, deletions.len());
+    let mut deleting = Deleting::new(threads, deletions.len());
     loop {
         let batch = deletions.batch(outcome.results.len(), BATCH);
         if batch.is_empty() {
@@ -62,8 +59,8 @@ pub(super) fn sweep(
             outcome.concurrent.changed = true;
             break;
         }
-        let inspected = each(pool.as_ref(), batch, |blob| (blob, context.inspect(blob)));
-        let swept = each(pool.as_ref(), inspected, |(blob, inspected)| {
+        let inspected = deleting.each(batch, |blob| (blob, context.inspect(blob)));
+        let swept = deleting.each(inspected, |(blob, inspected)| {
             (blob, context.remove(blob, inspected))
         });
         for (blob, swept) in swept {
@@ -95,21 +92,6 @@ pub(super) fn sweep(
         ..trashed
     });
     outcome
-}
-
-/// Applies a function to each item, on the threads of a pool if there is one.
-fn each<T: Send, R: Send>(
-    pool: Option<&ThreadPool>,
-    items: Vec<T>,
-    function: impl Fn(T) -> R + Sync + Send,
-) -> Vec<R> {
-    let Some(pool) = pool else {
-        return items.into_iter().map(function).collect();
-    };
-    pool.install(|| {
-        let items = items.into_par_iter().with_min_len(16);
-        items.map(function).collect()
-    })
 }
 
 fn path_of(plan: &Plan, id: BlobId) -> String {

@@ -14,7 +14,6 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use rayon::prelude::*;
 use rustix::fs::Dev;
 
 use crate::error::{Error, Result};
@@ -29,7 +28,7 @@ use crate::layout::{Layout, State};
 use crate::oci::{Algorithm, Digest, IndexChange, TextChange};
 use crate::plan::Plan;
 
-use crate::threads::thread_pool;
+use crate::threads::Deleting;
 
 /// What a run moved into the trash.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -282,13 +281,13 @@ pub(crate) fn empty_run(place: Trash<'_>, run: &TrashedRun, fs: &dyn Fs) -> Resu
             .filter(|digest| digest.algorithm() == Some(algorithm))
             .filter_map(Digest::deletable_name)
             .collect();
-        let remove = |name| fs.remove(own.as_fd(), name).map(drop);
+        let remove = |name| fs.remove(own.as_fd(), &name).map(drop);
         let threads = FileSystem::of(&own).unlink_threads();
-        match thread_pool(threads, names.len()) {
-            Some(pool) => pool.install(|| names.par_iter().try_for_each(remove)),
-            None => names.iter().try_for_each(remove),
-        }
-        .map_err(failed)?;
+        let removed = Deleting::new(threads, names.len()).each(names, remove);
+        removed
+            .into_iter()
+            .collect::<std::io::Result<()>>()
+            .map_err(failed)?;
         drop(fs.remove_temporary(dir.as_fd(), algorithm.name(), true));
     }
     // Files of other programs are kept, with their directory.
