@@ -247,8 +247,9 @@ pub(crate) struct Deleting {
 }
 
 impl Deleting {
-    /// Starts threads for so many files.
+    /// Starts N threads for a number of files, or as many as the user asked for if these are fewer.
     pub(crate) fn new(threads: usize, files: usize) -> Self {
+        let threads = threads.min(asked().unwrap_or(threads));
         let pool = (threads > 1 && files > 64)
             .then(|| ThreadPoolBuilder::new().num_threads(threads).build())
             .and_then(Result::ok);
