@@ -1,8 +1,9 @@
 //! A change of a file, stored such that it can be undone later.
 //!
 //! If the file is as the change left it, undoing restores every byte. If another program has written `index.json` since, each
-//! entry is restored at its position among the current entries. *Promise*: the changes of others are kept, a name that has moved
-//! to another image is kept there, and the result is parsed and compared with the request before it is returned.
+//! entry is restored at its position among the current entries, unless one with the same members is listed. *Promise*: the
+//! changes of others are kept, a name that has moved to another image is kept there, every other name is back, and the result is
+//! parsed and compared with the request before it is returned.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -74,16 +75,25 @@ impl TextChange {
     }
 }
 
-/// Returns the members of an entry, in no order and without empty annotations: most programs write all of `index.json` again
-/// from a model of it.
-fn members_of(text: &str) -> Option<serde_json::Value> {
-    let mut entry: serde_json::Value = serde_json::from_str(text).ok()?;
-    let members = entry.as_object_mut()?;
-    let annotations = members.get("annotations").and_then(|it| it.as_object());
-    if annotations.is_some_and(serde_json::Map::is_empty) {
-        members.remove("annotations");
+/// Returns what two entries have in common that are alike: their members, in no order and without empty annotations, since most
+/// programs write all of `index.json` again from a model of it. A model drops repeated members: an entry that references more
+/// than its digest is only like one of the same text.
+fn likeness(index: &IndexDoc, entry: &Entry) -> String {
+    let text = index.entry_text(entry);
+    if !entry.others.is_empty() {
+        return text.to_owned();
     }
-    Some(entry)
+    let Ok(mut value) = serde_json::from_str::<serde_json::Value>(text) else {
+        return text.to_owned();
+    };
+    if let Some(members) = value.as_object_mut() {
+        let annotations = members.get("annotations").and_then(|it| it.as_object());
+        if annotations.is_some_and(serde_json::Map::is_empty) {
+            members.remove("annotations");
+        }
+    }
+    // Repeated annotations count in a name, and not in the value.
+    format!("{value} {:?}", names_of(index, entry))
 }
 
 fn digest_of(text: &str) -> String {
@@ -100,16 +110,9 @@ pub struct IndexChange {
     entries: Vec<RemovedEntry>,
     /// The entries that replaced some of them.
     replacements: Vec<String>,
-    /// Names of removed entries that other entries had as well, and kept.
+    /// Kept entries that have a name or the image of one of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    shared: Vec<SharedName>,
-}
-
-/// A name of a removed entry, and an image that kept it in another entry; it may be the same image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct SharedName {
-    name: String,
-    digest: Digest,
+    beside: Vec<String>,
 }
 
 /// An entry that was removed or edited.
@@ -117,7 +120,7 @@ struct SharedName {
 struct RemovedEntry {
     /// Its position among the entries before.
     position: usize,
-    /// The digest of the preceding unchanged entry; `None` if there was none.
+    /// The digest of the members of the preceding unchanged entry; `None` if there was none.
     after: Option<String>,
     /// The entry, as it was written.
     text: String,
@@ -147,7 +150,8 @@ impl IndexChange {
         }
         let mut is_same = vec![false; new.entries().len()];
         let mut next = 0;
-        let mut after: Option<&str> = None;
+        let mut after: Option<&Entry> = None;
+        let mut after_digest: Option<String> = None;
         let mut entries = Vec::new();
         let mut kept = Vec::new();
         for (position, entry) in old.entries().iter().enumerate() {
@@ -161,41 +165,52 @@ impl IndexChange {
             match found {
                 Some(place) => {
                     next = place + 1;
-                    after = Some(text);
-                    kept.push((position, &entry.digest));
+                    after = Some(entry);
+                    after_digest = None;
+                    kept.push(position);
                     if let Some(is_same) = is_same.get_mut(place) {
                         *is_same = true;
                     }
                 }
-                None => entries.push(RemovedEntry {
-                    position,
-                    after: after.map(digest_of),
-                    text: text.to_owned(),
-                }),
+                None => {
+                    if let (Some(after), None) = (after, &after_digest) {
+                        after_digest = Some(digest_of(&likeness(old, after)));
+                    }
+                    entries.push(RemovedEntry {
+                        position,
+                        after: after_digest.clone(),
+                        text: text.to_owned(),
+                    });
+                }
             }
         }
         let replacements = new.entries().iter().zip(is_same);
-        let replacements = replacements
+        let replacements: Vec<String> = replacements
             .filter(|(_, is_same)| !is_same)
-            .map(|(entry, _)| new.entry_text(entry).to_owned());
-        let removed: HashSet<String> = entries.iter().flat_map(|it| names(&it.text)).collect();
-        let mut shared = Vec::new();
-        for (position, digest) in kept {
-            let (Some(details), Ok(digest)) = (old.all_details().get(position), digest) else {
+            .map(|(entry, _)| new.entry_text(entry).to_owned())
+            .collect();
+        let changed = || entries.iter().map(|it| &it.text).chain(&replacements);
+        let changed_names: HashSet<String> = changed().flat_map(|text| names(text)).collect();
+        let images: HashSet<Digest> = changed().filter_map(|text| digest(text)).collect();
+        let mut beside = Vec::new();
+        for position in kept {
+            let (Some(entry), Some(details)) =
+                (old.entries().get(position), old.all_details().get(position))
+            else {
                 continue;
             };
-            let names = entry_names(details).into_iter();
-            let names = names.filter(|name| removed.contains(&*name.text));
-            shared.extend(names.map(|name| SharedName {
-                name: name.text.into(),
-                digest: digest.clone(),
-            }));
+            let mut own = entry_names(details).into_iter();
+            if entry.digest.as_ref().is_ok_and(|it| images.contains(it))
+                || own.any(|name| changed_names.contains(&*name.text))
+            {
+                beside.push(old.entry_text(entry).to_owned());
+            }
         }
         Self {
             text: TextChange::between(old.text(), new.text()),
             entries,
-            replacements: replacements.collect(),
-            shared,
+            replacements,
+            beside,
         }
     }
 
@@ -209,16 +224,26 @@ impl IndexChange {
         self.replacements.iter().filter_map(|text| digest(text))
     }
 
-    /// Returns the names that the change removed: those that no replacement has.
+    /// Returns the names that the change removed: those that neither a replacement has nor another entry of the image.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        let kept: HashSet<String> = self
-            .replacements
+        let replaced = self.replacements.iter().flat_map(|text| names(text));
+        let kept: HashSet<String> = replaced.collect();
+        let beside: HashSet<(String, Digest)> = self
+            .beside
             .iter()
-            .flat_map(|text| names(text))
+            .filter_map(|text| Item::of(text).ok().flatten())
+            .flat_map(Item::into_names)
             .collect();
-        let removed = self.entries.iter().flat_map(|entry| names(&entry.text));
-        removed.filter(|name| !kept.contains(name)).collect()
+        let mut removed = Vec::new();
+        for entry in &self.entries {
+            let image = digest(&entry.text);
+            removed.extend(names(&entry.text).into_iter().filter(|name| {
+                let is_beside = |image: &Digest| beside.contains(&(name.clone(), image.clone()));
+                !kept.contains(name) && !image.as_ref().is_some_and(is_beside)
+            }));
+        }
+        removed
     }
 
     /// Undoes the change in the current index.
@@ -246,136 +271,274 @@ impl IndexChange {
         let mut list: Vec<Item> = entries
             .map(|(position, entry)| Item {
                 position: Some(position),
-                names: names_of(today, entry),
-                digest: entry.digest.clone().ok(),
-                is_simple: entry.others.is_empty(),
-                is_matched: false,
-                text: today.entry_text(entry).to_owned(),
+                ..Item::read(today, entry)
             })
             .collect();
-        let places: HashMap<String, String> = list
-            .iter()
-            .map(|item| (digest_of(&item.text), item.text.clone()))
-            .collect();
-        let mut cuts = Vec::new();
-        for replacement in &self.replacements {
-            // A replacement that another program has changed since belongs to that program.
-            if let Some(at) = position_of(replacement, &list)? {
-                let item = list.remove(at);
-                cuts.extend(item.position.map(|position| Edit::RemoveEntry { position }));
-            }
-        }
+        let cuts = self.cut_replacements(&mut list)?;
         let mut restored = RestoredIndex::default();
-        let mut last: Option<(&Option<String>, usize)> = None;
-        for removed in &self.entries {
-            // Of several equal entries each is restored.
-            let is_open = |item: &Item| !item.is_matched && item.text == removed.text;
-            if let Some(at) = list.iter().position(is_open) {
-                if let Some(item) = list.get_mut(at) {
-                    item.is_matched = true;
+        let decisions = self.decide(&list, &mut restored.moved)?;
+        let listed: HashSet<(&str, Option<&Digest>)> = list
+            .iter()
+            .flat_map(|item| {
+                item.names
+                    .iter()
+                    .map(|name| (&**name, item.digest.as_ref()))
+            })
+            .collect();
+        let mut spots = Spots::new(&list);
+        for (removed, decision) in self.entries.iter().zip(decisions) {
+            match decision {
+                Decision::Listed(at) => spots.pass(removed, at),
+                Decision::Omit => {}
+                Decision::Restore(item) => {
+                    let added = item.names.iter().filter(|name| {
+                        let is_listed = listed.contains(&(&***name, item.digest.as_ref()));
+                        !is_listed && !cuts.names.contains(*name)
+                    });
+                    restored.names.extend(added.cloned());
+                    restored.digests.extend(item.digest.clone());
+                    spots.add(removed, *item);
                 }
-                last = Some((&removed.after, at));
-                continue;
             }
-            let Some(item) = self.free_of_others(removed, &list, &mut restored.moved)? else {
-                continue;
-            };
-            let place = |after: &str| {
-                let text = places.get(after)?;
-                list.iter().position(|item| item.text == *text)
-            };
-            let at = match (&last, &removed.after) {
-                (Some((after, at)), _) if *after == &removed.after => at + 1,
-                (_, None) => 0,
-                (_, Some(after)) => {
-                    place(after).map_or(removed.position.min(list.len()), |at| at + 1)
-                }
-            };
-            restored.names.extend_from_slice(&item.names);
-            restored.digests.extend(item.digest.clone());
-            list.insert(at, item);
-            last = Some((&removed.after, at));
         }
-        if !cuts.is_empty() || list.iter().any(|item| item.position.is_none()) {
-            let frame = today.edited(&cuts)?;
+        let is_larger = spots.added > 0;
+        let list = spots.into_list(list);
+        if !cuts.edits.is_empty() || is_larger {
+            let frame = today.edited(&cuts.edits)?;
             restored.index = Some(filled(&frame, &list)?);
         }
         Ok(restored)
     }
+
+    /// Takes the replacements out of the list. One that another program has changed since belongs to that program, and one that
+    /// is like a kept entry is that entry, unless both are listed.
+    fn cut_replacements(&self, list: &mut Vec<Item>) -> Result<Cuts, String> {
+        let mut places: HashMap<String, VecDeque<usize>> = HashMap::new();
+        for (at, item) in list.iter().enumerate() {
+            places
+                .entry(item.likeness.clone())
+                .or_default()
+                .push_back(at);
+        }
+        let mut beside = HashSet::new();
+        for text in &self.beside {
+            beside.extend(Item::of(text)?.map(|item| item.likeness));
+        }
+        let mut cuts = Cuts::default();
+        let mut is_cut = vec![false; list.len()];
+        for text in &self.replacements {
+            let Some(replacement) = Item::of(text)? else {
+                continue;
+            };
+            let spare = usize::from(beside.contains(&replacement.likeness));
+            let Some(places) = places.get_mut(&replacement.likeness) else {
+                continue;
+            };
+            if places.len() <= spare {
+                continue;
+            }
+            let is_exact = |at: &usize| list.get(*at).is_some_and(|item| item.text == *text);
+            let exact = places.iter().position(is_exact).unwrap_or(0);
+            let Some(at) = places.remove(exact) else {
+                continue;
+            };
+            if let Some(is_cut) = is_cut.get_mut(at) {
+                *is_cut = true;
+            }
+            cuts.edits.push(Edit::RemoveEntry { position: at });
+            cuts.names.extend(replacement.names);
+        }
+        let mut is_cut = is_cut.into_iter();
+        list.retain(|_| !is_cut.next().unwrap_or(false));
+        Ok(cuts)
+    }
+
+    /// Decides for each entry of the change. Names that have moved to other images are added to `moved`.
+    ///
+    /// An entry is listed if one with the same members is. An entry without a name is omitted if another program has named its
+    /// image, and it was untagged before. A name is omitted that another program has given to the image again; an entry is
+    /// omitted without names to restore, unless nothing else lists its image.
+    fn decide(&self, list: &[Item], moved: &mut Vec<String>) -> Result<Vec<Decision>, String> {
+        let mut removed = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            removed.push(Item::of(&entry.text)?);
+        }
+        // First what is listed as it was: it is neither of another program nor in the way of a name that two images had.
+        let matches = matches(&removed, list);
+        let mut is_matched = vec![false; list.len()];
+        for at in matches.iter().flatten() {
+            if let Some(is_matched) = is_matched.get_mut(*at) {
+                *is_matched = true;
+            }
+        }
+        let mut named_before: HashSet<Digest> = HashSet::new();
+        let mut shared: HashSet<(String, Digest)> = HashSet::new();
+        for text in &self.beside {
+            shared.extend(Item::of(text)?.into_iter().flat_map(Item::into_names));
+        }
+        named_before.extend(shared.iter().map(|(_, image)| image.clone()));
+        let named = removed.iter().flatten().filter(|it| !it.names.is_empty());
+        named_before.extend(named.filter_map(|item| item.digest.clone()));
+        let mut others = Others::default();
+        for (item, is_matched) in list.iter().zip(is_matched) {
+            others.images.extend(item.digest.as_ref());
+            if is_matched {
+                continue;
+            }
+            if !item.names.is_empty() {
+                others.named.extend(item.digest.as_ref());
+            }
+            for name in &item.names {
+                let is_shared = |image: &Digest| shared.contains(&(name.clone(), image.clone()));
+                if !item.digest.as_ref().is_some_and(is_shared) {
+                    let images = others.names.entry(name).or_default();
+                    images.push(item.digest.as_ref());
+                }
+            }
+        }
+        let mut decisions = Vec::with_capacity(removed.len());
+        let mut bare = Vec::new();
+        let mut restored: HashSet<Digest> = HashSet::new();
+        for (item, (entry, at)) in removed.iter().zip(self.entries.iter().zip(matches)) {
+            let decision = match (item, at) {
+                (_, Some(at)) => Decision::Listed(at),
+                (None, None) => Decision::Omit,
+                (Some(item), None) => others.decide(&entry.text, item, &named_before, moved)?,
+            };
+            if let Decision::Restore(item) = &decision {
+                match &item.digest {
+                    Some(_) if item.is_bare => bare.push(decisions.len()),
+                    Some(image) => {
+                        restored.insert(image.clone());
+                    }
+                    None => {}
+                }
+            }
+            decisions.push(decision);
+        }
+        for at in bare {
+            if let Some(decision) = decisions.get_mut(at)
+                && let Decision::Restore(item) = &*decision
+                && let Some(image) = &item.digest
+                && (others.images.contains(image) || !restored.insert(image.clone()))
+            {
+                *decision = Decision::Omit;
+            }
+        }
+        Ok(decisions)
+    }
 }
 
-impl IndexChange {
-    /// Returns an entry without the names that have moved to other images; `None` if the rest of it is listed already.
-    fn free_of_others(
+/// Finds for each entry one with the same members in the list: of the same text, if there is one.
+fn matches(removed: &[Option<Item>], list: &[Item]) -> Vec<Option<usize>> {
+    let mut places: HashMap<&str, VecDeque<usize>> = HashMap::new();
+    for (at, item) in list.iter().enumerate() {
+        places.entry(&item.likeness).or_default().push_back(at);
+    }
+    let mut found = vec![None; removed.len()];
+    for is_exact in [true, false] {
+        for (item, found) in removed.iter().zip(&mut found) {
+            let Some(item) = item.as_ref().filter(|_| found.is_none()) else {
+                continue;
+            };
+            let Some(places) = places.get_mut(&*item.likeness) else {
+                continue;
+            };
+            let is_like = |at: &usize| {
+                !is_exact || list.get(*at).is_some_and(|other| other.text == item.text)
+            };
+            *found = places
+                .iter()
+                .position(is_like)
+                .and_then(|at| places.remove(at));
+        }
+    }
+    found
+}
+
+/// What becomes of an entry of the change.
+enum Decision {
+    /// It is at this position of the list.
+    Listed(usize),
+    /// It is not restored.
+    Omit,
+    Restore(Box<Item>),
+}
+
+/// What is listed now and is not of the change.
+#[derive(Default)]
+struct Others<'a> {
+    /// Images that are listed at all.
+    images: HashSet<&'a Digest>,
+    /// Images that are listed with a name.
+    named: HashSet<&'a Digest>,
+    /// The images of each name, without those that had it beside an entry of the change.
+    names: HashMap<&'a str, Vec<Option<&'a Digest>>>,
+}
+
+impl Others<'_> {
+    fn decide(
         &self,
-        removed: &RemovedEntry,
-        list: &[Item],
+        text: &str,
+        item: &Item,
+        named_before: &HashSet<Digest>,
         moved: &mut Vec<String>,
-    ) -> Result<Option<Item>, String> {
-        let own = alone(&removed.text)?;
-        let Some(entry) = own.entries().first() else {
-            return Ok(None);
-        };
-        let own_digest = entry.digest.clone().ok();
+    ) -> Result<Decision, String> {
+        let image = item.digest.as_ref();
+        if item.names.is_empty() {
+            let is_named_now =
+                |image: &Digest| self.named.contains(image) && !named_before.contains(image);
+            return Ok(match image.is_some_and(is_named_now) {
+                true => Decision::Omit,
+                false => Decision::Restore(Box::new(Item::of(text)?.ok_or("it is no entry")?)),
+            });
+        }
+        let own = alone(text)?;
+        let entry = own.entries().first().ok_or("it is no entry")?;
         let details = own.details(entry);
         let own_names = entry_names(&details);
-        let mut taken = Vec::new();
-        // What the change removed together is restored together, also where two images had one name.
-        let others = || list.iter().filter(|item| !item.is_matched);
-        for item in others() {
-            let is_same = own_digest.is_some() && item.digest == own_digest;
-            if is_same && own_names.is_empty() {
-                return Ok(None);
-            }
-            for name in own_names
-                .iter()
-                .filter(|own| item.names.iter().any(|name| **name == *own.text))
-            {
-                let is_shared = |shared: &SharedName| {
-                    *shared.name == *name.text && Some(&shared.digest) == item.digest.as_ref()
-                };
-                if self.shared.iter().any(is_shared) {
-                    continue;
-                }
-                if is_same {
-                    // Another program has listed it again.
-                    return Ok(None);
-                }
-                if !taken.contains(&name) {
-                    taken.push(name);
-                }
+        let mut cut = Vec::new();
+        let mut is_listed = false;
+        for name in &own_names {
+            let Some(images) = self.names.get(&*name.text) else {
+                continue;
+            };
+            cut.push(name.key);
+            if image.is_some() && images.contains(&image) {
+                is_listed = true;
+            } else {
+                moved.push(name.text.to_string());
             }
         }
-        moved.extend(taken.iter().map(|name| name.text.to_string()));
-        let is_untagged = !taken.is_empty() && taken.len() == own_names.len();
-        if is_untagged && own_digest.is_some() && others().any(|item| item.digest == own_digest) {
-            return Ok(None);
+        let is_bare = cut.len() == own_names.len();
+        if is_bare && is_listed {
+            return Ok(Decision::Omit);
         }
-        let keys: Vec<&str> = if is_untagged {
+        if is_bare {
             // The short name beside a full name is the same name and is removed with it.
             let all = [super::REF_NAME, super::CONTAINERD_NAME, super::BASE_NAME].into_iter();
-            all.filter(|key| details.annotations.contains_key(key))
-                .collect()
-        } else {
-            taken.iter().map(|name| name.key).collect()
-        };
-        let edits: Vec<Edit> = keys
-            .into_iter()
-            .map(|key| Edit::RemoveAnnotation {
-                position: 0,
-                key: key.into(),
-            })
-            .collect();
-        let edited = own.edited(&edits)?;
-        Ok(edited.entries().first().map(|entry| Item {
-            position: None,
-            text: edited.entry_text(entry).to_owned(),
-            names: names_of(&edited, entry),
-            is_simple: entry.others.is_empty(),
-            is_matched: true,
-            digest: own_digest,
-        }))
+            cut = all
+                .filter(|key| details.annotations.contains_key(key))
+                .collect();
+        }
+        let edits = cut.into_iter().map(|key| Edit::RemoveAnnotation {
+            position: 0,
+            key: key.into(),
+        });
+        let edited = own.edited(&edits.collect::<Vec<Edit>>())?;
+        let entry = edited.entries().first().ok_or("it is no entry")?;
+        Ok(Decision::Restore(Box::new(Item {
+            is_bare,
+            ..Item::read(&edited, entry)
+        })))
     }
+}
+
+/// The replacements that are cut.
+#[derive(Default)]
+struct Cuts {
+    edits: Vec<Edit>,
+    names: HashSet<String>,
 }
 
 /// An entry of the merged list.
@@ -383,30 +546,94 @@ struct Item {
     /// Its position in the current index; `None` if it is restored.
     position: Option<usize>,
     text: String,
+    likeness: String,
     names: Vec<String>,
     digest: Option<Digest>,
-    /// It references nothing but its digest.
-    is_simple: bool,
-    /// It is restored, or is one of the entries to restore.
-    is_matched: bool,
+    /// It is restored without all of its names.
+    is_bare: bool,
 }
 
-/// Returns the position of an entry: of its exact text, or of one with the same members.
-fn position_of(replacement: &str, list: &[Item]) -> Result<Option<usize>, String> {
-    if let Some(at) = list.iter().position(|item| item.text == *replacement) {
-        return Ok(Some(at));
+impl Item {
+    fn read(index: &IndexDoc, entry: &Entry) -> Self {
+        Self {
+            position: None,
+            text: index.entry_text(entry).to_owned(),
+            likeness: likeness(index, entry),
+            names: names_of(index, entry),
+            digest: entry.digest.clone().ok(),
+            is_bare: false,
+        }
     }
-    let own = alone(replacement)?;
-    // Members of an entry with further references may be repeated, which a model of it drops.
-    let entry = own.entries().first();
-    let Some(Ok(digest)) = entry.filter(|it| it.others.is_empty()).map(|it| &it.digest) else {
-        return Ok(None);
-    };
-    let members = members_of(replacement);
-    Ok(list.iter().position(|item| {
-        let is_candidate = item.is_simple && item.digest.as_ref() == Some(digest);
-        is_candidate && members.is_some() && members_of(&item.text) == members
-    }))
+
+    /// Returns the entry of a text; `None` if it is not one.
+    fn of(text: &str) -> Result<Option<Self>, String> {
+        let own = alone(text)?;
+        Ok(own.entries().first().map(|entry| Self::read(&own, entry)))
+    }
+
+    /// Returns each name with the image.
+    fn into_names(self) -> impl Iterator<Item = (String, Digest)> {
+        let names = self.names.into_iter();
+        names.filter_map(move |name| Some((name, self.digest.clone()?)))
+    }
+}
+
+/// Where entries are restored: before the first entry of the list, or after one.
+struct Spots {
+    /// The restored entries before the first entry, and after each.
+    spots: Vec<Vec<Item>>,
+    /// The first entry of each kind in the list.
+    places: HashMap<String, usize>,
+    /// The `after` of the last entry and its spot.
+    last: Option<(Option<String>, usize)>,
+    added: usize,
+}
+
+impl Spots {
+    fn new(list: &[Item]) -> Self {
+        let mut places = HashMap::with_capacity(list.len());
+        for (at, item) in list.iter().enumerate() {
+            places.entry(digest_of(&item.likeness)).or_insert(at);
+        }
+        Self {
+            spots: (0..=list.len()).map(|_| Vec::new()).collect(),
+            places,
+            last: None,
+            added: 0,
+        }
+    }
+
+    /// Continues after an entry that is listed.
+    fn pass(&mut self, removed: &RemovedEntry, at: usize) {
+        self.last = Some((removed.after.clone(), at + 1));
+    }
+
+    fn add(&mut self, removed: &RemovedEntry, item: Item) {
+        let spot = match (&self.last, &removed.after) {
+            (Some((after, spot)), _) if *after == removed.after => *spot,
+            (_, None) => 0,
+            (_, Some(after)) => match self.places.get(after) {
+                Some(at) => at + 1,
+                None => removed.position.saturating_sub(self.added),
+            },
+        };
+        let spot = spot.min(self.spots.len().saturating_sub(1));
+        if let Some(items) = self.spots.get_mut(spot) {
+            items.push(item);
+        }
+        self.added += 1;
+        self.last = Some((removed.after.clone(), spot));
+    }
+
+    fn into_list(self, list: Vec<Item>) -> Vec<Item> {
+        let mut spots = self.spots.into_iter();
+        let mut all = spots.next().unwrap_or_default();
+        for (item, after) in list.into_iter().zip(spots) {
+            all.push(item);
+            all.extend(after);
+        }
+        all
+    }
 }
 
 /// Returns the index with the given entries, inserting those without a position.
@@ -612,14 +839,7 @@ mod tests {
                 .expect("it can be undone");
             assert!(restored.moved.is_empty(), "{gone:?}: {:?}", restored.moved);
             let found = restored.index.map_or(today, |index| texts(&index));
-            // The entry without a name is not restored beside another one of its image that was not removed.
-            let is_left = is_gone(2) && !is_gone(1);
-            let wanted = all
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| *at != 2 || !is_left)
-                .map(|(_, text)| text.clone());
-            let wanted: Vec<String> = wanted.chain([other.clone()]).collect();
+            let wanted = [&all[..], std::slice::from_ref(&other)].concat();
             assert_eq!(found, wanted, "{gone:?}");
         }
         // A name that another program has given to a third image stays there.
@@ -630,6 +850,188 @@ mod tests {
             .undone(&index(&today, ", "))
             .expect("it can be undone");
         assert_eq!(restored.moved, ["app:1", "app:1"]);
+    }
+
+    fn unnamed(seed: &str, more: &str) -> String {
+        let digest = Digest::of(Algorithm::Sha256, seed.as_bytes());
+        format!(r#"{{"digest":"{digest}","size":1{more}}}"#)
+    }
+
+    /// Returns the entries after a change from `old` to `new` was undone in `today`, and the names that have moved.
+    fn undone(old: &[String], new: &[String], today: &[String]) -> (Vec<String>, Vec<String>) {
+        let change = IndexChange::between(&index(old, ","), &index(new, ","));
+        let json = serde_json::to_string(&change).expect("a record");
+        let change: IndexChange = serde_json::from_str(&json).expect("a record");
+        let restored = change
+            .undone(&index(today, ", "))
+            .expect("it can be undone");
+        let found = restored.index.map_or(today.to_vec(), |index| texts(&index));
+        let again = change.undone(&index(&found, ", "));
+        let again = again.expect("it can be undone").index;
+        let again = again.map(|index| texts(&index));
+        assert!(again.is_none(), "{found:#?}\nundone twice: {again:#?}");
+        (found, restored.moved)
+    }
+
+    /// Every entry is back but one that is listed, which an entry with the same members is. That of an image with a name and
+    /// without one is no other than any.
+    #[test]
+    fn an_entry_without_a_name_is_restored_beside_a_named_one_of_its_image() {
+        let (bare, other) = (unnamed("a", ""), entry("other", "new"));
+        let described = unnamed("a", r#","annotations":{"x":"y"}"#);
+        let all = [entry("a", "app:1"), bare, entry("b", "b"), described];
+        for mask in 1..16_usize {
+            let left = all.iter().enumerate();
+            let left = left.filter(|(at, _)| mask & (1 << at) == 0);
+            let left: Vec<String> = left.map(|(_, text)| text.clone()).collect();
+            let today = [&left[..], std::slice::from_ref(&other)].concat();
+            let (found, moved) = undone(&all, &left, &today);
+            assert!(moved.is_empty(), "{mask:b}: {moved:?}");
+            let wanted = [&all[..], std::slice::from_ref(&other)].concat();
+            assert_eq!(found, wanted, "{mask:b}");
+        }
+    }
+
+    /// Two entries alike in all but their position are one.
+    #[test]
+    fn an_entry_is_listed_where_an_equal_one_was_kept_or_is_listed_again() {
+        let (named, other) = (entry("a", "app:1"), entry("other", "new"));
+        let reordered = r#"{ "annotations": {"org.opencontainers.image.ref.name": "app:1"}, "size": 1, "digest": "#;
+        let digest = Digest::of(Algorithm::Sha256, b"a");
+        let reordered = format!("{reordered}\"{digest}\" }}");
+        let twins = [named.clone(), entry("b", "b"), named.clone()];
+        for today in [&named, &reordered] {
+            let today = [today.clone(), entry("b", "b"), other.clone()];
+            let (found, moved) = undone(&twins, &twins[..2], &today);
+            assert_eq!((&found[..], moved.is_empty()), (&today[..], true));
+        }
+        // Where none was kept both are restored.
+        let today = [entry("b", "b"), other.clone()];
+        let (found, _) = undone(&twins, &today[..1], &today);
+        assert_eq!(found, [&twins[..], std::slice::from_ref(&other)].concat());
+    }
+
+    /// What was untagged would be named and untagged, which it never was.
+    #[test]
+    fn an_untagged_image_that_another_program_has_named_is_not_listed_without_a_name_again() {
+        let old = [unnamed("a", ""), entry("b", "b")];
+        let today = [entry("b", "b"), entry("a", "new")];
+        let (found, moved) = undone(&old, &old[1..], &today);
+        assert_eq!((&found[..], moved.is_empty()), (&today[..], true));
+        // Listed without a name, but not as it was, it is untagged as before.
+        let today = [entry("b", "b"), unnamed("a", r#","x":1"#)];
+        let (found, _) = undone(&old, &old[1..], &today);
+        assert_eq!(found, [old[0].clone(), today[0].clone(), today[1].clone()]);
+        // An image that was both is both again.
+        let old = [unnamed("a", ""), entry("a", "app:1"), entry("b", "b")];
+        let today = [entry("b", "b"), entry("a", "new")];
+        let (found, _) = undone(&old, &old[2..], &today);
+        assert_eq!(found, [&old[..], &today[1..]].concat());
+    }
+
+    /// The image of a name that has moved is listed without it, once, and only if nothing else lists it.
+    #[test]
+    fn an_image_whose_names_have_all_moved_is_untagged_once() {
+        let old = [entry("a", "app:1"), entry("a", "app:2"), entry("b", "b")];
+        let taken = |name: &str| entry("other", name);
+        let today = [entry("b", "b"), taken("app:1"), taken("app:2")];
+        let (found, moved) = undone(&old, &old[2..], &today);
+        assert_eq!(moved, ["app:1", "app:2"]);
+        assert_eq!(found.len(), 4, "{found:#?}");
+        assert!(names(&found[0]).is_empty() && digest(&found[0]) == digest(&old[0]));
+        assert_eq!(found[1..], today);
+        // The other name of the image is free.
+        for (name, at) in [("app:1", 1), ("app:2", 0)] {
+            let today = [entry("b", "b"), taken(name)];
+            let (found, moved) = undone(&old, &old[2..], &today);
+            assert_eq!(moved, [name]);
+            let wanted = [old[at].clone(), today[0].clone(), today[1].clone()];
+            assert_eq!(found, wanted);
+        }
+    }
+
+    /// Another program that has given one name of an entry to the image again does not keep the other name away.
+    #[test]
+    fn each_name_of_an_entry_is_restored_unless_its_image_has_it() {
+        let digest = Digest::of(Algorithm::Sha256, b"a");
+        let both = format!(
+            r#"{{"digest":"{digest}","size":1,"annotations":{{"io.containerd.image.name":"ex.com/app:2","org.opencontainers.image.ref.name":"old"}}}}"#
+        );
+        let old = [both.clone(), entry("b", "b")];
+        for (name, left) in [("old", "ex.com/app:2"), ("ex.com/app:2", "old")] {
+            let today = [entry("b", "b"), entry("a", name)];
+            let (found, moved) = undone(&old, &old[1..], &today);
+            assert!(moved.is_empty(), "{moved:?}");
+            assert_eq!(names(&found[0]), [left], "{found:#?}");
+            assert_eq!(found[1..], today);
+        }
+        // One entry lost a name, and another program wrote it again with a member of its own.
+        let one = both.replace(r#","org.opencontainers.image.ref.name":"old""#, "");
+        let changed = one.replace(r#""size":1"#, r#""size":1,"x":1"#);
+        let today = [changed.clone(), entry("b", "b")];
+        let (found, _) = undone(&old, &[one, entry("b", "b")], &today);
+        assert_eq!(names(&found[0]), ["old"], "{found:#?}");
+        assert_eq!(found[1..], today);
+    }
+
+    /// An entry that loses its name may become equal to one without a name, and another program may write the two as one.
+    #[test]
+    fn an_entry_that_was_kept_is_not_taken_for_the_one_that_lost_its_name() {
+        let bare = unnamed("a", r#","annotations":{}"#);
+        let old = [entry("a", "app:1"), bare.clone(), entry("b", "b")];
+        let untagged = IndexChange::between(
+            &index(&old, ","),
+            &index(&old, ",")
+                .edited(&[Edit::RemoveAnnotation {
+                    position: 0,
+                    key: super::super::REF_NAME.into(),
+                }])
+                .expect("an edit"),
+        );
+        assert_eq!(untagged.replacements.len(), 1, "{untagged:?}");
+        let written = unnamed("a", "");
+        for copies in 1..=2 {
+            let mut today = vec![written.clone(); copies];
+            today.push(entry("b", "b"));
+            let restored = untagged.undone(&index(&today, ","));
+            let restored = restored.expect("it can be undone");
+            assert_eq!(restored.names, ["app:1"]);
+            let found = texts(&restored.index.expect("something is restored"));
+            let wanted = [old[0].clone(), written.clone(), entry("b", "b")];
+            assert_eq!(found, wanted, "{copies}");
+        }
+    }
+
+    /// Most programs write every entry anew, and some write theirs first.
+    #[test]
+    fn entries_are_restored_at_their_position_in_an_index_written_anew() {
+        let all: Vec<String> = ["a", "b", "c", "d"]
+            .iter()
+            .map(|name| entry(name, name))
+            .collect();
+        let anew = |text: &String| {
+            let value: serde_json::Value = serde_json::from_str(text).expect("an entry");
+            let members = value.as_object().expect("an object");
+            let members = members.iter().rev();
+            let members: Vec<String> = members.map(|(key, it)| format!("{key:?}: {it}")).collect();
+            format!("{{ {} }}", members.join(", "))
+        };
+        for mask in 1..16_usize {
+            let is_gone = |at: usize| mask & (1 << at) != 0;
+            let left: Vec<String> = (0..4)
+                .filter(|at| !is_gone(*at))
+                .map(|at| all[at].clone())
+                .collect();
+            let mut today = vec![entry("e", "e")];
+            today.extend(left.iter().map(anew));
+            let (found, _) = undone(&all, &left, &today);
+            let found: Vec<String> = found.iter().flat_map(|text| names(text)).collect();
+            let mut wanted = vec!["a", "b", "c", "d"];
+            // Without an entry before it there is nothing to follow.
+            let first = (0..4).take_while(|at| is_gone(*at)).count();
+            wanted.insert(first, "e");
+            assert_eq!(found, wanted, "{mask:b}");
+        }
     }
 
     /// An image may be listed twice under one name, and one of the entries have another name beside it.

@@ -566,8 +566,6 @@ fn random_runs_are_undone_to_the_byte() {
             // The second writer parses what it writes again.
             let wild = is_wild.then_some(Mood::Calm);
             let world = draw::world(u, &Features { wild, ..FEATURES })?;
-            // Beside a second writer an entry without a name is not restored where its image is listed.
-            let has_writer = has_writer && !world.is_listed_twice();
             let tried = AssertUnwindSafe(|| random_runs(u, &world, is_wild, has_writer));
             match catch_unwind(tried) {
                 Ok(drawn) => drawn?,
@@ -622,10 +620,17 @@ fn random_runs(
         if now.len() > known {
             pictures.push((before, now[known].clone()));
         } else {
-            assert!(bytes(path) == before, "{}{story}", run.all());
+            // What the second writer lists again is put back by the next run.
+            let is_cured = has_writer && run.stdout.contains("Restored: ");
+            assert!(is_cured || bytes(path) == before, "{}{story}", run.all());
         }
         if has_writer {
-            write_anew(&written.layout, &format!("new:{writes}"));
+            let listed = match u.arbitrary()? {
+                true => None,
+                false if start.is_empty() => None,
+                false => Some(u.choose(&start)?.as_str()),
+            };
+            write_anew(&written.layout, &format!("new:{writes}"), listed);
             writes += 1;
         }
     }
@@ -637,8 +642,8 @@ fn random_runs(
         }
     }
     if has_writer {
-        assert_eq!(entries_but_new(path), start, "{story}");
         let index = fs::read_to_string(path.join("index.json")).expect("it is there");
+        assert_listed(&start, path, &story);
         for number in 0..writes {
             let name = format!("\"new:{number}\"");
             assert!(index.contains(&name), "{name}\n{index}{story}");
@@ -648,33 +653,117 @@ fn random_runs(
     Ok(())
 }
 
+/// Panics unless everything is listed that was, and nothing else: but an untagged image may have been named by the second writer,
+/// which then lists it.
+#[track_caller]
+fn assert_listed(start: &[String], layout: &Path, story: &str) {
+    let now = entries_but_new(layout);
+    let parse = |text: &String| -> Value { serde_json::from_str(text).expect("an entry") };
+    let is_named = |entry: &Value| {
+        let keys = [
+            "org.opencontainers.image.ref.name",
+            "io.containerd.image.name",
+        ];
+        let base = "org.opencontainers.image.base.name";
+        let mut keys = keys.into_iter().chain([base]);
+        keys.any(|key| {
+            entry["annotations"][key]
+                .as_str()
+                .is_some_and(|it| !it.is_empty())
+        })
+    };
+    let all = entries(layout);
+    let new = all.iter().filter(|entry| is_new(entry)).map(parse);
+    let new: Vec<Value> = new.map(|entry| entry["digest"].clone()).collect();
+    let mut left = start.to_vec();
+    let mut more = Vec::new();
+    for entry in now {
+        match left.iter().position(|left| *left == entry) {
+            Some(at) => drop(left.remove(at)),
+            None => more.push(entry),
+        }
+    }
+    left.retain(|entry| {
+        let entry = parse(entry);
+        is_named(&entry) || !new.contains(&entry["digest"])
+    });
+    assert!(
+        left.is_empty() && more.is_empty(),
+        "not listed: {left:#?}\nnot listed before: {more:#?}\n{all:#?}{story}"
+    );
+}
+
 /// Returns the entries of `index.json` that are not of the second writer, in one order.
 fn entries_but_new(layout: &Path) -> Vec<String> {
-    let text = fs::read_to_string(layout.join("index.json")).expect("it is there");
-    let index: Value = serde_json::from_str(&text).expect("an index");
-    let entries = index["manifests"].as_array().expect("entries").iter();
-    let mut entries: Vec<String> = entries.map(Value::to_string).collect();
-    entries.retain(|entry| !entry.contains("\"new:"));
+    let mut entries = entries(layout);
+    entries.retain(|entry| !is_new(entry));
     entries.sort();
     entries
 }
 
-/// Adds an image as most programs do: all of `index.json` is written again, by a model of the document.
-fn write_anew(layout: &LayoutBuilder, name: &str) {
-    let image = layout.image("linux/amd64", name, &[b"layer 1", name.as_bytes()]);
+/// Returns `true` if an entry is of the second writer.
+fn is_new(entry: &str) -> bool {
+    entry.contains("\"new:")
+}
+
+fn entries(layout: &Path) -> Vec<String> {
+    let text = fs::read_to_string(layout.join("index.json")).expect("it is there");
+    let index: Value = serde_json::from_str(&text).expect("an index");
+    let entries = index["manifests"].as_array().expect("entries").iter();
+    entries.map(Value::to_string).collect()
+}
+
+/// Lists an image as most programs do: all of `index.json` is written again, by a model of the document. It is a new one, or that
+/// of an entry.
+fn write_anew(layout: &LayoutBuilder, name: &str, listed: Option<&str>) {
     let path = layout.join("index.json");
     let text = fs::read_to_string(&path).expect("it is there");
     let mut index: Value = serde_json::from_str(&text).expect("an index");
-    let annotations = serde_json::json!({"org.opencontainers.image.ref.name": name});
-    let entry = serde_json::json!({
-        "mediaType": crate::support::media::MANIFEST,
-        "digest": image.manifest.digest,
-        "size": image.manifest.size,
-        "annotations": annotations,
-    });
+    let mut entry: Value = match listed {
+        Some(entry) => serde_json::from_str(entry).expect("an entry"),
+        None => {
+            let image = layout.image("linux/amd64", name, &[b"layer 1", name.as_bytes()]);
+            serde_json::json!({
+                "mediaType": crate::support::media::MANIFEST,
+                "digest": image.manifest.digest,
+                "size": image.manifest.size,
+            })
+        }
+    };
+    entry["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": name});
     let entries = index["manifests"].as_array_mut().expect("entries");
     entries.push(entry);
     fs::write(&path, index.to_string()).expect("it can be written");
+}
+
+/// An image that was listed with a name and without one is so again, whatever name another program has given it.
+#[test]
+fn an_entry_without_a_name_comes_back_beside_a_new_name_of_its_image() {
+    for is_named in [true, false] {
+        let (mut layout, app, other) = app_and_other();
+        layout.clear_entries().entry(&app.manifest);
+        if is_named {
+            layout.tag(&app.manifest, "app:1");
+        }
+        layout.tag(&other.manifest, "other:1").write();
+        let before = entries(layout.path());
+        let args = ["rm", "-f", &app.manifest.digest];
+        trashing(layout.path(), &args).ok();
+        write_anew(&layout, "new:1", Some(&before[0]));
+        let named = entries(layout.path());
+        let run = undo(layout.path(), &[]);
+        run.ok().says(match is_named {
+            true => ", and 1 name\n",
+            false => ", and 0 names\n",
+        });
+        let wanted = match is_named {
+            true => [&before[..], &named[1..]].concat(),
+            // It was untagged, and is named.
+            false => named,
+        };
+        assert_eq!(entries(layout.path()), wanted, "{}", run.all());
+        Cmd::new(["check"]).arg(layout.path()).run().ok();
+    }
 }
 
 #[test]

@@ -503,15 +503,6 @@ impl World {
         })
     }
 
-    /// Returns `true` if an image has an entry with a name and one without.
-    pub(crate) fn is_listed_twice(&self) -> bool {
-        let is_named = |entry: &Ref| entry.names().count() > 0;
-        let named = self.entries.iter().filter(|entry| is_named(entry));
-        let named: Vec<usize> = named.map(|entry| entry.target).collect();
-        let mut bare = self.entries.iter().filter(|entry| !is_named(entry));
-        bare.any(|entry| named.contains(&entry.target))
-    }
-
     /// Returns a node by its position.
     pub(crate) fn node(&self, position: usize) -> &Node {
         self.nodes
