@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use tempfile::TempDir;
 
 use super::pack::{Format, compress, decompress, members, pack_directory, through};
 use crate::support::environment::memory_dir;
+use crate::support::run::{PROGRAM, new_command};
 use crate::support::{Cmd, LayoutBuilder};
 
 /// A layout with two images that share nothing and an orphan, packed.
@@ -154,7 +155,7 @@ fn archives_pass_through_pipes() {
         }
         let out = fixture.path("piped");
         let to = fs::File::create(&out).expect("a file");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+        let mut child = new_command(PROGRAM)
             .args(["rm", "-", "app:1", "-o", "-"])
             .stdin(Stdio::piped())
             .stdout(to)
@@ -179,7 +180,7 @@ fn standard_input_may_be_a_file() {
     let fixture = Fixture::new();
     let path = fixture.archive("images.tar");
     let out = fixture.path("out.tar");
-    let status = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+    let status = new_command(PROGRAM)
         .args(["rm", "-", "app:2", "-q", "-o"])
         .arg(&out)
         .stdin(fs::File::open(&path).expect("it is there"))
@@ -362,9 +363,9 @@ fn formats_that_are_only_read_are_not_written() {
 /// Starts a run whose standard input is a file, and whose new archive goes to a FIFO that nobody reads so far.
 fn spawn_to_fifo(fixture: &Fixture, args: &[&str], stdin: Stdio) -> (std::process::Child, PathBuf) {
     let fifo = fixture.path("fifo");
-    let status = Command::new("mkfifo").arg(&fifo).status();
+    let status = new_command("mkfifo").arg(&fifo).status();
     assert!(status.expect("mkfifo is everywhere").success());
-    let child = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+    let child = new_command(PROGRAM)
         .args(args)
         .arg("-o")
         .arg(&fifo)
@@ -440,7 +441,7 @@ fn standard_output_may_not_be_the_archive_itself() {
     let fixture = Fixture::new();
     let path = fixture.archive("images.tar");
     let own = fs::File::options().append(true).open(&path);
-    let output = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+    let output = new_command(PROGRAM)
         .args(["rm", "images.tar", "app:1", "-o", "-"])
         .current_dir(fixture.temp.path())
         .stdout(own.expect("it is there"))
@@ -458,7 +459,7 @@ fn names_of_standard_output_mean_standard_output() {
         let fixture = Fixture::new();
         let path = fixture.archive("images.tar");
         let out = fixture.path("out.tar");
-        let status = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+        let status = new_command(PROGRAM)
             .args(["rm", "images.tar", "app:1", "-o", name])
             .current_dir(fixture.temp.path())
             .stdout(fs::File::create(&out).expect("a file"))
@@ -501,9 +502,9 @@ fn an_error_of_writing_names_what_was_written_to() {
 fn a_fifo_is_waited_for_until_it_has_a_writer() {
     let fixture = Fixture::new();
     let fifo = fixture.path("fifo");
-    let status = Command::new("mkfifo").arg(&fifo).status();
+    let status = new_command("mkfifo").arg(&fifo).status();
     assert!(status.expect("mkfifo is everywhere").success());
-    let child = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+    let child = new_command(PROGRAM)
         .arg("ls")
         .arg(&fifo)
         .stdout(Stdio::piped())
@@ -592,7 +593,7 @@ fn documents_are_unpacked_in_memory_as_long_as_they_are_small() {
         (&large, None, (true, true)),
         (&many, None, (true, true)),
     ] {
-        let mut command = Command::new("strace");
+        let mut command = new_command("strace");
         command
             .args([
                 "-f",
@@ -645,7 +646,7 @@ fn only_a_few_archives_are_unpacked_at_a_time() {
         .collect();
     let below = ["-r".into(), fixture.temp.path().to_owned()];
     let run = |paths: &[PathBuf]| {
-        let output = Command::new("strace")
+        let output = new_command("strace")
             .args([
                 "-f",
                 "--seccomp-bpf",
@@ -699,7 +700,7 @@ fn archives_are_read_at_the_same_time() {
     let fixture = Fixture::new();
     let path = fixture.archive("app.tar");
     let fifo = fixture.path("fifo");
-    let status = Command::new("mkfifo").arg(&fifo).status();
+    let status = new_command("mkfifo").arg(&fifo).status();
     assert!(status.expect("mkfifo is everywhere").success());
     let archives = Archives::new(ArchiveOptions::default());
     let (opened, wait) = mpsc::channel();

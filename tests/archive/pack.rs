@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use crate::support::CaseLayout;
+use crate::support::run::new_command;
 
 /// How an archive is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,10 +128,10 @@ fn is_installed(program: &str) -> bool {
 
 /// Runs a filter.
 pub(super) fn through(command: &[&str], bytes: &[u8]) -> Vec<u8> {
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
 
     let (program, args) = command.split_first().expect("a command has a name");
-    let mut child = Command::new(program)
+    let mut child = new_command(program)
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

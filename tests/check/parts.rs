@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::support::layout::FileLock;
+use crate::support::run::new_command;
 use crate::support::{
     Cmd, Desc, Findings, IntactLayout, LayoutBuilder, Run, assert_same, run::number, snapshot,
 };
@@ -588,7 +589,7 @@ fn what_makes_no_sense_together_is_refused() {
 fn a_part_of_an_archive_is_refused() {
     let mirror = Mirror::new();
     let archive = mirror.builder.outside().join("mirror.tar");
-    let tar = std::process::Command::new("tar")
+    let tar = new_command("tar")
         .arg("-C")
         .arg(mirror.path())
         .arg("-cf")

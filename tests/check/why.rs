@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::findings::texts;
+use crate::support::run::new_command;
 use crate::support::{
     Cmd, Desc, Doc, IntactLayout, LayoutBuilder, Run, assert_same, cases, for_each, snapshot,
 };
@@ -265,7 +266,7 @@ fn the_end_of_the_flight_is_the_moment_from_which_gc_takes_it() {
     let found = item(&fixture.builder, &young.digest, &[]);
     let until = found["sweep"]["until"].as_str().expect("a time");
     for (shift, is_kept) in [("-1", true), ("+1", false)] {
-        let now = std::process::Command::new("date")
+        let now = new_command("date")
             .args(["-u", "-d", &format!("{until} {shift} seconds"), "+%FT%TZ"])
             .output()
             .expect("date can be started");

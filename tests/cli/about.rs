@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use crate::support::run::new_command;
 use crate::support::{Cmd, TestDir};
 
 #[test]
@@ -225,7 +226,7 @@ fn help_and_version_that_cannot_be_printed_are_an_error() {
         "rm --help",
     ] {
         let shell = format!("\"$0\" {args} > /dev/full");
-        let output = std::process::Command::new("sh")
+        let output = new_command("sh")
             .args(["-c", &shell, env!("CARGO_BIN_EXE_ocisweep")])
             .output()
             .expect("a shell can be started");

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::environment::has_strace;
-use crate::support::run::{PROGRAM, run};
+use crate::support::run::{PROGRAM, new_command, run};
 use crate::support::snapshot::copy_dir;
 use crate::support::{ImageBuilder, LayoutBuilder, TestDir, Typing, assert_same, snapshot};
 
@@ -309,7 +308,7 @@ fn what_cannot_be_read_offers_nothing() {
         r#"[{"Config":"abc.json","RepoTags":["old:1","older:2"],"Layers":["abc/layer.tar"]}]"#;
     fs::write(dir.join("classic/manifest.json"), list).expect("a file can be written");
     let tar = |flags: &str, to: &str, from: &str| {
-        let mut command = Command::new("tar");
+        let mut command = new_command("tar");
         command
             .args([flags, to, "-C", from, "."])
             .current_dir(dir.path());
@@ -356,7 +355,7 @@ fn a_question_changes_nothing() {
         return;
     }
     for words in questions {
-        let mut command = Command::new("strace");
+        let mut command = new_command("strace");
         command
             .args(["-f", "-qq", "-e", "trace=%file,flock,fcntl,write,socket"])
             .arg(PROGRAM)

@@ -1,13 +1,12 @@
 //! The manual, as `man` shows it on 80 columns.
 
 use std::fs;
-use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::support::Cmd;
 use crate::support::environment::has_tools;
-use crate::support::run::{run, set_environment};
+use crate::support::run::{new_command, run};
 
 /// Returns the examples in the help of a command: commands, and what they do.
 fn examples(words: &[&str]) -> Vec<(String, String)> {
@@ -25,8 +24,7 @@ fn examples(words: &[&str]) -> Vec<(String, String)> {
 
 /// Returns a page as a reader sees it.
 fn shown(page: &std::path::Path) -> String {
-    let mut command = Command::new("man");
-    set_environment(&mut command);
+    let mut command = new_command("man");
     command
         .args(["--warnings=w", "-l"])
         .arg(page)

@@ -3,17 +3,16 @@
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use crate::support::environment::{NO_PROGRESS, Terminal};
-use crate::support::run::{PROGRAM, run, set_environment};
+use crate::support::run::{PROGRAM, new_command, run};
 use crate::support::test_dir::NOW;
 use crate::support::{Run, TestDir};
 
 /// Runs a line of shell in the directory of some layouts, with `$OCISWEEP` for the program.
 fn shell(dir: &TestDir, line: &str, environment: &[(&str, &str)]) -> Run {
-    let mut command = Command::new("sh");
-    set_environment(&mut command);
+    let mut command = new_command("sh");
     command
         .args(["-c", line])
         .current_dir(dir.path())
@@ -251,7 +250,7 @@ fn prune_asks_on_a_terminal_and_accepts_only_yes() {
 fn unread(dir: &TestDir, args: &[&str]) -> Output {
     let (reader, writer) = UnixStream::pair().expect("a pair of sockets can be made");
     reader.shutdown(Shutdown::Both).expect("it can be ended");
-    Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+    new_command(PROGRAM)
         .args(["--now", NOW])
         .args(args)
         .current_dir(dir.path())

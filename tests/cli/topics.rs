@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::Command;
 
 use ocisweep::parse::size::parse_size;
 use ocisweep::parse::time::parse_duration;
 use tempfile::TempDir;
 
+use crate::support::run::new_command;
 use crate::support::{Cmd, LayoutBuilder};
 
 /// Every topic.
@@ -56,11 +56,10 @@ impl Ground {
         let path = [self.directory.path().join("bin")]
             .into_iter()
             .chain(std::env::split_paths(&path));
-        let output = Command::new("sh")
+        let output = new_command("sh")
             .args(["-c", line])
             .current_dir(self.directory.path())
             .env("PATH", std::env::join_paths(path).expect("a PATH"))
-            .env("TZ", "UTC")
             .output()
             .expect("a shell can be started");
         let stderr = String::from_utf8_lossy(&output.stderr);

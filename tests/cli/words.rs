@@ -1,6 +1,7 @@
 //! docker's words for the commands.
 
 use crate::support::TestDir;
+use crate::support::run::new_command;
 
 /// Each does what the command of the same name does, with global flags before and behind it.
 #[test]
@@ -85,7 +86,7 @@ fn groups_are_the_same_commands() {
 fn locations_name_layouts_and_images() {
     let mut dir = TestDir::with_cases(&["skopeo-old-tags", "ctr-export"]);
     std::fs::rename(dir.join("skopeo-old-tags"), dir.join("images")).expect("it can be renamed");
-    let tar = std::process::Command::new("tar")
+    let tar = new_command("tar")
         .args(["-C", "images", "-cf", "images.tar", "."])
         .current_dir(dir.path())
         .status();

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use tempfile::TempDir;
 
@@ -13,6 +13,7 @@ use crate::strace::{Recording, args};
 use crate::support::LayoutBuilder;
 use crate::support::environment::{has_strace, skip};
 use crate::support::extent::{Extent, extent, takes};
+use crate::support::run::new_command;
 
 /// Every call with which an archive is unpacked, written and put into its place.
 const CALLS: [&str; 13] = [
@@ -65,10 +66,10 @@ impl Fixture {
     fn run(&self, injection: Option<&str>) -> (Option<i32>, String) {
         let program = env!("CARGO_BIN_EXE_ocisweep");
         let mut command = match injection {
-            None => Command::new(program),
+            None => new_command(program),
             Some(injection) => {
                 let name = injection.split(':').next().unwrap_or_default();
-                let mut command = Command::new("strace");
+                let mut command = new_command("strace");
                 command.args(["-f", "-qq", "-o", "/dev/null"]);
                 command.args(["-e", &format!("trace={name}")]);
                 command.args(["-e", &format!("inject={injection}")]);
@@ -119,7 +120,7 @@ fn archives() -> (Vec<u8>, Vec<u8>) {
         layout.tag(&image.manifest, tag);
     }
     layout.write();
-    let output = Command::new("tar")
+    let output = new_command("tar")
         .args(["--sort=name", "-cf", "-", "-C"])
         .arg(layout.path())
         .arg(".")
@@ -330,7 +331,7 @@ fn what_is_ignored_stays_ignored() {
         let fixture = Fixture::new(&old);
         let script = format!("trap '' {signal}; exec \"$0\" \"$@\"");
         let inject = format!("inject=utimensat:signal={signal}:when=1");
-        let output = Command::new("sh")
+        let output = new_command("sh")
             .args(["-c", &script, "strace", "-f", "-qq", "-o", "/dev/null"])
             .args(["-e", "trace=utimensat", "-e", &inject])
             .arg(env!("CARGO_BIN_EXE_ocisweep"))
@@ -351,7 +352,7 @@ fn a_full_disk_for_scratch_or_for_the_new_archive_changes_nothing() {
     let program = env!("CARGO_BIN_EXE_ocisweep");
     // No file may become larger than a few blocks.
     let limited = |blocks: u32| {
-        let output = Command::new("sh")
+        let output = new_command("sh")
             .arg("-c")
             .arg(format!(
                 "trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""
@@ -384,7 +385,7 @@ fn an_archive_that_another_program_replaces_is_read_again() {
     let fixture = Fixture::new(&old);
     let path = fixture.archive();
     // Long enough before the comparison that the other one is there by then.
-    let child = Command::new("strace")
+    let child = new_command("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=linkat"])
         .args(["-e", "inject=linkat:delay_enter=1500000:when=1"])
         .arg(env!("CARGO_BIN_EXE_ocisweep"))
@@ -411,7 +412,7 @@ fn what_vanishes_from_the_scratch_directory_is_not_left_out() {
     let fixture = Fixture::new(&old);
     let tmp = fixture.temp.path().join("tmp");
     // The lock is taken after everything was read; that of the scratch directory before.
-    let child = Command::new("strace")
+    let child = new_command("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=flock"])
         .args(["-e", "inject=flock:delay_enter=1500000:when=2"])
         .arg(env!("CARGO_BIN_EXE_ocisweep"))

@@ -8,6 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::support::environment::{has_tools, is_root, memory_dir, skip};
+use crate::support::run::new_command;
 
 /// A mounted file system, which is unmounted when this is dropped.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl Mount {
         File::create(&image)
             .and_then(|file| file.set_len(mebibytes << 20))
             .expect("a sparse file can be made");
-        let made = Command::new(&mkfs)
+        let made = new_command(&mkfs)
             .args(options)
             .arg("-q")
             .arg(&image)
@@ -103,7 +104,7 @@ impl Mount {
 
     /// Mounts it, at first and after a crash.
     pub(crate) fn mount(&mut self) -> Result<(), String> {
-        let mut command = Command::new("mount");
+        let mut command = new_command("mount");
         command.args(&self.args).arg(&self.point);
         run(command)?;
         self.is_mounted = true;
@@ -112,7 +113,7 @@ impl Mount {
 
     /// Unmounts it.
     pub(crate) fn unmount(&mut self) {
-        let mut command = Command::new("umount");
+        let mut command = new_command("umount");
         command.arg(&self.point);
         run(command).expect("nobody uses the file system any more");
         self.is_mounted = false;
@@ -120,7 +121,7 @@ impl Mount {
 
     /// Makes it read-only.
     pub(crate) fn seal(&self) {
-        let mut command = Command::new("mount");
+        let mut command = new_command("mount");
         command.args(["-o", "remount,ro"]).arg(&self.point);
         run(command).expect("a file system that nobody writes can be made read-only");
     }
@@ -149,7 +150,7 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         if self.is_mounted {
-            let mut command = Command::new("umount");
+            let mut command = new_command("umount");
             command.arg("--lazy").arg(&self.point);
             // What cannot be unmounted is left mounted; the test has reported what it had to report.
             drop(run(command));

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::NamedTempFile;
 
 use crate::support::Run;
-use crate::support::run::{PROGRAM, set_environment};
+use crate::support::run::{PROGRAM, new_command};
 
 /// The number of threads that read.
 const THREADS: &str = "RAYON_NUM_THREADS";
@@ -184,7 +184,7 @@ fn start(
 }
 
 fn command(log: &Path, files: &[&Path], expressions: &[&str], args: &[OsString]) -> Command {
-    let mut command = Command::new("strace");
+    let mut command = new_command("strace");
     command.args(["-f", "-qq", "-s", "256", "-o"]);
     command.arg(log);
     // Stops the program at the calls of interest alone, which takes half of the time. A signal that is to come at a call
@@ -200,7 +200,6 @@ fn command(log: &Path, files: &[&Path], expressions: &[&str], args: &[OsString])
     for expression in expressions {
         command.args(["-e", expression]);
     }
-    set_environment(&mut command);
     command
         .arg(PROGRAM)
         .args(args)

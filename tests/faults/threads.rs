@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::commands::{GC, RM_PLATFORM};
 use crate::slow::orphans;
 use crate::strace::{Disturbed, args};
 use crate::support::environment::{has_strace, memory_dir};
+use crate::support::run::new_command;
 use crate::support::{Cmd, Files, FullLayout, sha256};
 
 /// Every call that starts a thread fails.
@@ -66,7 +66,7 @@ fn without_a_second_thread_an_archive_is_decompressed_by_the_first() {
     fs::write(layout.path().join("noise"), noise).expect("it can be written");
     let directory = memory_dir();
     let archive = directory.path().join("images.tgz");
-    let packed = Command::new("tar")
+    let packed = new_command("tar")
         .arg("-C")
         .arg(layout.path())
         .arg("-czf")

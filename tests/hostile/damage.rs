@@ -2,9 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use crate::support::run::run;
+use crate::support::run::{new_command, run};
 use crate::support::{Cmd, Desc, Doc, GuardedLayout, Run, assert_same, for_each, media};
 
 /// A way to spoil the bytes of a document.
@@ -288,7 +287,7 @@ fn paste(fixture: &GuardedLayout, hint: &str) -> (Run, Vec<String>) {
         "ocisweep() {{ for word in \"$@\"; do printf '%s\\0' \"$word\"; done >> \"$NOTES\"; }}\n{}",
         command_in(hint)
     );
-    let mut command = Command::new("sh");
+    let mut command = new_command("sh");
     command
         .args(["-c", &line])
         .current_dir(fixture.builder.outside())
@@ -423,7 +422,7 @@ fn following_the_hints_ends_in_a_sweep_and_costs_only_what_is_damaged() {
                     break;
                 }
                 refusal.refused();
-                let mut command = Command::new("sh");
+                let mut command = new_command("sh");
                 let path = std::env::var("PATH").unwrap_or_default();
                 command
                     .args(["-c", command_in(hint(&refusal))])

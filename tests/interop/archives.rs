@@ -1,13 +1,12 @@
 //! Archives that were slimmed, read again by skopeo, umoci, podman and buildah.
 
-use std::process::Command;
-
 use crate::support::environment::{has_tools, is_root, skip};
+use crate::support::run::new_command;
 use crate::support::{ClientDir, Cmd, Run};
 
 /// Packs a layout as people do.
 fn pack(shop: &ClientDir, layout: &str, archive: &str) {
-    let status = Command::new("tar")
+    let status = new_command("tar")
         .args(["-cf", archive, "-C", layout, "."])
         .current_dir(shop.path())
         .status()
@@ -53,7 +52,7 @@ fn every_tag_of_a_slimmed_archive_is_read_as_before() {
     }
     Cmd::new(["check", &archive]).run().ok();
     // umoci reads directories only.
-    let unpacked = Command::new("sh")
+    let unpacked = new_command("sh")
         .args(["-c", "mkdir again && tar -C again -xf images.tar"])
         .current_dir(shop.path())
         .status();

@@ -5,12 +5,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::support::environment::{has_tools, is_root, skip};
+use crate::support::run::new_command;
 use crate::support::{Cmd, Run, unpack};
 
 /// An engine that runs until this is dropped.
@@ -32,7 +33,7 @@ impl Engine {
         let temp = TempDir::new().expect("a temporary directory can be made");
         let log = fs::File::create(temp.path().join("log")).expect("a file can be made");
         let path = |name: &str| temp.path().join(name).to_string_lossy().into_owned();
-        let child = Command::new("dockerd")
+        let child = new_command("dockerd")
             .args([
                 "--storage-driver",
                 "vfs",
@@ -79,7 +80,7 @@ impl Engine {
 
     fn run(&self, program: &str, args: &[&str]) -> Run {
         let socket = format!("unix://{}", self.path("socket").display());
-        let output = Command::new(program)
+        let output = new_command(program)
             .args(args)
             .current_dir(self.temp.path())
             .env("DOCKER_HOST", socket)
@@ -148,7 +149,7 @@ impl Drop for Engine {
 }
 
 fn listed(archive: &Path) -> Vec<String> {
-    let output = Command::new("tar")
+    let output = new_command("tar")
         .arg("-tf")
         .arg(archive)
         .output()
@@ -214,7 +215,7 @@ fn an_engine_and_containerd_take_layouts_that_were_slimmed() {
     ] {
         let unpacked = unpack(case);
         let archive = engine.path("layout.tar");
-        let packed = Command::new("tar")
+        let packed = new_command("tar")
             .arg("-cf")
             .arg(&archive)
             .arg("-C")
@@ -229,7 +230,7 @@ fn an_engine_and_containerd_take_layouts_that_were_slimmed() {
     // docker's own lists beside `index.json` are edited in step.
     let unpacked = unpack("docker-save-names");
     let archive = engine.path("save.tar");
-    let packed = Command::new("tar")
+    let packed = new_command("tar")
         .arg("-cf")
         .arg(&archive)
         .arg("-C")

@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::support::environment::{has_tools, memory_dir};
-use crate::support::run::{PROGRAM, run};
+use crate::support::run::{PROGRAM, new_command, run};
 use crate::support::{Run, TestLayout};
 
 /// Returns the scripts of the action, in their order.
@@ -23,7 +22,7 @@ fn scripts() -> Vec<String> {
 
 /// Runs a script as GitHub does.
 fn bash(script: &str, directory: &Path, variables: &[(&str, &str)]) -> Run {
-    let mut command = Command::new("bash");
+    let mut command = new_command("bash");
     command
         .args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script])
         .env("RUNNER_TEMP", directory)

@@ -10,14 +10,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::support::environment::{
     has_tools, in_namespace, install, install_script, memory_dir, skip_unless_required,
 };
-use crate::support::run::{PROGRAM, run, try_run};
+use crate::support::run::{PROGRAM, new_command, run, try_run};
 use crate::support::snapshot::copy_dir;
 use crate::support::{CaseLayout, Cmd, LayoutBuilder, Run, blobs, cases, sha256};
 
@@ -76,7 +75,7 @@ fn yaml(text: &str) -> Option<Value> {
     // The first one on the `PATH` may have no modules, and that of the system has its packages.
     let pythons = ["python3", "/usr/bin/python3"];
     let python = |program: &str, script: &str, text: &str| {
-        let mut command = Command::new(program);
+        let mut command = new_command(program);
         command.args(["-c", script, text]);
         try_run(command).ok()
     };
@@ -185,7 +184,7 @@ impl Machine {
         // What a build wrote an hour ago and longer is not in flight.
         let (_kept, cache) = machine.cache.unpack();
         copy_dir(&cache, &machine.join("state/cache"));
-        let mut command = Command::new("find");
+        let mut command = new_command("find");
         command.arg(machine.join("state/cache")).args([
             "-type",
             "f",
@@ -579,7 +578,7 @@ impl Machine {
     /// Writes an archive of such a layout.
     fn archive(&self, relative: &str, names: &[&str]) {
         self.layout("packed", names);
-        let mut command = Command::new("tar");
+        let mut command = new_command("tar");
         command
             .arg("-cf")
             .arg(self.join(relative))

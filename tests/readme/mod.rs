@@ -22,12 +22,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::environment::install_script;
+use crate::support::run::{PROGRAM, new_command};
 
 mod wording;
 
@@ -151,15 +151,11 @@ impl Scratch {
             .into_iter()
             .chain(std::env::split_paths(&path));
         let before = self.status;
-        let output = Command::new("sh")
+        let output = new_command("sh")
             .arg("-c")
             .arg(format!("exec 2>&1\n(exit {before})\n{command}\n"))
             .current_dir(here)
             .env("PATH", std::env::join_paths(path).expect("a PATH"))
-            .env("LC_ALL", "C.UTF-8")
-            .env("TZ", "UTC")
-            .env_remove("NO_COLOR")
-            .env_remove("COLUMNS")
             .stdin(std::process::Stdio::null())
             .output()
             .expect("a shell can be started");
@@ -252,7 +248,7 @@ fn set_up_is_two_commands_that_can_be_repeated() {
 
 /// Runs the program itself.
 fn help(args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+    let output = new_command(PROGRAM)
         .args(args)
         .arg("--help")
         .output()

@@ -7,11 +7,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::readme::{package, pages};
+use crate::support::run::{PROGRAM, new_command};
 
 /// Words to avoid, in lower case, each with what to write instead. A word matches as a whole.
 const AVOIDED: &[(&str, &str)] = &[
@@ -106,7 +106,7 @@ fn sources() -> Vec<Source> {
         }
     }
     let manual = TempDir::new().expect("a temporary directory can be made");
-    let status = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+    let status = new_command(PROGRAM)
         .args(["man", "--dir"])
         .arg(manual.path())
         .stdout(std::process::Stdio::null())

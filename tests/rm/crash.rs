@@ -3,14 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::rm::platform_words::multi;
 use crate::support::environment::has_strace;
 use crate::support::files::{entries, field};
 use crate::support::invariants::assert_no_litter;
 use crate::support::removed::{bare, dropping};
-use crate::support::run::{PROGRAM, run};
+use crate::support::run::{PROGRAM, new_command, run};
 use crate::support::{
     Cmd, Desc, Image, LayoutBuilder, Run, assert_same, snapshot, without_directory_times,
 };
@@ -23,7 +22,7 @@ const SYNC: &str = "?fsync,?fdatasync";
 /// Runs `rm` with a fault: `what` happens at the `when`th of these calls.
 fn with_fault(layout: &Path, args: &[&str], calls: &str, what: &str, when: usize) -> Run {
     let inject = format!("inject={calls}:{what}:when={when}");
-    let mut strace = Command::new("strace");
+    let mut strace = new_command("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e"]).args([
         &format!("trace={calls}"),
         "-e",

@@ -2,10 +2,10 @@
 //! need is unknown. What the hint names is the way out.
 
 use std::fs;
-use std::process::Command;
 
 use crate::support::files::entries;
 use crate::support::removed::{assert_output, bare, rm};
+use crate::support::run::new_command;
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, Obj, Run, assert_same, media, snapshot};
 
 /// How something listed can be unusable.
@@ -75,7 +75,7 @@ fn run_hint(run: &Run) {
         .and_then(|rest| rest.split('`').next())
         .unwrap_or_else(|| panic!("no command in a hint\n{}", run.all()));
     let command = format!("exec {} {hint}", env!("CARGO_BIN_EXE_ocisweep"));
-    let output = Command::new("sh").args(["-c", &command]).output();
+    let output = new_command("sh").args(["-c", &command]).output();
     let output = output.expect("a shell can be started");
     assert!(
         output.status.success(),

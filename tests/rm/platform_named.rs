@@ -1,13 +1,13 @@
 //! Which child a version, feature or digest names, that every hint names exactly one, and that each removed platform is named.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::rm::platform_words::multi;
 use crate::support::files::{entries, field};
 use crate::support::removed::{assert_entries, bare, dropping, rm, rm_sparse};
+use crate::support::run::new_command;
 use crate::support::{
     Cmd, Desc, Doc, Image, Json, LayoutBuilder, Obj, Run, assert_same, for_each, media, snapshot,
 };
@@ -292,7 +292,7 @@ fn paste(layout: &LayoutBuilder, hinted: &Run) {
         .and_then(|rest| rest.strip_suffix("` drops it"))
         .unwrap_or_else(|| panic!("no command in the hint\n{}", hinted.all()));
     let script = format!("{} {command}", env!("CARGO_BIN_EXE_ocisweep"));
-    let output = Command::new("sh")
+    let output = new_command("sh")
         .arg("-c")
         .arg(&script)
         .current_dir(layout.path())

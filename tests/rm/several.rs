@@ -2,6 +2,7 @@
 //! with several names.
 
 use crate::support::removed::{assert_entries, assert_output, bare, rm};
+use crate::support::run::new_command;
 use crate::support::{Desc, Image, LayoutBuilder, assert_same, snapshot};
 
 /// Images `alpha`, `bravo` and `charlie`, each under its own names.
@@ -73,7 +74,7 @@ fn errors_come_after_results_where_both_streams_are_one() {
         env!("CARGO_BIN_EXE_ocisweep"),
         layout.path().display()
     );
-    let output = std::process::Command::new("sh")
+    let output = new_command("sh")
         .args(["-c", &command])
         .output()
         .expect("a shell can be started");

@@ -14,7 +14,7 @@ use std::process::{Child, Command};
 use tempfile::TempDir;
 
 use super::pty::{END_OF_INPUT, Pty};
-use super::run::{Output, PROGRAM, Run, run, set_environment, try_run, wait_for_screen};
+use super::run::{Output, PROGRAM, Run, new_command, run, try_run, wait_for_screen};
 
 /// The variable that makes an absent program a failure.
 const REQUIRE: &str = "OCISWEEP_REQUIRE_TOOLS";
@@ -86,7 +86,7 @@ pub(crate) fn has_strace() -> bool {
     if !has_tools(&["strace"]) {
         return false;
     }
-    let mut probe = Command::new("strace");
+    let mut probe = new_command("strace");
     let args = "-f -qq -o /dev/null -e trace=unlinkat true";
     probe.args(args.split(' '));
     let probe = run(probe);
@@ -108,7 +108,7 @@ pub(crate) const NO_PROGRESS: &str = "--progress=never";
 /// moment longer, and a file that anybody may write cannot be executed.
 #[track_caller]
 pub(crate) fn install(program: &Path, at: &Path) {
-    let mut install = Command::new("install");
+    let mut install = new_command("install");
     install.args(["-m", "755", "--"]).args([program, at]);
     run(install).ok();
 }
@@ -141,13 +141,12 @@ pub(crate) fn shell<S: AsRef<OsStr>>(
     before: &[&OsStr],
     args: impl IntoIterator<Item = S>,
 ) -> Command {
-    let mut command = Command::new("sh");
+    let mut command = new_command("sh");
     command
         .args(["-c", script, "sh"])
         .args(before)
         .arg(PROGRAM)
         .args(args);
-    set_environment(&mut command);
     command
 }
 
@@ -284,9 +283,8 @@ impl Unprivileged {
     pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Option<Run> {
         let args: Vec<S> = args.into_iter().collect();
         let run = || {
-            let mut command = Command::new(&self.program);
+            let mut command = new_command(&self.program);
             command.args(&args).current_dir(&self.directory);
-            set_environment(&mut command);
             if is_root() {
                 command.uid(NOBODY).gid(NOBODY);
             }
@@ -336,13 +334,12 @@ pub(crate) fn in_namespace<S: AsRef<OsStr>>(
         return None;
     }
     let inside = shell(script, before, args);
-    let mut command = Command::new("unshare");
+    let mut command = new_command("unshare");
     command.arg("--mount").current_dir(directory);
     if !is_root() {
         command.args(["--user", "--map-root-user"]);
     }
     command.arg(inside.get_program()).args(inside.get_args());
-    set_environment(&mut command);
     let run = run(command);
     let is_refused = run.code == Some(1) && run.stderr.starts_with("unshare:");
     if run.code == Some(99) || is_refused {

@@ -9,7 +9,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::environment::has_tools;
-use super::run::set_environment;
+use super::run::new_command;
 
 /// Ends the input of a program that reads lines: what follows it is empty.
 pub(crate) const END_OF_INPUT: u8 = 0x04;
@@ -64,8 +64,7 @@ impl Pty {
     /// Returns what will run a line of shell on it, with an environment that does not depend on ours.
     pub(crate) fn shell(&self, line: &str) -> Command {
         let stream = || Stdio::from(self.program.try_clone().expect("it can be opened again"));
-        let mut command = Command::new("setsid");
-        set_environment(&mut command);
+        let mut command = new_command("setsid");
         command
             .args(["--ctty", "sh", "-c", line])
             .env("TERM", "xterm")

@@ -102,8 +102,7 @@ impl Cmd {
 
     /// Starts it without waiting, with all its streams piped.
     pub(crate) fn spawn(&self) -> Child {
-        let mut command = Command::new(PROGRAM);
-        set_environment(&mut command);
+        let mut command = new_command(PROGRAM);
         command
             .args(&self.args)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -126,18 +125,29 @@ impl Cmd {
     }
 }
 
-/// Sets the variables on which the outcome would depend otherwise.
-pub(crate) fn set_environment(command: &mut Command) {
+/// Begins a call of any program, without the variables of who runs the tests on which the outcome would depend: those that
+/// ocisweep reads, and those by which other programs choose a language.
+pub(crate) fn new_command(program: impl AsRef<OsStr>) -> Command {
+    const UNSET: [&str; 12] = [
+        "CI",
+        "CLICOLOR",
+        "CLICOLOR_FORCE",
+        "COLUMNS",
+        "GITHUB_STEP_SUMMARY",
+        "LANGUAGE",
+        "NO_COLOR",
+        "OCISWEEP_LAYOUT",
+        "OCISWEEP_TRASH",
+        "RAYON_NUM_THREADS",
+        "SUDO_USER",
+        "TERM",
+    ];
+    let mut command = Command::new(program);
+    command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+    for name in UNSET {
+        command.env_remove(name);
+    }
     command
-        .env("LC_ALL", "C.UTF-8")
-        .env("TZ", "UTC")
-        .env_remove("NO_COLOR")
-        .env_remove("CLICOLOR")
-        .env_remove("CLICOLOR_FORCE")
-        .env_remove("CI")
-        .env_remove("OCISWEEP_LAYOUT")
-        .env_remove("OCISWEEP_TRASH")
-        .env_remove("COLUMNS");
 }
 
 /// The output of a process, byte by byte.

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use super::run::new_command;
 use super::{hex, sha256};
 
 /// What a name in a directory is.
@@ -166,7 +166,7 @@ pub(crate) fn outline(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
 
 /// Copies a directory with modes, owners, times and links.
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
-    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    let status = new_command("cp").arg("-a").arg(from).arg(to).status();
     assert!(
         status.is_ok_and(|status| status.success()),
         "the directory can be copied"

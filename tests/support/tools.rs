@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::ops::Deref;
-use std::process::Command;
 
 use super::environment::{has_tools, is_root};
-use super::run::run;
+use super::run::{new_command, run};
 use super::snapshot::copy_dir;
 use super::{Checked, Cmd, Run, TestDir, blobs, checked, with_action};
 
@@ -31,7 +30,7 @@ impl ClientDir {
     /// Runs a program in the directory and returns the outcome.
     #[track_caller]
     pub(crate) fn attempt(&self, tool: &str, args: &[&str]) -> Run {
-        let mut command = Command::new(tool);
+        let mut command = new_command(tool);
         command.args(args).current_dir(self.path());
         // Nothing of the user who runs the tests: no settings, no logins, no cache.
         for variable in ["HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "TMPDIR"] {

@@ -116,6 +116,21 @@ fn tests_take_locks_that_end_when_they_say_so() {
     assert_none(&broken, "locks of the tests are a `FileLock`");
 }
 
+/// Else it inherits `OCISWEEP_TRASH`, `NO_COLOR`, `TZ` and the like from the shell of who runs the tests.
+#[test]
+fn tests_start_programs_in_one_environment() {
+    // Put together, so that this file does not break the rule itself.
+    let word = concat!("Command", "::new(");
+    let broken: Vec<String> = sources(&["tests"])
+        .iter()
+        // The benchmarks measure programs in the environment of the user.
+        .filter(|source| !source.path.starts_with("tests/bench/"))
+        .filter(|source| source.path != "tests/support/run.rs")
+        .flat_map(|source| source.lines(|line| line.contains(word)))
+        .collect();
+    assert_none(&broken, "tests start programs with `new_command`");
+}
+
 #[test]
 fn what_is_left_to_do_has_a_number() {
     // Put together, so that this file does not break the rule itself.
