@@ -76,13 +76,8 @@ pub fn list_entries(snapshot: &Snapshot) -> Vec<EntryFacts> {
         .map(|(position, (entry, details))| {
             let names = entry_names(details);
             let id = graph.entry_id(entry);
-            let mut about: Vec<BlobId> = details
-                .annotations
-                .iter()
-                .filter(|(key, _)| names_subject(key))
-                .filter_map(|(_, text)| Digest::parse(text).ok())
-                .filter_map(|digest| graph.id(&digest))
-                .collect();
+            let subjects_in = subjects_in(details).filter_map(|digest| graph.id(&digest));
+            let mut about: Vec<BlobId> = subjects_in.collect();
             if let Some(id) = id {
                 let subjects = subjects.entry(id).or_insert_with(|| {
                     let edges = graph.edges(id).iter();
@@ -99,11 +94,10 @@ pub fn list_entries(snapshot: &Snapshot) -> Vec<EntryFacts> {
                 EntryRole::Untagged
             } else if tagged.len() == names.len() {
                 EntryRole::DigestTag
+            } else if is_kind_referrer(details) {
+                EntryRole::KindReferrer
             } else {
-                match details.annotations.get("kind") {
-                    Some(kind) if is_referrer_kind(kind) => EntryRole::KindReferrer,
-                    _ => EntryRole::Named,
-                }
+                EntryRole::Named
             };
             about.extend(tagged.into_iter().flatten());
             EntryFacts {
@@ -212,6 +206,13 @@ pub(crate) fn config_owners(snapshot: &Snapshot) -> HashMap<BlobId, Vec<usize>> 
     owners
 }
 
+/// Returns the subjects that the annotations of an entry name.
+pub(super) fn subjects_in(details: &Details) -> impl Iterator<Item = Digest> {
+    let annotations = details.annotations.iter();
+    let subjects = annotations.filter(|(key, _)| names_subject(key));
+    subjects.filter_map(|(_, text)| Digest::parse(text).ok())
+}
+
 /// Returns `true` if an annotation of an entry names its subject:
 /// `io.containerd.manifest.subject`, `org.olareg.referrer.subject`, `org.opencontainers.image.referrer.subject`
 /// (image-spec pull request 1171), and BuildKit's `vnd.docker.reference.digest`.
@@ -288,6 +289,14 @@ fn digests_longer_than(graph: &Graph, digits: usize) -> CutDigests {
         }
     }
     known
+}
+
+/// Returns `true` if the `kind` of an entry says that it is the signature, attestation or SBOM of the image whose name it has.
+pub(super) fn is_kind_referrer(details: &Details) -> bool {
+    details
+        .annotations
+        .get("kind")
+        .is_some_and(is_referrer_kind)
 }
 
 /// `dev.cosignproject.cosign/sigs`, `dev.hauler/atts`, `dev.hauler/referrers/<hex>` and the like.

@@ -11,7 +11,7 @@ use crate::graph::{BlobSet, Edge, content_of, is_attestation, reached_by};
 use crate::layout::BlobId;
 use crate::model::config;
 pub use crate::model::config::ImageConfig;
-use crate::model::entries::{EntryFacts, saved_names};
+use crate::model::entries::{EntryFacts, is_kind_referrer, saved_names, subjects_in};
 use crate::model::inventory::Files;
 use crate::model::snapshot::Snapshot;
 use crate::oci::platform::Platform;
@@ -40,6 +40,10 @@ pub struct Image {
     pub id: BlobId,
     /// Its names, each once, in the order of the entries.
     pub names: Vec<EntryName>,
+    /// Those of its names that are the name of another image, which it shares as its signature, attestation or SBOM (`kind`).
+    pub shared_names: Vec<Box<str>>,
+    /// It has no name, and all that it refers to is missing: as a subject, or in an annotation that names a subject.
+    pub is_stale_referrer: bool,
     /// The positions of its entries.
     pub entries: Vec<usize>,
     /// Its media type, as in the first entry.
@@ -131,6 +135,8 @@ pub fn list_images(snapshot: &Snapshot, now: Timestamp) -> Vec<Image> {
                 digest: digest.clone(),
                 id,
                 names: Vec::new(),
+                shared_names: Vec::new(),
+                is_stale_referrer: false,
                 entries: Vec::new(),
                 media_type: details.media_type.clone(),
                 artifact_type: details.artifact_type.clone().or_else(|| {
@@ -146,14 +152,41 @@ pub fn list_images(snapshot: &Snapshot, now: Timestamp) -> Vec<Image> {
         });
         if let Some(image) = found.get_mut(index) {
             push(&mut image.entries, position);
+            let is_shared = is_kind_referrer(details);
             for name in names {
-                if known.insert((index, name.text.clone())) {
+                let is_new = known.insert((index, name.text.clone()));
+                if !is_shared || !name.is_annotation() {
+                    image.shared_names.retain(|shared| *shared != name.text);
+                } else if is_new {
+                    push(&mut image.shared_names, name.text.clone());
+                }
+                if is_new {
                     push(&mut image.names, name);
                 }
             }
         }
     }
+    for image in found.iter_mut().filter(|image| image.names.is_empty()) {
+        image.is_stale_referrer = is_stale_referrer(snapshot, image);
+    }
     found
+}
+
+/// Returns `true` if an image refers to something, and to nothing that is here.
+fn is_stale_referrer(snapshot: &Snapshot, image: &Image) -> bool {
+    let graph = &snapshot.graph;
+    let edges = graph.edges(image.id).iter();
+    let subjects = edges.filter(|edge| edge.role == Role::Subject);
+    let mut is_stale = None;
+    let mut see = |is_here: bool| is_stale = Some(is_stale.unwrap_or(true) && !is_here);
+    subjects.for_each(|edge| see(graph.is_present(edge.to)));
+    for position in &image.entries {
+        let details = snapshot.state.index.all_details().get(*position);
+        for digest in details.into_iter().flat_map(|it| subjects_in(it)) {
+            see(graph.id(&digest).is_some_and(|id| graph.is_present(id)));
+        }
+    }
+    is_stale.unwrap_or(false)
 }
 
 /// Adds to a list that usually remains the only element: one that grows has room for four.

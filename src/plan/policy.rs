@@ -324,14 +324,20 @@ impl Policy {
     /// Groups positions by repository, or all together. A group of one layout, of which there are several, has its position.
     fn groups(&self, images: &[Aged<'_>]) -> BTreeMap<Group, Vec<usize>> {
         let mut groups: BTreeMap<Group, Vec<usize>> = BTreeMap::new();
-        // An untagged image belongs to no repository and is not kept by these rules, unless nothing in its layout is named. What has
-        // only digest tags is never an image of its repository: it would take the place of one.
-        let named = images.iter().filter(|aged| has_own_name(aged.image));
-        let named: BTreeSet<usize> = named.map(|aged| aged.age.layout).collect();
+        // An untagged image belongs to no repository and is not kept by these rules, unless nothing in its layout is named. A
+        // referrer whose image is gone is never an image of its repository, and without a name only where all are such: it would
+        // take the place of an image.
+        let layouts = |is_image: &dyn Fn(&Image) -> bool| -> BTreeSet<usize> {
+            let images = images.iter().filter(|aged| is_image(aged.image));
+            images.map(|aged| aged.age.layout).collect()
+        };
+        let named = layouts(&has_own_name);
+        let untagged = layouts(&|image| image.names.is_empty() && !image.is_stale_referrer);
         for (position, aged) in images.iter().enumerate() {
             let layout = aged.age.layout;
             let is_tag = !aged.image.names.is_empty();
-            if !has_own_name(aged.image) && (is_tag || named.contains(&layout)) {
+            let is_stale = is_tag || (aged.image.is_stale_referrer && untagged.contains(&layout));
+            if !has_own_name(aged.image) && (is_stale || named.contains(&layout)) {
                 continue;
             }
             let mut names: BTreeSet<String> = BTreeSet::new();
@@ -374,10 +380,12 @@ fn add_copies<'a>(
     }
 }
 
-/// Returns the names of an image without digest tags of other images. A tag with the digest of its own image, as imgpkg writes, is a
-/// name.
+/// Returns the names of an image without digest tags of other images and without names that it shares as a referrer of another
+/// one. A tag with the digest of its own image, as imgpkg writes, is a name.
 fn own_names(image: &Image) -> impl Iterator<Item = &EntryName> {
-    image.names.iter().filter(|name| {
+    let names = image.names.iter();
+    let names = names.filter(|name| !image.shared_names.contains(&name.text));
+    names.filter(|name| {
         let tag = split_name(&name.text).1.and_then(digest_tag);
         tag.is_none_or(|tag| !tag.has_known_algorithm() || tag.refers_to(&image.digest.to_string()))
     })
@@ -450,6 +458,8 @@ mod tests {
                 text: name.into(),
                 key: REF_NAME,
             }],
+            shared_names: Vec::new(),
+            is_stale_referrer: false,
             entries: vec![0],
             media_type: "".into(),
             artifact_type: None,

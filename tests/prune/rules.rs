@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Doc, ImageBuilder, Run, TestLayout, days_ago, for_each};
+use crate::support::{Desc, Doc, Image, ImageBuilder, Run, TestLayout, days_ago, for_each, media};
 
 /// Names with their age in days.
 const AGES: [(&str, u64); 10] = [
@@ -662,14 +662,8 @@ fn rules_that_make_no_sense_are_refused() {
 #[test]
 fn a_digest_tag_is_no_image_of_its_repository() {
     let absent = format!("app:sha256-{}", "0".repeat(64));
-    let calls: [&[&str]; 4] = [
-        &["-a", "--keep-last", "1"],
-        &["-a", "--keep-last", "1", "--group-by", "none"],
-        &["-a", "--keep-daily", "1"],
-        &["-a", "--keep-last", "1", "--group-by", "tree"],
-    ];
     for_each(
-        calls,
+        COMPARING,
         |args| args.join(" "),
         |args| {
             for suffix in ["", ".sig", ".c0ffee1234567890.meta"] {
@@ -722,4 +716,197 @@ fn a_stale_digest_tag_is_kept_without_all() {
         .prune(&["--keep-last", "1"])
         .ok()
         .leaves(&[&absent, "app:1"]);
+}
+
+/// Calls of rules that compare images.
+const COMPARING: [&[&str]; 4] = [
+    &["-a", "--keep-last", "1"],
+    &["-a", "--keep-last", "1", "--group-by", "none"],
+    &["-a", "--keep-daily", "1"],
+    &["-a", "--keep-last", "1", "--group-by", "tree"],
+];
+
+/// A signature, attestation or SBOM that has the name of an image which is gone is no more an image than a digest tag is.
+#[test]
+fn what_shares_the_name_of_an_image_that_is_gone_is_no_image_of_its_repository() {
+    const KINDS: [&str; 5] = [
+        "dev.cosignproject.cosign/sigs",
+        "dev.cosignproject.cosign/atts",
+        "dev.cosignproject.cosign/sboms",
+        "dev.hauler/referrers/0123456789abcdef",
+        "signature",
+    ];
+    let list = |shelf: &mut TestLayout, name: &str, kind: &str| -> Image {
+        let image = ImageBuilder::new(kind).layer(kind.as_bytes());
+        let image = image.store(&shelf.layout);
+        let entry = image.manifest.clone().tagged(name);
+        shelf.layout.entry(entry.annotate("kind", kind));
+        shelf.added(&image.manifest, 2);
+        image
+    };
+    for kind in KINDS {
+        for_each(
+            COMPARING,
+            |args| format!("{kind} {}", args.join(" ")),
+            |args| {
+                let mut shelf = TestLayout::new();
+                shelf.small("app:1", 60);
+                let release = shelf.small("app:2", 50);
+                let stale = list(&mut shelf, "app:3", kind);
+                shelf.write();
+                let pruned = shelf.prune(args);
+                pruned.ok().leaves(&["app:2"]);
+                assert!(shelf.has_all(&release) && !shelf.has(&stale.manifest));
+            },
+        );
+    }
+    // One that a hold keeps takes no place either.
+    let mut shelf = TestLayout::new();
+    shelf.small("app:1", 60);
+    shelf.small("app:2", 50);
+    let stale = list(&mut shelf, "app:3", KINDS[0]);
+    shelf.write().hold("one", &stale.manifest.digest);
+    let pruned = shelf.prune(&["-a", "--keep-last", "1"]);
+    pruned.ok().leaves(&["app:2", "app:3"]);
+    // One that has a name of its own as well is an image of that one.
+    let mut shelf = TestLayout::new();
+    shelf.small("app:1", 60);
+    shelf.small("app:2", 50);
+    let both = list(&mut shelf, "app:3", KINDS[0]);
+    shelf.layout.tag(&both.manifest, "tool:1");
+    shelf.write();
+    let pruned = shelf.prune(&["-a", "--keep-last", "1"]);
+    pruned.ok().leaves(&["app:2", "app:3", "tool:1"]);
+    // Of an image, it is no matter by what else it has the name.
+    let mut shelf = TestLayout::new();
+    shelf.small("app:1", 60);
+    let both = list(&mut shelf, "app:3", KINDS[0]);
+    shelf.layout.tag(&both.manifest, "app:3");
+    shelf.write();
+    let pruned = shelf.prune(&["-a", "--keep-last", "1"]);
+    pruned.ok().leaves(&["app:3"]);
+    // Its age is its own, and so is its name.
+    let own: [&[&str]; 2] = [&["-a", "--keep-within", "3d"], &["-a", "--keep", "app:3"]];
+    for args in own {
+        let mut shelf = TestLayout::new();
+        list(&mut shelf, "app:3", KINDS[0]);
+        shelf.small("app:1", 60);
+        shelf.write().hold("one", "app:1");
+        shelf.prune(args).ok().leaves(&["app:3", "app:1"]);
+    }
+    // Without a rule that removes it, it is kept.
+    let mut shelf = TestLayout::new();
+    list(&mut shelf, "app:3", KINDS[0]);
+    shelf.small("app:1", 60);
+    shelf.write();
+    shelf.prune(&[]).ok().leaves(&["app:3", "app:1"]);
+}
+
+/// Lists something without a name that refers to a digest.
+type Refer = fn(&mut TestLayout, &Desc) -> Desc;
+
+/// Stores something small that is two days old.
+fn recent(shelf: &mut TestLayout) -> Desc {
+    let image = ImageBuilder::new("recent").layer(b"recent");
+    let desc = image.store(&shelf.layout).manifest;
+    shelf.added(&desc, 2);
+    desc
+}
+
+const REFERRERS: [(&str, Refer); 5] = [
+    ("subject", |shelf, of| {
+        let desc = shelf
+            .layout
+            .referrer(of, "application/vnd.example.sig", b"sig");
+        shelf.layout.entry(&desc.manifest);
+        shelf.added(&desc.manifest, 2);
+        desc.manifest
+    }),
+    ("io.containerd.manifest.subject", |shelf, of| {
+        let desc = recent(shelf);
+        let key = "io.containerd.manifest.subject";
+        let entry = desc.clone().annotate(key, of.digest.as_str());
+        shelf.layout.entry(entry);
+        desc
+    }),
+    ("org.olareg.referrer.subject", |shelf, of| {
+        let desc = recent(shelf);
+        let key = "org.olareg.referrer.subject";
+        let entry = desc.clone().annotate(key, of.digest.as_str());
+        shelf.layout.entry(entry);
+        desc
+    }),
+    ("org.opencontainers.image.referrer.subject", |shelf, of| {
+        let desc = recent(shelf);
+        let key = "org.opencontainers.image.referrer.subject";
+        let entry = desc.clone().annotate(key, of.digest.as_str());
+        shelf.layout.entry(entry);
+        desc
+    }),
+    ("an attestation", |shelf, of| {
+        let desc = recent(shelf);
+        shelf.layout.entry(desc.clone().attests(of));
+        desc
+    }),
+];
+
+/// In a layout without names every entry is an image, but not what belongs to one that is gone.
+#[test]
+fn an_untagged_referrer_of_what_is_gone_takes_no_place_of_an_image() {
+    let absent = Desc::new(media::MANIFEST, &format!("sha256:{}", "0".repeat(64)), 7);
+    for (form, refer) in REFERRERS {
+        for_each(
+            COMPARING,
+            |args| format!("{form} {}", args.join(" ")),
+            |args| {
+                let mut shelf = TestLayout::new();
+                shelf.overwritten("one", 60);
+                let release = shelf.overwritten("two", 50);
+                let stale = refer(&mut shelf, &absent);
+                shelf.write();
+                let pruned = shelf.prune(args);
+                pruned.ok();
+                assert_eq!(pruned.entries, [release.manifest.digest.as_str()]);
+                assert!(shelf.has_all(&release) && !shelf.has(&stale));
+            },
+        );
+        // With names it is dangling.
+        let mut shelf = TestLayout::new();
+        shelf.small("app:1", 60);
+        let stale = refer(&mut shelf, &absent);
+        shelf.write();
+        shelf.prune(&[]).ok().leaves(&["app:1"]);
+        assert!(!shelf.has(&stale), "{form}");
+        // Where nothing else is listed it is what the layout is for.
+        let mut shelf = TestLayout::new();
+        let only = refer(&mut shelf, &absent);
+        shelf.write();
+        shelf.prune(COMPARING[0]).ok();
+        assert!(shelf.has(&only), "{form}");
+        // What it refers to may be here and not listed: it is all that keeps that.
+        let mut shelf = TestLayout::new();
+        shelf.overwritten("one", 60);
+        let subject = ImageBuilder::new("subject").store(&shelf.layout);
+        let only = refer(&mut shelf, &subject.manifest);
+        shelf.write();
+        shelf.prune(COMPARING[0]).ok();
+        assert!(shelf.has(&only), "{form}");
+    }
+}
+
+/// It stays when its image is removed, and is one of its own then, as before.
+#[test]
+fn a_referrer_with_a_name_of_its_own_is_an_image_of_its_repository() {
+    let absent = Desc::new(media::MANIFEST, &format!("sha256:{}", "0".repeat(64)), 7);
+    for (form, refer) in REFERRERS {
+        let mut shelf = TestLayout::new();
+        shelf.small("app:1", 60);
+        shelf.small("app:2", 50);
+        let named = refer(&mut shelf, &absent);
+        shelf.layout.tag(&named, "app:sbom");
+        shelf.write();
+        let pruned = shelf.prune(COMPARING[0]);
+        pruned.ok().leaves(&["app:sbom"]);
+        assert!(shelf.has(&named), "{form}");
+    }
 }

@@ -147,6 +147,8 @@ mod tests {
                         text: (*name).into(),
                         key: REF_NAME,
                     }],
+                    shared_names: Vec::new(),
+                    is_stale_referrer: false,
                     entries: vec![position],
                     media_type: "".into(),
                     artifact_type: None,
