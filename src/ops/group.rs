@@ -10,7 +10,7 @@
 //! *Promise*: a layout that cannot be read or marked stops the sweep. A blob that none of the layouts
 //! references is in flight while it is newer than the grace period.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -416,6 +416,8 @@ impl Store {
         let noted = Noted::read(all);
         let mut latest_now = i128::MIN;
         let mut writer = None;
+        let mut unread = Vec::new();
+        let mut leaves_orphans = false;
         let mut common = Common::default();
         let mut plans = Vec::with_capacity(all.len());
         let mut notes = Vec::with_capacity(all.len());
@@ -438,6 +440,8 @@ impl Store {
                 latest_now = latest_now.max(protection.sweep.now);
             }
             writer = writer.or_else(|| plan.writer.take());
+            unread.append(&mut plan.unread);
+            leaves_orphans |= plan.leaves_orphans;
             plans.push(Plan {
                 temporary,
                 blobs: Arc::default(),
@@ -456,8 +460,17 @@ impl Store {
         let (sweep, kept) = common.finish();
         let at_work = |kept: &Kept| kept.because == KeepReason::WriterAtWork;
         let (path, blobs) = (self.pool.path().to_owned(), Arc::clone(&self.blobs));
+        if !unread.is_empty() {
+            // Another layout may keep a document.
+            let deleted = sweep.iter().filter_map(|it| blobs.digest(it.id));
+            let deleted: HashSet<Digest> = deleted.cloned().collect();
+            let mut seen = HashSet::new();
+            unread.retain(|(digest, _)| deleted.contains(digest) && seen.insert(digest.clone()));
+        }
         let pool = Plan {
             sweep,
+            unread,
+            leaves_orphans,
             writer: writer.filter(|_| kept.iter().any(at_work)),
             kept,
             merges_layers: all.first().is_some_and(Layout::merges_layers),

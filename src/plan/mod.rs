@@ -74,6 +74,8 @@ pub struct Plan {
     pub(crate) kept: Vec<Kept>,
     /// Documents to delete that could not be read, and why: what only they reference is not in the plan.
     pub(crate) unread: Vec<(Digest, Box<str>)>,
+    /// Orphans are kept, or are not part of the plan.
+    pub(crate) leaves_orphans: bool,
     pub(crate) writer: Option<Writer>,
     pub(crate) temporary: Vec<TempFile>,
     /// Temporary files with what another program wrote, by path relative to the layout: a run was killed while it exchanged
@@ -127,11 +129,17 @@ impl Plan {
         &self.kept
     }
 
-    /// Returns the documents to delete that could not be read, and why. What only they reference is not known, and so is not
-    /// deleted by this plan; afterwards it is unreferenced.
+    /// Returns the documents to delete that could not be read, and why. What only they reference is not known, and is deleted by
+    /// this plan only as far as it is already unreferenced.
     #[must_use]
     pub fn unread(&self) -> &[(Digest, Box<str>)] {
         &self.unread
+    }
+
+    /// Returns `true` if unreferenced blobs are left. What only [unread](Self::unread) documents reference may be among them.
+    #[must_use]
+    pub const fn leaves_orphans(&self) -> bool {
+        self.leaves_orphans
     }
 
     /// Returns the evidence of a writer, if what this plan releases is [kept](Self::kept) because of it.
@@ -411,6 +419,7 @@ impl Plan {
             order: Order::default(),
             kept: Vec::new(),
             unread: Vec::new(),
+            leaves_orphans: false,
             writer: None,
             temporary: Vec::new(),
             parked: Vec::new(),

@@ -101,6 +101,7 @@ pub(crate) fn sweep(
     let sweep = Deletions::among(tables, sweep);
     Plan {
         unread,
+        leaves_orphans: kept.iter().any(|kept| !graph.is_rooted(kept.id)),
         ..plan_of(snapshot, live, sweep, kept, options)
     }
 }

@@ -739,6 +739,54 @@ fn rm_reports_what_the_other_layouts_of_a_pool_keep() {
         .says("kept: 1 blob also used by other layouts");
 }
 
+/// What only a damaged document references is left to a sweep of the pool, and is deleted by one.
+#[test]
+fn a_pool_says_what_is_left_of_a_damaged_document() {
+    for is_sweep in [false, true] {
+        let commune = Commune::new(Way::Empty);
+        let fixture = &commune.fixture;
+        let index = fs::read_to_string(fixture.join("one/index.json")).expect("it is there");
+        let listed = commune.needs[0]
+            .iter()
+            .find(|digest| index.contains(*digest));
+        let damaged = listed.expect("it lists its manifest");
+        let file = damaged.replacen("sha256:", "pool/sha256/", 1);
+        let bytes = fs::read(fixture.join(&file)).expect("it is there");
+        fs::write(fixture.join(&file), [&bytes[..], b" "].concat()).expect("it can be written");
+        set_modified(
+            &fixture.join(&file),
+            SystemTime::now() - Duration::from_secs(7200),
+        );
+        let words: &[&str] = match is_sweep {
+            false => &["rm", "one", "v1", "--with", "two", "--with", "three"],
+            true => &[
+                "prune",
+                "-fa",
+                "--keep",
+                "v1",
+                "--allow-empty",
+                "one",
+                "two",
+                "three",
+            ],
+        };
+        if is_sweep {
+            // Its name is no longer one that a rule keeps.
+            let index = index.replace("\"v1\"", "\"old\"");
+            fs::write(fixture.join("one/index.json"), index).expect("it can be written");
+        }
+        let run = fixture.run(&[words, &SHARED, &["--grace", "0"]].concat());
+        run.ok().warns(&format!("{damaged} is removed"));
+        let left = "; `ocisweep gc --shared-blobs pool LAYOUT...` deletes what only it referenced";
+        assert_eq!(run.stderr.contains(left), !is_sweep, "{}", run.all());
+        let none = "; nothing that only it referenced is left";
+        assert_eq!(run.stderr.contains(none), is_sweep, "{}", run.all());
+        let layers = own(&commune, 0);
+        let left = layers.intersection(&commune.pool()).count();
+        assert_eq!(left == 0, is_sweep, "{}", run.all());
+    }
+}
+
 #[test]
 fn rm_in_a_pool_needs_every_layout_that_uses_it() {
     let commune = Commune::new(Way::Empty);

@@ -361,3 +361,107 @@ fn an_index_json_that_is_no_index_is_never_written() {
     let run = rm(&layout, &["app:1"]);
     run.exits(1).warns("No such image: app:1");
 }
+
+const LEFT: &str = "` deletes what only it referenced";
+const NOTHING_LEFT: &str = "; nothing that only it referenced is left";
+
+/// What only a damaged document referenced is unknown: `rm` leaves it to `gc`, and `prune` deletes it with all that is
+/// unreferenced.
+#[test]
+fn what_is_left_of_a_damaged_image_is_said() {
+    for way in WAYS.into_iter().filter(|way| *way != "missing") {
+        for nested in [false, true] {
+            let (layout, _, broken, _) = with_damage(way, nested);
+            let dry = bare(layout.path(), ["-n", "broken:1"]).run();
+            let run = rm(&layout, &["broken:1"]);
+            for run in [&dry, &run] {
+                run.ok()
+                    .warns(&format!("{} is removed", broken.manifest.digest));
+                run.warns(&format!("; `ocisweep gc {}{LEFT}", layout.path().display()));
+            }
+            assert!(layout.has(broken.top()), "{}", run.all());
+
+            let (layout, sound, broken, _) = with_damage(way, nested);
+            let prune = || {
+                let args = ["prune", "-fa", "--keep", "sound:1", "--grace", "0"];
+                Cmd::new(args).arg(layout.path())
+            };
+            let (dry, run) = (prune().arg("-n").run(), prune().run());
+            for run in [&dry, &run] {
+                run.ok().warns(NOTHING_LEFT);
+                assert!(!run.stderr.contains(LEFT), "{}", run.all());
+            }
+            assert!(!layout.has(broken.top()), "{}", run.all());
+            layout.assert_has(sound.parts(), &run);
+        }
+    }
+    // All that it referenced is in use, and nothing else is unreferenced.
+    let mut layout = LayoutBuilder::new();
+    let sound = layout.image("linux/amd64", "sound", &[b"sound"]);
+    let document = crate::support::Doc::manifest(&sound.config, &sound.layers);
+    let broken = layout.put_forged("broken", &document);
+    layout
+        .tag(&sound.manifest, "sound:1")
+        .tag(&broken, "broken:1")
+        .write();
+    let run = rm(&layout, &["broken:1"]);
+    run.ok().warns(NOTHING_LEFT);
+    assert!(!run.stderr.contains(LEFT), "{}", run.all());
+    layout.assert_has(sound.parts(), &run);
+}
+
+/// A damaged signature is removed with its image, and all that it references as far as it can be read.
+#[test]
+fn what_is_left_of_a_damaged_referrer_is_said() {
+    for is_cut in [false, true] {
+        let mut layout = LayoutBuilder::new();
+        let app = layout.image("linux/amd64", "app", &[b"app"]);
+        let other = layout.image("linux/amd64", "other", &[b"other"]);
+        let signature = layout.referrer(&app.manifest, "application/vnd.example.sig", b"signature");
+        let tag = format!("{}.sig", app.manifest.digest.replacen(':', "-", 1));
+        layout
+            .tag(&app.manifest, "app:1")
+            .tag(&other.manifest, "other:1")
+            .tag(&signature.manifest, &tag)
+            .write();
+        let way = if is_cut {
+            "cut short"
+        } else {
+            "not its digest"
+        };
+        spoil(&layout, &signature.manifest, way);
+        let run = rm(&layout, &["app:1"]);
+        run.ok()
+            .warns(&format!("{} is removed", signature.manifest.digest));
+        assert_eq!(run.stderr.contains(LEFT), is_cut, "{}", run.all());
+        assert_eq!(run.stderr.contains(NOTHING_LEFT), !is_cut, "{}", run.all());
+        assert_eq!(layout.has(signature.top()), is_cut, "{}", run.all());
+        layout.assert_has(other.parts(), &run);
+    }
+}
+
+/// A damaged document is not said to be removed that the run keeps.
+#[test]
+fn a_damaged_document_that_is_kept_is_not_called_removed() {
+    // Nothing references it: it is the business of `gc`.
+    let mut layout = LayoutBuilder::new();
+    let app = layout.image("linux/amd64", "app", &[b"app"]);
+    let other = layout.image("linux/amd64", "other", &[b"other"]);
+    layout
+        .tag(&app.manifest, "app:1")
+        .tag(&other.manifest, "other:1")
+        .write();
+    let orphan = layout.image("linux/amd64", "orphan", &[b"orphan"]);
+    spoil(&layout, &orphan.manifest, "not its digest");
+    let run = rm(&layout, &["app:1"]);
+    run.ok();
+    assert!(!run.stderr.contains("is removed"), "{}", run.all());
+    assert!(layout.has(&orphan.manifest), "{}", run.all());
+    // A writer is at work.
+    let (layout, _, broken, _) = with_damage("not its digest", false);
+    layout.file("oci-put-blob470874052", b"half a blob");
+    let run = bare(layout.path(), ["broken:1"]).run();
+    run.ok().says("kept: a writer is at work");
+    assert!(!run.stderr.contains("is removed"), "{}", run.all());
+    assert!(layout.has(&broken.manifest), "{}", run.all());
+}

@@ -389,10 +389,21 @@ impl Shown<'_> {
                 0 => String::new(),
                 more => format!(" (and {} more)", count(more as u64, "document")),
             };
-            context.term.note(&format!(
-                "{digest}{more} is removed and {why}; `ocisweep gc {}` deletes what only it referenced",
-                quote_path(self.plan.layout())
-            ));
+            // What it references is not known: it may be among what is left unreferenced.
+            let rest = match (self.plan.leaves_orphans(), self.is_store) {
+                (true, false) => format!(
+                    "`ocisweep gc {}` deletes what only it referenced",
+                    quote_path(self.plan.layout())
+                ),
+                (true, true) => format!(
+                    "`ocisweep gc --shared-blobs {} LAYOUT...` deletes what only it referenced",
+                    quote_path(self.plan.layout())
+                ),
+                (false, _) => "nothing that only it referenced is left".to_owned(),
+            };
+            context
+                .term
+                .note(&format!("{digest}{more} is removed and {why}; {rest}"));
         }
         let kept = self.plan.kept().iter();
         let unreadable = kept.filter(|kept| kept.because == KeepReason::Unreadable);

@@ -7,7 +7,7 @@ use crate::graph::{Cut, Edge, EmptyIndex, MarkOptions, MissingDocuments, Root};
 use crate::layout::{BlobId, IndexTime};
 use crate::model::snapshot::Snapshot;
 use crate::oci::reference::canonical;
-use crate::oci::{Edit, Kind, Role};
+use crate::oci::{Digest, Edit, Kind, Role};
 use crate::plan::{KeepReason, Kept, Known, Order, Plan, SweepOptions, sweep};
 
 use super::Removal;
@@ -48,6 +48,11 @@ pub(in crate::plan) fn finish(
     let new: BTreeSet<BlobId> = new.filter_map(|blob| graph.id(&blob.digest)).collect();
     for deletions in [&mut plan.sweep, &mut plan.spare] {
         deletions.retain(|id| !new.contains(&id));
+    }
+    if !plan.unread.is_empty() {
+        let deleted: HashSet<BlobId> = plan.sweep.iter().map(|deletion| deletion.id).collect();
+        let is_deleted = |digest: &Digest| graph.id(digest).is_some_and(|id| deleted.contains(&id));
+        plan.unread.retain(|(digest, _)| is_deleted(digest));
     }
     // A blob of another image is not written again: its time is the age of that image.
     plan.writes.blobs.retain(|blob| {
@@ -194,6 +199,7 @@ fn release(
         }
     }
     if !is_everything {
+        plan.leaves_orphans |= plan.sweep.iter().any(|deletion| is_orphan(deletion.id));
         plan.temporary = Vec::new();
         plan.sweep.retain(|id| !is_orphan(id));
         plan.kept.retain(|kept| graph.is_rooted(kept.id));
