@@ -452,6 +452,7 @@ pub fn shares<T, E>(runs: &Runs<T, E>) -> Vec<Totals> {
         sum.temporary = own.temporary;
         sum.temporary_bytes = own.temporary_bytes;
         sum.packing_bytes = own.packing_bytes;
+        sum.written_bytes = own.written_bytes;
     }
     sums
 }

@@ -19,7 +19,7 @@ use crate::layout::State;
 use crate::layout::change_detector::is_unchanged;
 use crate::layout::lock::Locked;
 use crate::oci::Digest;
-use crate::plan::{GroupPlan, Plan};
+use crate::plan::{GroupPlan, Plan, Totals};
 use crate::progress::Progress;
 
 use super::recheck::detect_concurrent_change;
@@ -116,8 +116,13 @@ fn execute_shared(
         }
     };
     if late.is_some() {
-        let outcomes = written.into_iter().map(|written| Outcome {
+        let parts = written.into_iter().zip(&plan.layouts);
+        let outcomes = parts.map(|(written, own)| Outcome {
             written,
+            done: Totals {
+                written_bytes: if written { own.written } else { 0 },
+                ..Totals::default()
+            },
             ..Outcome::nothing()
         });
         return Ok(GroupOutcome {
@@ -190,6 +195,7 @@ fn execute_shared(
             remove_temporary(locked.layout(), own, fs, progress, &mut outcome);
         }
         trim_released(locked.layout(), &own.relisted, fs);
+        outcome.done.written_bytes = own.written;
         layouts.push(outcome);
     }
     Ok(GroupOutcome {

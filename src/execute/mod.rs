@@ -252,6 +252,7 @@ pub fn execute(
             outcome.results = vec![DeleteResult::Skipped; plan.sweep.len()];
             outcome.spare_results = spare_results;
             outcome.trashed = run.as_ref().map(OpenRun::without_blobs);
+            outcome.done.written_bytes = plan.written;
             match read {
                 Ok(_) => {
                     let results = [&*outcome.spare_results, &*outcome.results];
@@ -269,6 +270,7 @@ pub fn execute(
     let is_same = || detector.is_unchanged();
     let mut outcome = sweep(layout, plan, &plan.sweep, &is_same, (fs, own), progress);
     outcome.done = outcome.done.plus(made_room.done);
+    outcome.done.written_bytes = plan.written;
     outcome.failed.extend(made_room.failed);
     outcome.interrupted |= made_room.interrupted;
     remove_temporary(layout, plan, fs, progress, &mut outcome);
@@ -385,7 +387,10 @@ fn late(
     if !written && !made_room {
         return Err(error);
     }
+    let mut done = so_far.done;
+    done.written_bytes = if written { plan.written } else { 0 };
     Ok(Outcome {
+        done,
         results: vec![DeleteResult::Skipped; plan.sweep.len()],
         spare_results,
         written,

@@ -96,6 +96,8 @@ pub struct Plan {
     pub(crate) trash: Option<TrashOptions>,
     /// What an archive gets shorter by beside the bytes of its blobs, see [`Totals::packing_bytes`].
     pub(crate) packing: i64,
+    /// Bytes of the documents that it adds, see [`Totals::written_bytes`].
+    pub(crate) written: u64,
 }
 
 impl Plan {
@@ -282,20 +284,24 @@ pub struct Totals {
     /// Of a layout in an archive that is not compressed: what the archive gets shorter by beside that. These are headers and padding of
     /// members that go, less what edited documents add, so that the sum is the difference of the files' lengths.
     pub packing_bytes: i64,
+    /// Bytes of new documents, which occupy what was freed: the index that replaces one without a platform.
+    pub written_bytes: u64,
 }
 
 impl Totals {
-    /// Returns all bytes that are freed.
+    /// Returns by how many bytes less is occupied: what is freed, less what is written.
     #[must_use]
     pub const fn reclaimed_bytes(&self) -> u64 {
         self.freed_bytes
             .saturating_add(self.temporary_bytes)
             .saturating_add_signed(self.packing_bytes)
+            .saturating_sub(self.written_bytes)
     }
 
     /// Returns the packing with which these are the totals of an archive that gets shorter by so many bytes.
     pub(crate) fn packing_for(&self, shorter: i128) -> i64 {
-        let own = i128::from(self.freed_bytes) + i128::from(self.temporary_bytes);
+        let freed = i128::from(self.freed_bytes) + i128::from(self.temporary_bytes);
+        let own = freed - i128::from(self.written_bytes);
         i64::try_from(shorter - own).unwrap_or_default()
     }
 
@@ -310,6 +316,7 @@ impl Totals {
             temporary: self.temporary.saturating_add(other.temporary),
             temporary_bytes: self.temporary_bytes.saturating_add(other.temporary_bytes),
             packing_bytes: self.packing_bytes.saturating_add(other.packing_bytes),
+            written_bytes: self.written_bytes.saturating_add(other.written_bytes),
         }
     }
 }
@@ -376,6 +383,7 @@ impl Plan {
         }
         Totals {
             packing_bytes: self.packing,
+            written_bytes: self.written,
             ..tally.totals()
         }
     }
@@ -432,6 +440,7 @@ impl Plan {
             is_sparse: false,
             trash: None,
             packing: 0,
+            written: 0,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::rm::platform_words::{images_of, multi};
 use crate::support::files::{blob_path, entries, field};
 use crate::support::invariants::human;
 use crate::support::removed::{assert_entries, bare, rm};
+use crate::support::run::total;
 use crate::support::{
     Cmd, Desc, Doc, Image, LayoutBuilder, Run, assert_same, media, sha256, snapshot,
 };
@@ -102,8 +103,8 @@ fn only_digest_and_size_of_the_entry_change_and_of_the_index_only_what_is_cut() 
     expected.push_str(&format!(
         "Rewritten: docker.io/library/multi:1, image ID {digest}\n"
     ));
-    let sum = gone.iter().map(|desc| desc.size).sum();
-    expected.push_str(&format!("Total reclaimed space: {}\n", human(sum)));
+    let sum: u64 = gone.iter().map(|desc| desc.size).sum();
+    expected.push_str(&format!("Total reclaimed space: {}\n", human(sum - length)));
     assert_eq!(run.stdout, expected, "{}", run.all());
     layout.assert_has(images[0].parts().into_iter().chain(images[2].parts()), &run);
     assert_normal(&layout);
@@ -112,6 +113,47 @@ fn only_digest_and_size_of_the_entry_change_and_of_the_index_only_what_is_cut() 
 fn platform_text(platform: &str) -> String {
     let (os, architecture) = platform.split_once('/').expect("two parts");
     format!("{{\"os\":\"{os}\",\"architecture\":\"{architecture}\"}}")
+}
+
+/// Returns the bytes of all blobs.
+fn blob_bytes(layout: &LayoutBuilder) -> u64 {
+    let blobs = fs::read_dir(layout.join("blobs/sha256")).expect("there are blobs");
+    let sizes = blobs.map(|blob| {
+        blob.and_then(|blob| blob.metadata())
+            .map(|found| found.len())
+    });
+    sizes.sum::<std::io::Result<u64>>().expect("sizes")
+}
+
+#[test]
+fn the_new_index_is_subtracted_from_what_is_reclaimed() {
+    for is_interrupted in [false, true] {
+        let mut layout = LayoutBuilder::new();
+        let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
+        layout.tag(&index, "multi:1").write();
+        let call = || bare(layout.path(), ["multi:1", "--platform", "linux/arm64"]);
+        let dry = call().args(["-n", "--format", "json"]).run();
+        if is_interrupted {
+            // A run that was killed has written the new index.
+            layout.index(&[images[0].manifest.clone().platform("linux/amd64")]);
+        }
+        let before = blob_bytes(&layout);
+        let planned = call().args(["-n", "--format", "json"]).run().json();
+        let run = call().args(["--format", "json"]).run();
+        let (digest, text) = new_index(&layout, &[], &run);
+        let freed = before - blob_bytes(&layout);
+        for report in [&planned, &run.json()] {
+            assert_eq!(
+                total(report, "reclaimed_bytes"),
+                freed,
+                "{digest}\n{}",
+                run.all()
+            );
+            let written = if is_interrupted { 0 } else { text.len() as u64 };
+            assert_eq!(total(report, "written_bytes"), written, "{}", run.all());
+        }
+        assert_eq!(total(&dry.json(), "written_bytes"), text.len() as u64);
+    }
 }
 
 #[test]

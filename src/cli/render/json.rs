@@ -195,7 +195,9 @@ pub struct Totals {
     /// Temporary files deleted.
     pub temporary: u64,
     pub temporary_bytes: u64,
-    /// `freed_bytes` and `temporary_bytes` together; of a plain archive the difference of the files' lengths.
+    /// Bytes of new documents.
+    pub written_bytes: u64,
+    /// `freed_bytes` and `temporary_bytes` together, less `written_bytes`; of a plain archive the difference of the files' lengths.
     pub reclaimed_bytes: u64,
     /// Orphans that are kept, for example because they are in flight.
     pub kept: u64,
@@ -212,6 +214,7 @@ impl Totals {
             linked_bytes: totals.linked_bytes,
             temporary: totals.temporary,
             temporary_bytes: totals.temporary_bytes,
+            written_bytes: totals.written_bytes,
             reclaimed_bytes: totals.reclaimed_bytes(),
             kept: 0,
             kept_bytes: 0,
@@ -225,6 +228,7 @@ impl Totals {
         self.linked_bytes += other.linked_bytes;
         self.temporary += other.temporary;
         self.temporary_bytes += other.temporary_bytes;
+        self.written_bytes += other.written_bytes;
         self.reclaimed_bytes += other.reclaimed_bytes;
         self.kept += other.kept;
         self.kept_bytes += other.kept_bytes;

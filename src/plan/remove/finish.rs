@@ -60,6 +60,10 @@ pub(in crate::plan) fn finish(
             .id(&blob.digest)
             .is_none_or(|id| !graph.is_rooted(id) || graph.node(id).is_none())
     });
+    // A blob that an interrupted run wrote is replaced by the same bytes.
+    let added = plan.writes.blobs.iter();
+    let added = added.filter(|blob| graph.blobs().id(&blob.digest).is_none());
+    plan.written = added.map(|blob| blob.bytes.len() as u64).sum();
     let file = |name: &str| layout.path().join(name);
     if !edits.is_empty() {
         let edited = state.index.edited(&edits).map_err(|why| Error::Edit {
