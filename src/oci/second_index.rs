@@ -2,10 +2,10 @@
 //!
 //! hauler keeps its whole store in `hauler-index.json`, kitops an index and a map of tags for each repository. Their readers
 //! trust these files, so everything they list must be kept. A file is such an index by its content, not by its name: it has
-//! descriptors in `manifests`, as values at the top, or as elements of an array at the top.
+//! descriptors in `manifests`, as values at the top or in maps of maps there, or as elements of an array at the top.
 //!
 //! *Promise*: values of any depth are skipped without recursion, keys match in any case, repeated keys count each time, and
-//! descriptors in deeper levels (scan reports of syft and trivy have them) are not listed.
+//! the descriptors in scan reports (syft and trivy have lists of layers) are not listed.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ enum Place {
     /// A value of an object at the top, an element of an array there, or one of `layers` or `blobs`: a digest with
     /// a size or a media type.
     Top,
-    /// An element of any other list at the top, or a value of an object there: a digest, a size and a media type. Reports
+    /// An element of any other list at the top, or anything in an object there: a digest, a size and a media type. Reports
     /// have lists of objects with two of them.
     List,
 }
@@ -69,7 +69,9 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Link>, String> {
                     }
                 } else {
                     take(value, Place::Top, &mut links)?;
-                    take_values(value, &mut links)?;
+                    if value.starts_with('{') {
+                        take_nested(value, &mut links)?;
+                    }
                 }
             }
         }
@@ -77,12 +79,30 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Link>, String> {
     Ok(links)
 }
 
-/// Adds the values of an object at the top, such as a map of tags, that are whole descriptors.
-fn take_values(value: &str, links: &mut Vec<Link>) -> Result<(), String> {
-    if value.starts_with('{') {
-        for (_, value) in members(value)? {
-            take(value, Place::List, links)?;
+/// The levels of objects below the top in which descriptors are looked for: a registry, a repository, a tag and a platform,
+/// and as many around them.
+const MAX_LEVELS: usize = 8;
+
+/// Adds whole descriptors in an object at the top, such as a map of tags, in the objects in it, and in lists of
+/// these, such as the `manifests` of each repository.
+fn take_nested<'a>(value: &'a str, links: &mut Vec<Link>) -> Result<(), String> {
+    let mut level = vec![value];
+    for _ in 0..MAX_LEVELS {
+        let mut next: Vec<&'a str> = Vec::new();
+        for object in level {
+            for (key, value) in members(object)? {
+                if value.starts_with('{') {
+                    take(value, Place::List, links)?;
+                    next.push(value);
+                } else if value.starts_with('[') && !folds_to(&key, "layers") {
+                    // Reports have the layers of an image there (syft).
+                    for element in elements(value)? {
+                        take(element, Place::List, links)?;
+                    }
+                }
+            }
         }
+        level = next;
     }
     Ok(())
 }
@@ -267,6 +287,23 @@ mod tests {
                 r#"{"tags":{"v1":{"digest":"$A","size":1,"mediaType":"t"},"v2":{"digest":"$B","size":1}}}"#,
                 "a",
             ),
+            // Maps of maps and of lists: repositories, then tags
+            (
+                r#"{"repositories":{"app":{"tags":{"v1":{"digest":"$A","size":1,"mediaType":"t"}}}}}"#,
+                "a",
+            ),
+            (
+                r#"{"repositories":{"app":{"manifests":[{"digest":"$A","size":1,"mediaType":"t"},7]}}}"#,
+                "a",
+            ),
+            (
+                r#"{"manifests":{"v1":[{"digest":"$A","size":1,"mediaType":"t"}]}}"#,
+                "a",
+            ),
+            (
+                r#"{"index":{"schemaVersion":2,"manifests":[{"digest":"$A","size":1,"mediaType":"t"}]}}"#,
+                "a",
+            ),
             (
                 r#"{"config":{"digest":"$A","size":1},"layers":[{"digest":"$B","size":1}]}"#,
                 "ab",
@@ -334,6 +371,9 @@ mod tests {
     fn values_of_any_depth_are_skipped() {
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
         let text = format!(r#"{{"x":{deep},"manifests":[{{"digest":"$A","size":1}}],"y":{deep}}}"#);
+        assert_eq!(listed(&text), "a");
+        let maps = r#"{"x":"#.repeat(100_000) + "7" + &"}".repeat(100_000);
+        let text = format!(r#"{{"v1":{{"digest":"$A","size":1}},"y":{maps}}}"#);
         assert_eq!(listed(&text), "a");
     }
 

@@ -61,6 +61,27 @@ fn orphans_that_another_file_lists_are_kept_with_all_below_them() {
     assert_eq!(fs::read(shelf.layout.join(LIST)).ok(), before);
 }
 
+/// A file for all repositories of a store has a map of maps.
+#[test]
+fn what_a_map_of_repositories_lists_is_kept() {
+    for list in [
+        r#"{"version":1,"repositories":{"ex.com/chart":{"tags":{"1":DESC}}}}"#,
+        r#"{"version":1,"repositories":{"ex.com/chart":{"manifests":[DESC]}}}"#,
+    ] {
+        let (shelf, [_, one, _]) = shelf();
+        let chart = ImageBuilder::new("chart")
+            .layer(b"chart")
+            .store(&shelf.layout);
+        shelf.write();
+        let list = list.replace("DESC", chart.manifest.json().text());
+        shelf.layout.file("store.json", list.as_bytes());
+        let pruned = shelf.prune(&["-a", "--keep", "app:1"]);
+        pruned.ok().leaves(&["app:1"]);
+        assert!(shelf.has_all(&chart), "{}", pruned.run.all());
+        assert!(shelf.has_all(&one), "{}", pruned.run.all());
+    }
+}
+
 #[test]
 fn an_image_removed_from_index_json_only_is_reported() {
     let (shelf, [_, one, _]) = shelf();
