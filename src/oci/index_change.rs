@@ -110,9 +110,43 @@ pub struct IndexChange {
     entries: Vec<RemovedEntry>,
     /// The entries that replaced some of them.
     replacements: Vec<String>,
-    /// Kept entries that have a name or the image of one of these.
+    /// Kept entries that have a name or the image of one of these, as far as undoing has to know them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     beside: Vec<String>,
+}
+
+/// Returns the kept entries that say what undoing has to know of the others: those that have a name of a removed one, the first with
+/// a name of each of their images, and the first that is like a replacement. An image may have many names.
+fn beside(
+    old: &IndexDoc,
+    kept: &[usize],
+    removed: &[RemovedEntry],
+    replacements: &[String],
+) -> Vec<String> {
+    let removed_names: HashSet<String> = removed.iter().flat_map(|it| names(&it.text)).collect();
+    let mut images: HashSet<Digest> = removed.iter().filter_map(|it| digest(&it.text)).collect();
+    let replaced: HashSet<Digest> = replacements.iter().filter_map(|it| digest(it)).collect();
+    let items = replacements.iter().filter_map(|it| Item::of(it).ok()?);
+    let mut alike: HashSet<String> = items.map(|item| item.likeness).collect();
+    let mut beside = Vec::new();
+    for position in kept {
+        let (Some(entry), Some(details)) = (
+            old.entries().get(*position),
+            old.all_details().get(*position),
+        ) else {
+            continue;
+        };
+        let image = entry.digest.as_ref().ok();
+        let names = entry_names(details);
+        let has_name = names.iter().any(|it| removed_names.contains(&*it.text));
+        let is_first = !names.is_empty() && image.is_some_and(|image| images.remove(image));
+        let is_alike = image.is_some_and(|image| replaced.contains(image))
+            && alike.remove(&likeness(old, entry));
+        if has_name || is_first || is_alike {
+            beside.push(old.entry_text(entry).to_owned());
+        }
+    }
+    beside
 }
 
 /// An entry that was removed or edited.
@@ -189,23 +223,7 @@ impl IndexChange {
             .filter(|(_, is_same)| !is_same)
             .map(|(entry, _)| new.entry_text(entry).to_owned())
             .collect();
-        let changed = || entries.iter().map(|it| &it.text).chain(&replacements);
-        let changed_names: HashSet<String> = changed().flat_map(|text| names(text)).collect();
-        let images: HashSet<Digest> = changed().filter_map(|text| digest(text)).collect();
-        let mut beside = Vec::new();
-        for position in kept {
-            let (Some(entry), Some(details)) =
-                (old.entries().get(position), old.all_details().get(position))
-            else {
-                continue;
-            };
-            let mut own = entry_names(details).into_iter();
-            if entry.digest.as_ref().is_ok_and(|it| images.contains(it))
-                || own.any(|name| changed_names.contains(&*name.text))
-            {
-                beside.push(old.entry_text(entry).to_owned());
-            }
-        }
+        let beside = beside(old, &kept, &entries, &replacements);
         Self {
             text: TextChange::between(old.text(), new.text()),
             entries,
@@ -380,6 +398,12 @@ impl IndexChange {
         let named = removed.iter().flatten().filter(|it| !it.names.is_empty());
         named_before.extend(named.filter_map(|item| item.digest.clone()));
         let mut others = Others::default();
+        for item in removed.iter().flatten() {
+            if let Some(image) = &item.digest {
+                let names = others.names_before.entry(image).or_default();
+                names.extend(item.names.iter().map(|name| &**name));
+            }
+        }
         for (item, is_matched) in list.iter().zip(is_matched) {
             others.images.extend(item.digest.as_ref());
             if is_matched {
@@ -474,6 +498,8 @@ struct Others<'a> {
     named: HashSet<&'a Digest>,
     /// The images of each name, without those that had it beside an entry of the change.
     names: HashMap<&'a str, Vec<Option<&'a Digest>>>,
+    /// The names of each image that the change removed.
+    names_before: HashMap<&'a Digest, HashSet<&'a str>>,
 }
 
 impl Others<'_> {
@@ -500,15 +526,24 @@ impl Others<'_> {
         let mut cut = Vec::new();
         let mut is_listed = false;
         for name in &own_names {
-            let Some(images) = self.names.get(&*name.text) else {
-                continue;
-            };
-            cut.push(name.key);
-            if image.is_some() && images.contains(&image) {
-                is_listed = true;
-            } else {
-                moved.push(name.text.to_string());
+            let images = self.names.get(&*name.text).into_iter().flatten();
+            let mut images = images.filter(|other| {
+                // What two images had they have again.
+                let had = |other: &Digest| {
+                    let names = self.names_before.get(other);
+                    names.is_some_and(|names| names.contains(&*name.text))
+                };
+                **other == image || !other.is_some_and(had)
+            });
+            match images
+                .clone()
+                .any(|other| image.is_some() && *other == image)
+            {
+                true => is_listed = true,
+                false if images.next().is_some() => moved.push(name.text.to_string()),
+                false => continue,
             }
+            cut.push(name.key);
         }
         let is_bare = cut.len() == own_names.len();
         if is_bare && is_listed {
@@ -948,6 +983,17 @@ mod tests {
             let wanted = [old[at].clone(), today[0].clone(), today[1].clone()];
             assert_eq!(found, wanted);
         }
+    }
+
+    /// Whatever another program has made of the other image, which had the name as well.
+    #[test]
+    fn a_name_that_two_images_had_has_not_moved_to_one_of_them() {
+        let old = [entry("a", "app:1"), entry("b", "app:1"), entry("c", "c")];
+        let again = old[1].replace(r#""size":1"#, r#""size":1,"x":1"#);
+        let today = [entry("c", "c"), again];
+        let (found, moved) = undone(&old, &old[2..], &today);
+        assert!(moved.is_empty(), "{moved:?}");
+        assert_eq!(found, [old[0].clone(), today[0].clone(), today[1].clone()]);
     }
 
     /// Another program that has given one name of an entry to the image again does not keep the other name away.
