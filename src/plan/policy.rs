@@ -391,7 +391,8 @@ fn own_names(image: &Image) -> impl Iterator<Item = &EntryName> {
     })
 }
 
-fn has_own_name(image: &Image) -> bool {
+/// Returns `true` if an image has a name that is not that of another one.
+pub(super) fn has_own_name(image: &Image) -> bool {
     own_names(image).next().is_some()
 }
 

@@ -883,6 +883,14 @@ fn an_untagged_referrer_of_what_is_gone_takes_no_place_of_an_image() {
         shelf.write();
         shelf.prune(COMPARING[0]).ok();
         assert!(shelf.has(&only), "{form}");
+        // It is not the last image that a budget leaves.
+        let mut shelf = TestLayout::new();
+        let one = shelf.overwritten("one", 60);
+        let stale = refer(&mut shelf, &absent);
+        shelf.write();
+        let run = shelf.call(["-fa", "--max-size", "1B"]).run();
+        assert!(shelf.has_all(&one), "{form}\n{}", run.all());
+        assert!(!shelf.has(&stale), "{form}\n{}", run.all());
         // What it refers to may be here and not listed: it is all that keeps that.
         let mut shelf = TestLayout::new();
         shelf.overwritten("one", 60);

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::graph::EmptyIndex;
+use crate::plan::policy::has_own_name;
 use crate::plan::{Tie, grouped};
 
 use super::along::removed_along;
@@ -29,8 +30,8 @@ pub(super) fn choose(
 ) -> Vec<Chosen> {
     /// What is left of a layout while images are chosen.
     struct Left {
-        has_names: bool,
-        /// How many images are left that an importer may ask for. If nothing is named, every image counts as such.
+        rank: Rank,
+        /// How many images are left that an importer may ask for: those of this rank, the highest in the layout.
         wanted: usize,
         is_removed: Vec<bool>,
     }
@@ -44,10 +45,11 @@ pub(super) fn choose(
         for (key, _) in survey.files(reached.chain(&survey.others)) {
             *owners.entry(key).or_default() += 1;
         }
-        let has_names = survey.images.iter().any(|image| image.is_named);
+        let highest = survey.images.iter().map(Rank::of).max();
+        let rank = highest.unwrap_or(Rank::Referrer);
         left.push(Left {
-            has_names,
-            wanted: own.filter(|image| !has_names || image.is_named).count(),
+            rank,
+            wanted: own.filter(|image| Rank::of(image) == rank).count(),
             is_removed: survey.images.iter().map(|image| image.is_removed).collect(),
         });
         let images = survey.images.iter().enumerate();
@@ -87,7 +89,7 @@ pub(super) fn choose(
         if is_removed(position) || owners_of.any(|(owner, _)| !is_removed(*owner)) {
             continue;
         }
-        let is_wanted = !left.has_names || image.is_named;
+        let is_wanted = Rank::of(image) == left.rank;
         if is_wanted && left.wanted == 1 && empty == EmptyIndex::Refuse {
             // The last image is kept: an importer of a cache without its tag fails the build.
             continue;
@@ -118,6 +120,31 @@ pub(super) fn choose(
         }
     }
     chosen
+}
+
+/// What an image is for a layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// It belongs to an image that is gone.
+    Referrer,
+    /// Only its digest identifies it.
+    Untagged,
+    Named,
+}
+
+impl Rank {
+    fn of(image: &Surveyed) -> Self {
+        let Surveyed {
+            image, is_named, ..
+        } = image;
+        if *is_named {
+            Self::Named
+        } else if has_own_name(image) || (image.names.is_empty() && !image.is_stale_referrer) {
+            Self::Untagged
+        } else {
+            Self::Referrer
+        }
+    }
 }
 
 #[cfg(test)]
