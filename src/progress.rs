@@ -84,6 +84,12 @@ pub trait Progress: Sync {
         let _ = file;
     }
 
+    /// A layout lacks blobs that it references and that are in its trash. A run restores what is needed before anything else,
+    /// which a plan without a run does not show.
+    fn lacks_trashed(&self, layout: &Path) {
+        let _ = layout;
+    }
+
     /// Returns `true` if the run is cancelled: it stops at the next file.
     fn is_cancelled(&self) -> bool {
         false

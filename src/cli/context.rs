@@ -141,6 +141,13 @@ impl Progress for Watcher<'_> {
         ));
     }
 
+    fn lacks_trashed(&self, layout: &Path) {
+        self.term.note(&format!(
+            "`{}` lacks blobs that are in its trash; a run first restores what is needed, and keeps what that references",
+            layout.display()
+        ));
+    }
+
     fn is_cancelled(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

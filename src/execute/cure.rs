@@ -42,6 +42,16 @@ pub struct Restored {
 /// # Errors
 /// [`Error::Read`] and [`Error::Write`]. What was put back until then is there.
 pub(super) fn cure(layouts: &[&Layout], only: Option<&str>, fs: &dyn Fs) -> Result<Vec<Restored>> {
+    cure_and_note(layouts, only, fs, &mut BTreeMap::new())
+}
+
+/// As [`cure`], and notes the run in which each blob was.
+fn cure_and_note(
+    layouts: &[&Layout],
+    only: Option<&str>,
+    fs: &dyn Fs,
+    origins: &mut BTreeMap<Digest, String>,
+) -> Result<Vec<Restored>> {
     let mut restored = Vec::new();
     let Some(any) = layouts.first() else {
         return Ok(restored);
@@ -58,6 +68,7 @@ pub(super) fn cure(layouts: &[&Layout], only: Option<&str>, fs: &dyn Fs) -> Resu
         {
             if move_back(any, &run, &digest, fs)? == Renamed::Yes {
                 is_moved = true;
+                origins.insert(digest.clone(), run);
                 restored.push(Restored {
                     digest,
                     len,
@@ -91,13 +102,58 @@ pub(crate) fn is_in_trash(layout: &Layout, missing: &BTreeSet<Digest>) -> Result
     Ok(!missing.is_empty() && !layout.trash().find(missing, None)?.is_empty())
 }
 
-/// Does so in locked layouts, whichever run has it.
+/// Does so in locked layouts, whichever run has it, and notes the run in which each blob was.
 ///
 /// # Errors
 /// [`Error::Read`] and [`Error::Write`].
-pub(crate) fn cure_locked(locked: &[Locked<'_>], fs: &dyn Fs) -> Result<Vec<Restored>> {
+pub(crate) fn cure_locked(
+    locked: &[Locked<'_>],
+    fs: &dyn Fs,
+    origins: &mut BTreeMap<Digest, String>,
+) -> Result<Vec<Restored>> {
     let layouts: Vec<&Layout> = locked.iter().map(Locked::layout).collect();
-    cure(&layouts, None, fs)
+    cure_and_note(&layouts, None, fs, origins)
+}
+
+/// Puts blobs that were restored back into their runs in the trash. Returns those that are there then.
+///
+/// A crash meanwhile leaves some of them as they were before they were restored.
+///
+/// # Errors
+/// [`Error::Read`] and [`Error::Write`].
+pub(crate) fn return_to_trash(
+    layout: &Layout,
+    blobs: &BTreeMap<&Digest, &str>,
+    fs: &dyn Fs,
+) -> Result<BTreeSet<Digest>> {
+    let mut returned = BTreeSet::new();
+    let mut opened: BTreeMap<(&str, Algorithm), Option<OwnedFd>> = BTreeMap::new();
+    for (digest, run) in blobs {
+        let Some(name) = digest.deletable_name() else {
+            continue;
+        };
+        let Some(from) = layout.blob_dirs().algorithm(name.algorithm()) else {
+            continue;
+        };
+        let to = match opened.entry((run, name.algorithm())) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert(open_blobs(layout.trash(), run, name.algorithm())?)
+            }
+        };
+        let Some(to) = to else { continue };
+        let moved = fs
+            .move_blob(from.as_fd(), to.as_fd(), &name)
+            .map_err(|error| Error::write(layout.blob_path(digest))(error))?;
+        if moved == Renamed::Yes {
+            returned.insert((*digest).clone());
+        }
+    }
+    for to in opened.values().flatten() {
+        fs.sync_dir(to.as_fd())
+            .map_err(Error::write(layout.path().join("blobs")))?;
+    }
+    Ok(returned)
 }
 
 /// Where a blob was taken from.

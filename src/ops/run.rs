@@ -1,15 +1,19 @@
 //! The loop of every command that changes a layout.
 
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::execute::{GroupOutcome, Outcome, Restored, cure_locked, remove_directory};
+use crate::execute::{
+    GroupOutcome, Outcome, Restored, cure_locked, remove_directory, return_to_trash,
+};
 use crate::fs::Disk;
 use crate::graph::{EmptyIndex, MissingDocuments};
-use crate::layout::Layout;
 use crate::layout::trash::TrashedRun;
+use crate::layout::{BlobId, Layout};
 use crate::model::snapshot::Snapshot;
+use crate::oci::Digest;
 use crate::plan::{
     EmptyLayouts, GroupPlan, Plan, SweepSnapshot, Totals, dangling_images, remove_if_empty,
     sweep_all,
@@ -164,6 +168,7 @@ fn attempt<T, E: From<Error>>(
     make: &mut Planner<'_, T, E>,
 ) -> Result<Finished<T>, E> {
     let mut cured = Vec::new();
+    let mut origins = BTreeMap::new();
     let mut can_be_cured = true;
     let mut attempt = 0;
     while attempt < MAX_ATTEMPTS {
@@ -200,10 +205,13 @@ fn attempt<T, E: From<Error>>(
             cured.extend(record(
                 group.journal(),
                 (&paths, &Change::Restore(open.missing())),
-                || cure_locked(all.map_or(&[], Vec::as_slice), &Disk),
+                || cure_locked(all.map_or(&[], Vec::as_slice), &Disk, &mut origins),
                 |cured| ChangeResult::Restored(cured),
             )?);
             continue;
+        }
+        if matches!(mode, Mode::Plan) && archive.is_none() && open.lacks_what_is_in_trash()? {
+            progress.lacks_trashed(group.path());
         }
         attempt += 1;
         let (mut plan, notes) = made?;
@@ -236,6 +244,13 @@ fn attempt<T, E: From<Error>>(
             Some(locked) => locked,
             None => lock_all(open.layouts(), wait, progress)?,
         };
+        let returned = return_deletions(open.layouts(), &mut plan, &origins)?;
+        if !returned.is_empty() {
+            // If the layout has changed, they may be needed again.
+            can_be_cured = true;
+            cured.retain(|restored: &Restored| !returned.contains(&restored.digest));
+            origins.retain(|digest, _| !returned.contains(digest));
+        }
         let journal = group.journal();
         let paths: Vec<&Path> = open.layouts().iter().map(Layout::path).collect();
         let mut others = Vec::new();
@@ -307,6 +322,33 @@ fn attempt<T, E: From<Error>>(
         path: group.path().to_owned(),
         times: MAX_ATTEMPTS,
     }))
+}
+
+/// Moves blobs that were restored and that the plan deletes back into their runs in the trash, and takes them out of the plan: what an
+/// earlier run keeps in the trash is deleted by the rules of the trash alone. Returns them.
+fn return_deletions(
+    layouts: &[Layout],
+    plan: &mut GroupPlan,
+    origins: &BTreeMap<Digest, String>,
+) -> Result<BTreeSet<Digest>> {
+    let mut returned = BTreeSet::new();
+    let (Some(any), false) = (layouts.first(), origins.is_empty()) else {
+        return Ok(returned);
+    };
+    for own in plan.store.iter_mut().chain(&mut plan.layouts) {
+        let deleted: HashSet<BlobId> = own.sweep.ids().iter().copied().collect();
+        let is_deleted = |digest: &Digest| {
+            let id = own.blobs.id(digest);
+            id.is_some_and(|id| deleted.contains(&id))
+        };
+        let origins = origins.iter().filter(|(digest, _)| is_deleted(digest));
+        let origins = origins.map(|(digest, run)| (digest, run.as_str()));
+        let back = return_to_trash(any, &origins.collect(), &Disk)?;
+        let ids: HashSet<BlobId> = back.iter().filter_map(|it| own.blobs.id(it)).collect();
+        own.sweep.retain(|id| !ids.contains(&id));
+        returned.extend(back);
+    }
+    Ok(returned)
 }
 
 /// Returns the runs in the trash of a plan that fills it: those that it deletes because their time is over, and the others.

@@ -25,6 +25,7 @@
 //! - [`crash`]: killed at any moment, and calls that fail.
 //! - [`beside`]: what is released while a writer is at work.
 //! - [`meanwhile`]: what other processes do while it waits.
+//! - [`cured`]: what an earlier run has in the trash is there after a run that found it missing.
 //! - [`undo`]: what went into the trash comes back.
 #![expect(
     clippy::indexing_slicing,
@@ -37,6 +38,7 @@ mod attributes;
 mod beside;
 mod companions;
 mod crash;
+mod cured;
 mod damage;
 mod docker_save;
 mod files;

@@ -1,0 +1,109 @@
+//! What an earlier run has in the trash, and another program lists again.
+
+use std::fs;
+
+use crate::support::files::entries;
+use crate::support::restored::{assert_back, bytes};
+use crate::support::{Cmd, Image, LayoutBuilder, Run};
+
+/// `app:1` went into the trash, and another program lists the image as `new:1` without writing its blobs again.
+fn listed_again() -> (LayoutBuilder, Image, Image) {
+    let mut layout = LayoutBuilder::new();
+    let app = layout.image("linux/amd64", "app", &[b"shared", b"app"]);
+    let other = layout.image("linux/amd64", "other", &[b"shared", b"other"]);
+    layout
+        .tag(&app.manifest, "app:1")
+        .tag(&other.manifest, "other:1")
+        .write();
+    let removed = command(&layout, &["rm", "--trash", "app:1"]);
+    removed.ok().says("Moved to trash: 3 blobs");
+    layout
+        .clear_entries()
+        .tag(&app.manifest, "new:1")
+        .tag(&other.manifest, "other:1")
+        .write();
+    (layout, app, other)
+}
+
+fn command(layout: &LayoutBuilder, args: &[&str]) -> Run {
+    let (command, args) = args.split_first().expect("a command");
+    Cmd::new([command]).arg(layout.path()).args(args).run()
+}
+
+#[test]
+fn what_a_removal_needs_no_more_is_in_the_trash_afterwards() {
+    for args in [
+        &["rm", "new:1"][..],
+        &["rm", "-f", "new:1"],
+        &["rm", "new:1", "--trash"],
+        &["prune", "-f", "-a", "--keep", "other:1"],
+        &["prune", "-f", "-a", "--keep", "other:1", "--trash"],
+    ] {
+        let (layout, app, other) = listed_again();
+        let trash = bytes(&layout.join(".ocisweep/trash"));
+        let dry = command(&layout, &[args, &["-n"]].concat());
+        dry.ok().says("Would reclaim 0B; nothing was changed");
+        let run = command(&layout, args);
+        run.ok()
+            .says("Untagged: new:1\n")
+            .says("Total reclaimed space: 0B");
+        run.keeps_quiet_about("Restored:")
+            .keeps_quiet_about("Deleted:");
+        let left = bytes(&layout.join(".ocisweep/trash"));
+        for (name, content) in &trash {
+            assert!(left.get(name) == Some(content), "{name:?}\n{}", run.all());
+        }
+        assert!(!layout.has(&app.manifest), "{}", run.all());
+        assert!(layout.has_all(&other), "{}", run.all());
+        assert_eq!(entries(layout.path()).len(), 1, "{}", run.all());
+    }
+}
+
+#[test]
+fn the_run_that_has_it_can_be_undone_after_another_removal() {
+    let mut before = LayoutBuilder::new();
+    let app = before.image("linux/amd64", "app", &[b"shared", b"app"]);
+    let other = before.image("linux/amd64", "other", &[b"shared", b"other"]);
+    let both = [(&app, "app:1"), (&other, "other:1")];
+    for (image, name) in both {
+        before.tag(&image.manifest, name);
+    }
+    before.write();
+
+    let (layout, ..) = listed_again();
+    command(&layout, &["rm", "new:1"]).ok();
+    let undone = command(&layout, &["undo"]);
+    undone.ok();
+    let expected = bytes(before.path());
+    assert_back(&expected, layout.path(), None, &undone);
+}
+
+#[test]
+fn what_is_still_needed_is_restored_and_only_that() {
+    let (layout, app, other) = listed_again();
+    let dry = command(&layout, &["rm", "-n", "-f", "other:1", "--allow-missing"]);
+    dry.warns("lacks blobs that are in its trash");
+    let run = command(&layout, &["rm", "other:1"]);
+    let restored = format!("Restored: {} needed by new:1\n", app.manifest.digest);
+    run.ok()
+        .says(&restored)
+        .says(&format!("Deleted: {}\n", other.manifest.digest));
+    assert!(layout.has_all(&app), "{}", run.all());
+    command(&layout, &["check"]).ok();
+}
+
+#[test]
+fn a_dry_run_says_what_a_run_finds_in_the_trash() {
+    let (layout, ..) = listed_again();
+    for args in [
+        &["gc", "-n"][..],
+        &["prune", "-n"],
+        &["rm", "-n", "other:1"],
+    ] {
+        let run = command(&layout, args);
+        run.warns("lacks blobs that are in its trash; a run first restores what is needed");
+    }
+    fs::remove_dir_all(layout.join(".ocisweep/trash")).expect("it is there");
+    let run = command(&layout, &["gc", "-n"]);
+    assert!(!run.stderr.contains("in its trash"), "{}", run.all());
+}
