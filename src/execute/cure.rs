@@ -84,14 +84,14 @@ fn cure_and_note(
     Ok(restored)
 }
 
-/// Returns what is referenced, missing and in the trash. Changes nothing, so that a layout that cannot be
+/// Returns what is referenced, missing and in the trash, with the run that has it. Changes nothing, so that a layout that cannot be
 /// written is no error.
 ///
 /// # Errors
 /// [`Error::Read`].
-pub(crate) fn needs_cure(layouts: &[&Layout]) -> Result<BTreeSet<Digest>> {
+pub(crate) fn needs_cure(layouts: &[&Layout]) -> Result<BTreeMap<Digest, String>> {
     let needed = needed(layouts, None)?.into_iter();
-    Ok(needed.map(|needed| needed.digest).collect())
+    Ok(needed.map(|needed| (needed.digest, needed.run)).collect())
 }
 
 /// Returns `true` if one of these blobs is in the trash. Less is read than for [`needs_cure`].

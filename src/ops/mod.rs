@@ -33,4 +33,6 @@ pub use run::{Finished, GcOptions, MAX_ATTEMPTS, Mode, gc, run};
 pub use together::{
     LayoutVerdicts, PruneTogether, PrunedTogether, Runs, SharedBudget, Surveyed, prune_together,
 };
-pub use trash::{EmptyRequest, TrashOwner, UndoRequest, empty_trash, undo, undo_blob};
+pub use trash::{
+    EmptiedTrash, EmptyRequest, TrashOwner, UndoRequest, empty_trash, undo, undo_blob,
+};

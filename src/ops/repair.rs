@@ -3,7 +3,7 @@
 //! *Promise*: nothing is put in place that has not been read in full and has its digest. Whatever else is in a source is left
 //! alone, and so is everything in the layout that is not damaged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ fn cure_if_needed(
     (journal, progress): (Option<&dyn Journal>, &dyn Progress),
 ) -> Result<Vec<Restored>> {
     let all: Vec<&Layout> = layouts.iter().collect();
-    let missing = needs_cure(&all)?;
+    let missing: BTreeSet<Digest> = needs_cure(&all)?.into_keys().collect();
     if missing.is_empty() {
         return Ok(Vec::new());
     }

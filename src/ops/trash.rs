@@ -1,13 +1,16 @@
 //! Undoing runs that moved blobs into the trash, and emptying the trash.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::error::{ArchiveProblem, Error, Result};
-use crate::execute::{UndoPlan, Undone, empty_run, execute_undo, plan_undo, put_back_blob};
+use crate::execute::{
+    Restored, UndoPlan, Undone, cure_locked, empty_run, execute_undo, needs_cure, plan_undo,
+    put_back_blob,
+};
 use crate::fs::Disk;
 use crate::layout::lock::{Locked, LockedStore};
 use crate::layout::shared_blobs::SharedStore;
@@ -215,9 +218,7 @@ impl TrashOwner {
 
     fn lock(&self, wait: Duration, progress: &dyn Progress) -> Result<Lock<'_>> {
         Ok(match self {
-            Self::Layout(layout) => Lock::Layout {
-                _held: Locked::acquire(layout, wait, progress)?,
-            },
+            Self::Layout(layout) => Lock::Layout(Locked::acquire(layout, wait, progress)?),
             Self::Store(store) => Lock::Store {
                 _held: LockedStore::acquire(store.trash(), wait, progress)?,
             },
@@ -227,7 +228,7 @@ impl TrashOwner {
 
 /// What is locked while a trash is emptied.
 enum Lock<'a> {
-    Layout { _held: Locked<'a> },
+    Layout(Locked<'a>),
     Store { _held: LockedStore<'a> },
 }
 
@@ -242,23 +243,50 @@ pub enum EmptyRequest<'a> {
     Before(Timestamp),
 }
 
-/// Empties the trash, or in a dry run says of what. Returns the runs with what each frees.
+/// What a trash was emptied of, or would be.
+#[derive(Debug)]
+pub struct EmptiedTrash {
+    /// The runs, with what each frees.
+    pub runs: Vec<(TrashedRun, Totals)>,
+    /// What the layout referenced and lacked, and what was therefore restored before.
+    pub restored: Vec<Restored>,
+}
+
+/// Empties the trash, or in a dry run says of what. What the layout references and lacks is restored before: the trash may have the only
+/// copy. For a shared store that is unknown, since it does not record which layouts use it.
 ///
 /// # Errors
-/// [`Error::Trash`] where there is no such run; what locking and deleting say.
+/// [`Error::Trash`] where there is no such run; what reading the layout, locking and deleting say.
 pub fn empty_trash(
     owner: &TrashOwner,
     request: EmptyRequest<'_>,
     mode: Mode,
     journal: Option<&dyn Journal>,
     progress: &dyn Progress,
-) -> Result<Vec<(TrashedRun, Totals)>> {
+) -> Result<EmptiedTrash> {
     let locked = match mode {
         Mode::Execute(wait) => Some(owner.lock(wait, progress)?),
         Mode::Plan => None,
     };
     let trash = owner.trash();
-    let runs = match request {
+    let needed = match owner {
+        TrashOwner::Layout(layout) => needs_cure(&[layout])?,
+        TrashOwner::Store(_) => BTreeMap::new(),
+    };
+    if locked.is_none() && !needed.is_empty() {
+        progress.lacks_trashed(trash.owner());
+    }
+    let mut restored = Vec::new();
+    if let (Some(Lock::Layout(locked)), false) = (&locked, needed.is_empty()) {
+        let missing: BTreeSet<Digest> = needed.keys().cloned().collect();
+        restored = record(
+            journal,
+            (&[trash.owner()], &Change::Restore(&missing)),
+            || cure_locked(std::slice::from_ref(locked), &Disk, &mut BTreeMap::new()),
+            |restored| ChangeResult::Restored(restored),
+        )?;
+    }
+    let mut runs = match request {
         EmptyRequest::All => trash.runs()?,
         EmptyRequest::Run(name) => vec![named(trash, name)?],
         EmptyRequest::Before(time) => {
@@ -271,6 +299,12 @@ pub fn empty_trash(
             runs
         }
     };
+    // In a dry run they are still there.
+    for run in &mut runs {
+        let name = &run.name;
+        run.blobs
+            .retain(|(digest, _)| needed.get(digest) != Some(name));
+    }
     let journal = journal.filter(|_| locked.is_some() && !runs.is_empty());
     let number = journal.map(|journal| journal.begin(&[trash.owner()], &Change::Empty(&runs)));
     let number = number.transpose()?;
@@ -300,5 +334,8 @@ pub fn empty_trash(
             },
         );
     }
-    done.map(|()| emptied)
+    done.map(|()| EmptiedTrash {
+        runs: emptied,
+        restored,
+    })
 }

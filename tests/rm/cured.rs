@@ -26,8 +26,9 @@ fn listed_again() -> (LayoutBuilder, Image, Image) {
 }
 
 fn command(layout: &LayoutBuilder, args: &[&str]) -> Run {
-    let (command, args) = args.split_first().expect("a command");
-    Cmd::new([command]).arg(layout.path()).args(args).run()
+    let words = if args.first() == Some(&"trash") { 2 } else { 1 };
+    let (command, args) = args.split_at(words);
+    Cmd::new(command).arg(layout.path()).args(args).run()
 }
 
 #[test]
@@ -106,4 +107,21 @@ fn a_dry_run_says_what_a_run_finds_in_the_trash() {
     fs::remove_dir_all(layout.join(".ocisweep/trash")).expect("it is there");
     let run = command(&layout, &["gc", "-n"]);
     assert!(!run.stderr.contains("in its trash"), "{}", run.all());
+}
+
+#[test]
+fn emptying_the_trash_restores_what_is_referenced_before() {
+    for args in [&[][..], &["--older-than", "0s"]] {
+        let (layout, app, _) = listed_again();
+        let before = bytes(layout.path());
+        let dry = command(&layout, &[&["trash", "empty", "-n"], args].concat());
+        dry.ok().warns("lacks blobs that are in its trash");
+        assert!(before == bytes(layout.path()), "{}", dry.all());
+        let run = command(&layout, &[&["trash", "empty"], args].concat());
+        let restored = format!("Restored: {} needed by new:1\n", app.manifest.digest);
+        run.ok().says(&restored).says("Total reclaimed space: 0B\n");
+        assert!(layout.has_all(&app), "{}", run.all());
+        assert!(!layout.join(".ocisweep/trash").exists(), "{}", run.all());
+        command(&layout, &["check"]).ok();
+    }
 }

@@ -18,7 +18,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::quote::quote_path;
 use crate::cli::render::json;
-use crate::cli::render::sweep::{count, total_line};
+use crate::cli::render::sweep::{count, restored_line, total_line};
 use crate::cli::render::table::Table;
 use crate::cli::render::template::{self, Value};
 use crate::cli::run::run_mode;
@@ -200,7 +200,11 @@ fn empty(context: &Context<'_>, args: &TrashEmptyArgs) -> Exit {
     };
     let mut text = String::new();
     let mut sum = Totals::default();
-    for (run, totals) in &emptied {
+    for restored in &emptied.restored {
+        text.push_str(&restored_line(context, restored));
+        text.push('\n');
+    }
+    for (run, totals) in &emptied.runs {
         let blobs = count(run.blobs.len() as u64, "blob");
         let size = human_size(run.bytes());
         // Writing to a String cannot fail.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ocisweep::execute::{DeleteResult, Outcome, Trashed};
+use ocisweep::execute::{DeleteResult, Outcome, Restored, Trashed};
 use ocisweep::graph::Writer;
 use ocisweep::layout::BlobId;
 use ocisweep::oci::Digest;
@@ -185,14 +185,7 @@ impl Shown<'_> {
     /// Adds a line for each file, worded as in docker.
     pub fn add_lines(&self, pieces: &mut Pieces<'_>, context: &Context<'_>) {
         for restored in self.outcome.iter().flat_map(|outcome| &outcome.restored) {
-            let digest = &restored.digest;
-            match &restored.needed_by {
-                Some(image) => {
-                    let image = context.term.foreign(image);
-                    pieces.line(format_args!("Restored: {digest} needed by {image}"));
-                }
-                None => pieces.line(format_args!("Restored: {digest}")),
-            }
+            pieces.line(format_args!("{}", restored_line(context, restored)));
         }
         let verb = self.tense("Would delete:", "Deleted:");
         let trash_verb = self.tense("Would move to trash:", "Moved to trash:");
@@ -558,6 +551,18 @@ fn count_results(outcome: &Outcome, wanted: DeleteResult) -> u64 {
         .iter()
         .filter(|result| **result == wanted)
         .count() as u64
+}
+
+/// Returns the line on a blob that was restored from the trash.
+pub fn restored_line(context: &Context<'_>, restored: &Restored) -> String {
+    let digest = &restored.digest;
+    match &restored.needed_by {
+        Some(image) => format!(
+            "Restored: {digest} needed by {}",
+            context.term.foreign(image)
+        ),
+        None => format!("Restored: {digest}"),
+    }
 }
 
 /// Returns the last line.
