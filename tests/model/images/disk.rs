@@ -187,7 +187,7 @@ impl Disk {
         let of_digest = self.entries.iter().filter(|entry| entry.digest == digest);
         let mut names: BTreeSet<String> = of_digest.flat_map(|entry| entry.names.clone()).collect();
         for element in &self.elements {
-            if self.is_of(element, digest) {
+            if self.is_named_by(element, digest) {
                 names.extend(element.tags.iter().cloned());
             }
         }
@@ -213,8 +213,32 @@ impl Disk {
         let listed = self.listed();
         let elements = self.elements.iter();
         elements
-            .filter(|element| !listed.iter().any(|digest| self.is_of(element, digest)))
+            .filter(|element| !listed.iter().any(|it| self.is_named_by(element, it)))
             .collect()
+    }
+
+    /// Returns `true` if docker's element describes this listed manifest and names no other image: its names are those of an index
+    /// that has a name and lists the manifest, if the entry of the manifest has none.
+    fn is_named_by(&self, element: &Element, digest: &str) -> bool {
+        let own = self.entries.iter().filter(|entry| entry.digest == digest);
+        let is_named = own.flat_map(|entry| &entry.names).next().is_some();
+        let mut others = self
+            .entries
+            .iter()
+            .filter(|entry| entry.digest != digest && !entry.names.is_empty());
+        let lists = |entry: &Entry| {
+            let mut open = vec![entry.digest.clone()];
+            let mut seen = Set::new();
+            while let Some(next) = open.pop() {
+                let children = self
+                    .json(&next)
+                    .and_then(|json| json["manifests"].as_array());
+                let children = children.into_iter().flatten().filter_map(self::digest);
+                open.extend(children.filter(|child| seen.insert(child.clone())));
+            }
+            seen.contains(digest)
+        };
+        self.is_of(element, digest) && (is_named || !others.any(lists))
     }
 
     /// Returns `true` if docker's element describes this manifest.

@@ -142,10 +142,16 @@ fn cascade(disk: &Disk, expected: &mut Expected, extent: Extent) {
         } else {
             followers_but(disk, &going, extent, &|_| false)
         };
+        // A child with the digest tag of something that is gone may have a name that somebody chose.
+        let referrers = disk.referrers(&connected);
+        let is_stale = |digest: &String| {
+            certain && !disk.names(digest).is_empty() && !referrers.contains(digest)
+        };
         let follows = |digest: &String| {
             connected.contains(digest)
                 && !going.contains(digest)
                 && disk.human_names(digest).is_empty()
+                && !is_stale(digest)
         };
         let candidates: Set = disk.listed().into_iter().filter(follows).collect();
         let mut roots = other_roots(disk, &going);

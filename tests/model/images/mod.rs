@@ -31,6 +31,9 @@ use disk::Disk;
 /// Cases of the test; about ten seconds in a debug build.
 const CASES: u64 = 150;
 
+/// Cases that failed once: docker's name of a manifest that an index with a name lists, and a child with the digest tag of what is gone.
+const FOUND: [u64; 2] = [0x55a7_5883_0000_01c0, 0xdbfd_e9f5_0000_0440];
+
 /// All that tools write.
 const FEATURES: Features = Features {
     images: (1, 7),
@@ -44,7 +47,7 @@ fn commands_take_what_they_name_and_nothing_else() {
     let mut failures = Failures::default();
     let mut kinds: BTreeMap<&str, u32> = BTreeMap::new();
     let mut total = 0_u32;
-    let attempt = |seed: u64| {
+    let mut attempt = |seed: u64| {
         let run = |u: &mut Unstructured<'_>| {
             let mut story = Vec::new();
             let tried = catch_unwind(AssertUnwindSafe(|| case(u, &mut story)));
@@ -68,6 +71,7 @@ fn commands_take_what_they_name_and_nothing_else() {
         };
         arbtest(run).seed(seed).run();
     };
+    FOUND.into_iter().for_each(&mut attempt);
     each_seed(PREFIX, CASES, varied, attempt);
     failures.assert_none(PREFIX);
     assert_kinds(&KINDS, &kinds, total, 100);
