@@ -74,7 +74,8 @@ fn commands_take_what_they_name_and_nothing_else() {
     FOUND.into_iter().for_each(&mut attempt);
     each_seed(PREFIX, CASES, varied, attempt);
     failures.assert_none(PREFIX);
-    assert_kinds(&KINDS, &kinds, total, 100);
+    // The rarest, `hold rm`, is in one of 200.
+    assert_kinds(&KINDS, &kinds, total, 400);
 }
 
 /// What must occur in the stories.
