@@ -146,6 +146,15 @@ impl Layout {
 
     /// Reads the second indexes, by name. `has_save`: `manifest.json` and `repositories` are docker's.
     pub(super) fn read_second_indexes(&self, has_save: bool) -> Result<Vec<SecondIndex>> {
+        self.read_second_indexes_with(has_save, || std::thread::sleep(PARSE_PAUSE))
+    }
+
+    /// Does so, with a function that waits before torn files are read again.
+    fn read_second_indexes_with(
+        &self,
+        has_save: bool,
+        mut pause: impl FnMut(),
+    ) -> Result<Vec<SecondIndex>> {
         let mut names = self.second_index_names(has_save)?;
         let mut indexes = Vec::new();
         for attempt in 1..=PARSE_ATTEMPTS {
@@ -168,7 +177,7 @@ impl Layout {
             if names.is_empty() {
                 break;
             }
-            std::thread::sleep(PARSE_PAUSE);
+            pause();
         }
         indexes.sort_by(|a: &SecondIndex, b| a.file.cmp(&b.file));
         Ok(capped(indexes))
@@ -376,7 +385,10 @@ mod tests {
     }
 
     fn found(layout: &Layout) -> Vec<String> {
-        let indexes = layout.read_second_indexes(false).expect("it can be listed");
+        labels(&layout.read_second_indexes(false).expect("it can be listed"))
+    }
+
+    fn labels(indexes: &[SecondIndex]) -> Vec<String> {
         indexes
             .iter()
             .map(|index| match &index.links {
@@ -498,11 +510,15 @@ mod tests {
         let (temp, layout) = layout();
         let path = temp.path().join("list.json");
         fs::write(&path, LIST.trim_end_matches('}')).expect("a file");
-        let writer = std::thread::spawn(move || {
-            std::thread::sleep(PARSE_PAUSE);
-            fs::write(path, LIST).expect("a file");
-        });
-        assert_eq!(found(&layout), ["list.json 1"]);
-        writer.join().expect("it wrote");
+        let mut pauses = 0;
+        let write = || {
+            pauses += 1;
+            if pauses == 2 {
+                fs::write(&path, LIST).expect("a file");
+            }
+        };
+        let indexes = layout.read_second_indexes_with(false, write);
+        assert_eq!(labels(&indexes.expect("it can be listed")), ["list.json 1"]);
+        assert_eq!(pauses, 2);
     }
 }

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use tempfile::TempDir;
 
 use crate::kill::{changes, count, is_taken};
+use crate::stall::Stalled;
 use crate::strace::{Recording, args};
 use crate::support::LayoutBuilder;
 use crate::support::environment::{has_strace, skip};
@@ -384,23 +385,13 @@ fn an_archive_that_another_program_replaces_is_read_again() {
     let (old, new) = archives();
     let fixture = Fixture::new(&old);
     let path = fixture.archive();
-    // Long enough before the comparison that the other one is there by then.
-    let child = new_command("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=linkat"])
-        .args(["-e", "inject=linkat:delay_enter=1500000:when=1"])
-        .arg(env!("CARGO_BIN_EXE_ocisweep"))
-        .args(fixture.args())
-        .env("TMPDIR", fixture.temp.path().join("tmp"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it can be started");
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    // The new archive has a name, and the old one is about to be compared with what was read.
+    let tmp = fixture.temp.path().join("tmp");
+    let stalled = Stalled::after_in(&tmp, "linkat", 1, &fixture.args()).expect("it is stopped");
     replace(&path, &old);
-    let output = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    assert!(fixture.bytes() == new, "{said}");
+    let run = stalled.go_on();
+    run.ok();
+    assert!(fixture.bytes() == new, "{}", run.all());
 }
 
 #[test]
@@ -412,17 +403,7 @@ fn what_vanishes_from_the_scratch_directory_is_not_left_out() {
     let fixture = Fixture::new(&old);
     let tmp = fixture.temp.path().join("tmp");
     // The lock is taken after everything was read; that of the scratch directory before.
-    let child = new_command("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=flock"])
-        .args(["-e", "inject=flock:delay_enter=1500000:when=2"])
-        .arg(env!("CARGO_BIN_EXE_ocisweep"))
-        .args(fixture.args())
-        .env("TMPDIR", &tmp)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it can be started");
-    std::thread::sleep(std::time::Duration::from_millis(800));
+    let stalled = Stalled::after_in(&tmp, "flock", 2, &fixture.args()).expect("it is stopped");
     let scratch = fs::read_dir(&tmp).expect("it can be listed").next();
     let scratch = scratch.expect("it is there").expect("it is there").path();
     let blobs = fs::read_dir(scratch.join("blobs/sha256")).expect("it can be listed");
@@ -431,10 +412,8 @@ fn what_vanishes_from_the_scratch_directory_is_not_left_out() {
         .map(|blob| blob.expect("it can be listed").path())
         .find(|blob| fs::metadata(blob).is_ok_and(|found| found.len() == 200_000));
     fs::remove_file(shared.expect("it is there")).expect("it can be removed");
-    let output = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("vanished"), "{said}");
+    let run = stalled.go_on();
+    run.exits(4).warns("vanished");
     assert!(fixture.bytes() == old);
 }
 

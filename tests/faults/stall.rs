@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
 
-use crate::strace::spawn;
+use crate::strace::spawn_with;
 use crate::support::Run;
 
 /// What a system takes at most for anything here; what takes longer hangs.
@@ -30,21 +31,32 @@ impl Stalled {
     /// Starts the program and waits until it has made the N-th call of this name. `Err`: it ended before that.
     #[track_caller]
     pub(crate) fn after(name: &str, number: u32, args: &[OsString]) -> Result<Self, Run> {
-        Self::at(name, &number.to_string(), args)
+        Self::at(name, &number.to_string(), None, args)
+    }
+
+    /// Does the same, with another directory for temporary files.
+    #[track_caller]
+    pub(crate) fn after_in(
+        temp: &Path,
+        name: &str,
+        number: u32,
+        args: &[OsString],
+    ) -> Result<Self, Run> {
+        Self::at(name, &number.to_string(), Some(temp), args)
     }
 
     /// Does the same, and stops after every further call of this name: [`Stalled::step`] lets it continue to the next.
     #[track_caller]
     pub(crate) fn after_each(name: &str, number: u32, args: &[OsString]) -> Result<Self, Run> {
-        Self::at(name, &format!("{number}+"), args)
+        Self::at(name, &format!("{number}+"), None, args)
     }
 
     #[track_caller]
-    fn at(name: &str, when: &str, args: &[OsString]) -> Result<Self, Run> {
+    fn at(name: &str, when: &str, temp: Option<&Path>, args: &[OsString]) -> Result<Self, Run> {
         let log = NamedTempFile::new().expect("a temporary file can be made");
         let line = format!("stop after {name} {when}: {args:?}");
         let injection = format!("{name}:signal=STOP:when={when}");
-        let mut child = spawn(log.path(), &[], &[&injection], args);
+        let mut child = spawn_with((log.path(), temp), &[], &[&injection], args);
         let start = Instant::now();
         let thread = loop {
             let text = fs::read(log.path()).expect("the log of strace can be read");

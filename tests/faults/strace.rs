@@ -159,6 +159,17 @@ impl Disturbed {
 /// Starts the program with injections and a log, without waiting for it.
 #[track_caller]
 pub(crate) fn spawn(log: &Path, files: &[&Path], injections: &[&str], args: &[OsString]) -> Child {
+    spawn_with((log, None), files, injections, args)
+}
+
+/// Does so, with another directory for temporary files.
+#[track_caller]
+pub(crate) fn spawn_with(
+    (log, temp): (&Path, Option<&Path>),
+    files: &[&Path],
+    injections: &[&str],
+    args: &[OsString],
+) -> Child {
     let names: Vec<&str> = injections
         .iter()
         .map(|injection| injection.split(':').next().unwrap_or_default())
@@ -166,7 +177,7 @@ pub(crate) fn spawn(log: &Path, files: &[&Path], injections: &[&str], args: &[Os
     let mut expressions = vec![format!("trace={}", names.join(","))];
     expressions.extend(injections.iter().map(|text| format!("inject={text}")));
     let expressions: Vec<&str> = expressions.iter().map(String::as_str).collect();
-    start((log, None), files, &expressions, args)
+    start((log, temp), files, &expressions, args)
 }
 
 #[track_caller]

@@ -1,6 +1,6 @@
 //! Ctrl-C at the question, pipes that are closed, and locks that somebody holds.
 
-use std::time::Duration;
+use std::io::{BufRead as _, BufReader, Read as _};
 
 use crate::support::environment::{Terminal, shell, shell_line};
 use crate::support::run::run;
@@ -56,11 +56,16 @@ fn a_reader_that_has_enough_ends_a_list_quietly() {
 fn waiting_for_a_lock_says_who_holds_it() {
     let shelf = shelf();
     let lock = shelf.layout.flock("index.json.lock");
-    let words = ["prune", "-f", "--grace", "0", "--lock-wait", "20s"];
-    let child = Cmd::new(words).arg(shelf.path()).spawn();
-    std::thread::sleep(Duration::from_secs(2));
+    let words = ["prune", "-f", "--grace", "0", "--lock-wait", "120s"];
+    let mut child = Cmd::new(words).arg(shelf.path()).spawn();
+    // The lock is held until it says that it waits.
+    let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+    let mut said = String::new();
+    stderr.read_line(&mut said).expect("it says something");
     drop(lock);
-    let run = crate::support::Run::wait("prune".to_owned(), child);
+    let mut run = crate::support::Run::wait("prune".to_owned(), child);
+    stderr.read_to_string(&mut said).expect("it is text");
+    run.stderr = said;
     let holder = format!("is locked by process {} (", std::process::id());
     run.ok()
         .warns(&format!("waiting for `{}`", shelf.path().display()))
