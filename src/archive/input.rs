@@ -85,7 +85,9 @@ impl Compression {
         Ok(match self {
             Self::None => Some(Box::new(stream)),
             #[cfg(feature = "archives")]
-            Self::Gzip => Some(Box::new(flate2::bufread::MultiGzDecoder::new(stream))),
+            Self::Gzip => Some(Box::new(GzipMembers {
+                decoder: Some(flate2::bufread::GzDecoder::new(stream)),
+            })),
             #[cfg(feature = "archives")]
             Self::Zstd => Some(Box::new(zstd::Decoder::with_buffer(stream)?)),
             #[cfg(feature = "archives")]
@@ -95,6 +97,53 @@ impl Compression {
             #[cfg(not(feature = "archives"))]
             Self::Gzip | Self::Zstd | Self::Xz | Self::Bzip2 => None,
         })
+    }
+}
+
+/// Reads the members of a gzip file one after another. Zeros behind the last one are padding, as on tapes and in blocks of `dd`, and gzip
+/// ignores them too.
+#[cfg(feature = "archives")]
+struct GzipMembers<R> {
+    /// `None`: the file has ended.
+    decoder: Option<flate2::bufread::GzDecoder<R>>,
+}
+
+#[cfg(feature = "archives")]
+impl<R: BufRead> Read for GzipMembers<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(decoder) = &mut self.decoder {
+            let count = decoder.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let Some(mut rest) = self.decoder.take().map(|it| it.into_inner()) else {
+                break;
+            };
+            if skip_zeros(&mut rest)? {
+                self.decoder = Some(flate2::bufread::GzDecoder::new(rest));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Reads up to the first byte that is not zero. `false`: there is none.
+#[cfg(feature = "archives")]
+fn skip_zeros(stream: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = match stream.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let is_end = zeros < bytes.len();
+        stream.consume(zeros);
+        if is_end {
+            return Ok(true);
+        }
     }
 }
 

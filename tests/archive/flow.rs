@@ -526,6 +526,28 @@ fn a_fifo_is_waited_for_until_it_has_a_writer() {
     drop(writer);
 }
 
+/// Some programs fill the last block of a file, and gzip ignores that. Anything else behind the last member is damage.
+#[test]
+fn zeros_behind_a_gzip_file_are_padding() {
+    let fixture = Fixture::new();
+    let (first, second) = fixture.bytes.split_at(fixture.bytes.len() / 2);
+    let mut packed = compress(first, Format::Gzip);
+    packed.extend(compress(second, Format::Gzip));
+    let path = fixture.path("images.tar.gz");
+    for zeros in [0, 1, 512, 100_000] {
+        let mut padded = packed.clone();
+        padded.resize(packed.len() + zeros, 0);
+        fs::write(&path, &padded).expect("it can be written");
+        assert_eq!(tags(&path), ["app:1", "app:2"], "{zeros}");
+        Cmd::new(["check"]).arg(&path).run().ok();
+        padded.extend([b'x'; 20]);
+        fs::write(&path, &padded).expect("it can be written");
+        let run = Cmd::new(["ls"]).arg(&path).run();
+        run.exits(4).warns("gzip");
+        assert_eq!(run.stdout, "", "{zeros}");
+    }
+}
+
 #[test]
 fn all_streams_of_a_bzip2_file_are_read() {
     if !crate::support::environment::has_tools(&["bzip2"]) {
