@@ -24,8 +24,8 @@ const IN_FLIGHT: usize = 16;
 /// A batch of files came from a disk if this many bytes were read for each. In the page cache it is none; an inode has 256.
 const FROM_DISK: u64 = 128;
 
-/// And at least these: of a few files, the blocks of a directory would be most.
-const BLOCKS: u64 = 8192;
+/// And at least this many in all: where the batch has few files, one block of a directory would be enough otherwise.
+const FROM_DISK_AT_LEAST: u64 = 8192;
 
 /// A file that takes a thread longer came from far away: in the page cache it takes 10 µs, on a busy machine several times that.
 const FAR: Duration = Duration::from_micros(500);
@@ -208,7 +208,7 @@ impl Measured {
         let threads = u32::try_from(self.threads).unwrap_or(u32::MAX);
         let limit = FAR.saturating_mul(u32::try_from(self.files).unwrap_or(u32::MAX));
         files > 0
-            && (self.from_disks >= files.saturating_mul(FROM_DISK).max(BLOCKS)
+            && (self.from_disks >= files.saturating_mul(FROM_DISK).max(FROM_DISK_AT_LEAST)
                 || self.wall.saturating_mul(threads) >= limit)
     }
 }

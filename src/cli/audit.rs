@@ -306,6 +306,7 @@ impl Audit {
                     digest,
                     len,
                     needed_by,
+                    ..
                 } in *restored
                 {
                     let needed_by = needed_by.as_ref().map(|by| format!("needed by {by}"));

@@ -34,6 +34,8 @@ pub struct Restored {
     pub len: u64,
     /// An image that needs it, if one does.
     pub needed_by: Option<String>,
+    /// The run in the trash that had it.
+    pub run: String,
 }
 
 /// Puts back what layouts over one store of blobs, or a single one, reference and lack and what is in the trash. `only`: the
@@ -42,16 +44,6 @@ pub struct Restored {
 /// # Errors
 /// [`Error::Read`] and [`Error::Write`]. What was put back until then is there.
 pub(super) fn cure(layouts: &[&Layout], only: Option<&str>, fs: &dyn Fs) -> Result<Vec<Restored>> {
-    cure_and_note(layouts, only, fs, &mut BTreeMap::new())
-}
-
-/// As [`cure`], and notes the run in which each blob was.
-fn cure_and_note(
-    layouts: &[&Layout],
-    only: Option<&str>,
-    fs: &dyn Fs,
-    origins: &mut BTreeMap<Digest, String>,
-) -> Result<Vec<Restored>> {
     let mut restored = Vec::new();
     let Some(any) = layouts.first() else {
         return Ok(restored);
@@ -68,11 +60,11 @@ fn cure_and_note(
         {
             if move_back(any, &run, &digest, fs)? == Renamed::Yes {
                 is_moved = true;
-                origins.insert(digest.clone(), run);
                 restored.push(Restored {
                     digest,
                     len,
                     needed_by: Some(by),
+                    run,
                 });
             }
         }
@@ -102,17 +94,13 @@ pub(crate) fn is_in_trash(layout: &Layout, missing: &BTreeSet<Digest>) -> Result
     Ok(!missing.is_empty() && !layout.trash().find(missing, None)?.is_empty())
 }
 
-/// Does so in locked layouts, whichever run has it, and notes the run in which each blob was.
+/// Does so in locked layouts, whichever run has it.
 ///
 /// # Errors
 /// [`Error::Read`] and [`Error::Write`].
-pub(crate) fn cure_locked(
-    locked: &[Locked<'_>],
-    fs: &dyn Fs,
-    origins: &mut BTreeMap<Digest, String>,
-) -> Result<Vec<Restored>> {
+pub(crate) fn cure_locked(locked: &[Locked<'_>], fs: &dyn Fs) -> Result<Vec<Restored>> {
     let layouts: Vec<&Layout> = locked.iter().map(Locked::layout).collect();
-    cure_and_note(&layouts, None, fs, origins)
+    cure(&layouts, None, fs)
 }
 
 /// Puts blobs that were restored back into their runs in the trash. Returns those that are there then.
@@ -121,14 +109,14 @@ pub(crate) fn cure_locked(
 ///
 /// # Errors
 /// [`Error::Read`] and [`Error::Write`].
-pub(crate) fn return_to_trash(
+pub(crate) fn return_to_trash<'a>(
     layout: &Layout,
-    blobs: &BTreeMap<&Digest, &str>,
+    blobs: impl IntoIterator<Item = &'a Restored>,
     fs: &dyn Fs,
 ) -> Result<BTreeSet<Digest>> {
     let mut returned = BTreeSet::new();
     let mut opened: BTreeMap<(&str, Algorithm), Option<OwnedFd>> = BTreeMap::new();
-    for (digest, run) in blobs {
+    for Restored { digest, run, .. } in blobs {
         let Some(name) = digest.deletable_name() else {
             continue;
         };
@@ -146,7 +134,7 @@ pub(crate) fn return_to_trash(
             .move_blob(from.as_fd(), to.as_fd(), &name)
             .map_err(|error| Error::write(layout.blob_path(digest))(error))?;
         if moved == Renamed::Yes {
-            returned.insert((*digest).clone());
+            returned.insert(digest.clone());
         }
     }
     for to in opened.values().flatten() {
@@ -198,10 +186,7 @@ fn needed(layouts: &[&Layout], only: Option<&str>) -> Result<Vec<Needed>> {
             true => continue,
             false => trash.find(&missing, only)?,
         };
-        let mut wanted = BlobSet::default();
-        for id in places.keys().filter_map(|digest| graph.id(digest)) {
-            wanted.insert(id);
-        }
+        let wanted: BlobSet = places.keys().filter_map(|it| graph.id(it)).collect();
         // One walk for all of them: a trash can hold as many blobs as a layout.
         let reachability = Reachability::of(&graph, &state, &wanted);
         let mut labels = reachability.labels(|_| true);

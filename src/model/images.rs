@@ -177,16 +177,15 @@ fn is_stale_referrer(snapshot: &Snapshot, image: &Image) -> bool {
     let graph = &snapshot.graph;
     let edges = graph.edges(image.id).iter();
     let subjects = edges.filter(|edge| edge.role == Role::Subject);
-    let mut is_stale = None;
-    let mut see = |is_here: bool| is_stale = Some(is_stale.unwrap_or(true) && !is_here);
-    subjects.for_each(|edge| see(graph.is_present(edge.to)));
-    for position in &image.entries {
-        let details = snapshot.state.index.all_details().get(*position);
-        for digest in details.into_iter().flat_map(|it| subjects_in(it)) {
-            see(graph.id(&digest).is_some_and(|id| graph.is_present(id)));
-        }
-    }
-    is_stale.unwrap_or(false)
+    let all = snapshot.state.index.all_details();
+    let details = image.entries.iter().filter_map(|at| all.get(*at));
+    let named = details.flat_map(|details| subjects_in(details));
+    let mut ids = subjects
+        .map(|edge| Some(edge.to))
+        .chain(named.map(|digest| graph.id(&digest)))
+        .peekable();
+    let refers = ids.peek().is_some();
+    refers && !ids.flatten().any(|id| graph.is_present(id))
 }
 
 /// Adds to a list that usually remains the only element: one that grows has room for four.

@@ -331,13 +331,7 @@ impl IndexChange {
     /// Takes the replacements out of the list. One that another program has changed since belongs to that program, and one that
     /// is like a kept entry is that entry, unless both are listed.
     fn cut_replacements(&self, list: &mut Vec<Item>) -> Result<Cuts, String> {
-        let mut places: HashMap<String, VecDeque<usize>> = HashMap::new();
-        for (at, item) in list.iter().enumerate() {
-            places
-                .entry(item.likeness.clone())
-                .or_default()
-                .push_back(at);
-        }
+        let mut places = places_of(list);
         let mut beside = HashSet::new();
         for text in &self.beside {
             beside.extend(Item::of(text)?.map(|item| item.likeness));
@@ -349,7 +343,7 @@ impl IndexChange {
                 continue;
             };
             let spare = usize::from(beside.contains(&replacement.likeness));
-            let Some(places) = places.get_mut(&replacement.likeness) else {
+            let Some(places) = places.get_mut(&*replacement.likeness) else {
                 continue;
             };
             if places.len() <= spare {
@@ -453,12 +447,18 @@ impl IndexChange {
     }
 }
 
-/// Finds for each entry one with the same members in the list: of the same text, if there is one.
-fn matches(removed: &[Option<Item>], list: &[Item]) -> Vec<Option<usize>> {
+/// Returns the positions of the entries of each likeness.
+fn places_of(list: &[Item]) -> HashMap<&str, VecDeque<usize>> {
     let mut places: HashMap<&str, VecDeque<usize>> = HashMap::new();
     for (at, item) in list.iter().enumerate() {
         places.entry(&item.likeness).or_default().push_back(at);
     }
+    places
+}
+
+/// Finds for each entry one with the same members in the list: of the same text, if there is one.
+fn matches(removed: &[Option<Item>], list: &[Item]) -> Vec<Option<usize>> {
+    let mut places = places_of(list);
     let mut found = vec![None; removed.len()];
     for is_exact in [true, false] {
         for (item, found) in removed.iter().zip(&mut found) {

@@ -10,7 +10,7 @@
 //! *Promise*: a layout that cannot be read or marked stops the sweep. A blob that none of the layouts
 //! references is in flight while it is newer than the grace period.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -462,10 +462,9 @@ impl Store {
         let (path, blobs) = (self.pool.path().to_owned(), Arc::clone(&self.blobs));
         if !unread.is_empty() {
             // Another layout may keep a document.
-            let deleted = sweep.iter().filter_map(|it| blobs.digest(it.id));
-            let deleted: HashSet<Digest> = deleted.cloned().collect();
-            let mut seen = HashSet::new();
-            unread.retain(|(digest, _)| deleted.contains(digest) && seen.insert(digest.clone()));
+            let (deleted, mut seen) = (sweep.set(), BlobSet::default());
+            let mut is_first = |id| deleted.contains(id) && seen.insert(id);
+            unread.retain(|(digest, _)| blobs.id(digest).is_some_and(&mut is_first));
         }
         let pool = Plan {
             sweep,

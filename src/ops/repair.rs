@@ -3,7 +3,7 @@
 //! *Promise*: nothing is put in place that has not been read in full and has its digest. Whatever else is in a source is left
 //! alone, and so is everything in the layout that is not damaged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ fn cure_if_needed(
     record(
         journal,
         (&paths, &Change::Restore(&missing)),
-        || cure_locked(&locked, &Disk, &mut BTreeMap::new()),
+        || cure_locked(&locked, &Disk),
         |restored| ChangeResult::Restored(restored),
     )
 }

@@ -1,6 +1,6 @@
 //! The loop of every command that changes a layout.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::execute::{
     GroupOutcome, Outcome, Restored, cure_locked, remove_directory, return_to_trash,
 };
 use crate::fs::Disk;
-use crate::graph::{EmptyIndex, MissingDocuments};
+use crate::graph::{BlobSet, EmptyIndex, MissingDocuments};
+use crate::layout::Layout;
 use crate::layout::trash::TrashedRun;
-use crate::layout::{BlobId, Layout};
 use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
 use crate::plan::{
@@ -168,7 +168,6 @@ fn attempt<T, E: From<Error>>(
     make: &mut Planner<'_, T, E>,
 ) -> Result<Finished<T>, E> {
     let mut cured = Vec::new();
-    let mut origins = BTreeMap::new();
     let mut can_be_cured = true;
     let mut attempt = 0;
     while attempt < MAX_ATTEMPTS {
@@ -205,7 +204,7 @@ fn attempt<T, E: From<Error>>(
             cured.extend(record(
                 group.journal(),
                 (&paths, &Change::Restore(open.missing())),
-                || cure_locked(all.map_or(&[], Vec::as_slice), &Disk, &mut origins),
+                || cure_locked(all.map_or(&[], Vec::as_slice), &Disk),
                 |cured| ChangeResult::Restored(cured),
             )?);
             continue;
@@ -244,12 +243,11 @@ fn attempt<T, E: From<Error>>(
             Some(locked) => locked,
             None => lock_all(open.layouts(), wait, progress)?,
         };
-        let returned = return_deletions(open.layouts(), &mut plan, &origins)?;
+        let returned = return_deletions(open.layouts(), &mut plan, &cured)?;
         if !returned.is_empty() {
             // If the layout has changed, they may be needed again.
             can_be_cured = true;
             cured.retain(|restored: &Restored| !returned.contains(&restored.digest));
-            origins.retain(|digest, _| !returned.contains(digest));
         }
         let journal = group.journal();
         let paths: Vec<&Path> = open.layouts().iter().map(Layout::path).collect();
@@ -329,23 +327,19 @@ fn attempt<T, E: From<Error>>(
 fn return_deletions(
     layouts: &[Layout],
     plan: &mut GroupPlan,
-    origins: &BTreeMap<Digest, String>,
+    cured: &[Restored],
 ) -> Result<BTreeSet<Digest>> {
     let mut returned = BTreeSet::new();
-    let (Some(any), false) = (layouts.first(), origins.is_empty()) else {
+    let (Some(any), false) = (layouts.first(), cured.is_empty()) else {
         return Ok(returned);
     };
     for own in plan.store.iter_mut().chain(&mut plan.layouts) {
-        let deleted: HashSet<BlobId> = own.sweep.ids().iter().copied().collect();
-        let is_deleted = |digest: &Digest| {
-            let id = own.blobs.id(digest);
-            id.is_some_and(|id| deleted.contains(&id))
-        };
-        let origins = origins.iter().filter(|(digest, _)| is_deleted(digest));
-        let origins = origins.map(|(digest, run)| (digest, run.as_str()));
-        let back = return_to_trash(any, &origins.collect(), &Disk)?;
-        let ids: HashSet<BlobId> = back.iter().filter_map(|it| own.blobs.id(it)).collect();
-        own.sweep.retain(|id| !ids.contains(&id));
+        let deleted = own.sweep.set();
+        let is_deleted = |digest| own.blobs.id(digest).is_some_and(|id| deleted.contains(id));
+        let again = cured.iter().filter(|cured| is_deleted(&cured.digest));
+        let back = return_to_trash(any, again, &Disk)?;
+        let ids: BlobSet = back.iter().filter_map(|it| own.blobs.id(it)).collect();
+        own.sweep.retain(|id| !ids.contains(id));
         returned.extend(back);
     }
     Ok(returned)

@@ -282,7 +282,7 @@ pub fn empty_trash(
         restored = record(
             journal,
             (&[trash.owner()], &Change::Restore(&missing)),
-            || cure_locked(std::slice::from_ref(locked), &Disk, &mut BTreeMap::new()),
+            || cure_locked(std::slice::from_ref(locked), &Disk),
             |restored| ChangeResult::Restored(restored),
         )?;
     }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::fs::FileStat;
-use crate::graph::{FileTable, FileTables};
+use crate::graph::{BlobSet, FileTable, FileTables};
 use crate::layout::BlobId;
 
 /// A blob to delete.
@@ -94,6 +94,11 @@ impl Deletions {
     #[must_use]
     pub fn ids(&self) -> &[BlobId] {
         &self.ids
+    }
+
+    /// Returns the same numbers as a set.
+    pub(crate) fn set(&self) -> BlobSet {
+        self.ids.iter().copied().collect()
     }
 
     /// Returns the blobs in their order.

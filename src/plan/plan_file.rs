@@ -191,7 +191,7 @@ impl PlanFile {
 
     /// Adds layouts that share a store of blobs.
     pub fn share(&mut self, store: &Plan, layouts: impl Iterator<Item = PlannedLayout>) {
-        let deleted: BlobSet = store.sweep.ids().iter().copied().collect();
+        let deleted = store.sweep.set();
         let is_deleted = |blob: &PlannedBlob| {
             let digest = blob.digest.0.as_ref().ok();
             let id = digest.and_then(|digest| store.blobs.id(digest));
@@ -438,7 +438,7 @@ impl PlannedLayout {
         let plan = &mut removal.plan;
         let in_flight: BlobSet = plan.kept.iter().map(|kept| kept.id).collect();
         let fresh = &plan.sweep;
-        let left: BlobSet = fresh.ids().iter().copied().collect();
+        let left = fresh.set();
         let mut chosen = BlobSet::default();
         let mut ids = Vec::with_capacity(self.delete.len());
         for blob in &self.delete {

@@ -813,6 +813,14 @@ fn recent(shelf: &mut TestLayout) -> Desc {
     desc
 }
 
+/// Lists such an image with an annotation that has a digest.
+fn annotated(shelf: &mut TestLayout, of: &Desc, key: &str) -> Desc {
+    let desc = recent(shelf);
+    let entry = desc.clone().annotate(key, of.digest.as_str());
+    shelf.layout.entry(entry);
+    desc
+}
+
 const REFERRERS: [(&str, Refer); 5] = [
     ("subject", |shelf, of| {
         let desc = shelf
@@ -823,25 +831,13 @@ const REFERRERS: [(&str, Refer); 5] = [
         desc.manifest
     }),
     ("io.containerd.manifest.subject", |shelf, of| {
-        let desc = recent(shelf);
-        let key = "io.containerd.manifest.subject";
-        let entry = desc.clone().annotate(key, of.digest.as_str());
-        shelf.layout.entry(entry);
-        desc
+        annotated(shelf, of, "io.containerd.manifest.subject")
     }),
     ("org.olareg.referrer.subject", |shelf, of| {
-        let desc = recent(shelf);
-        let key = "org.olareg.referrer.subject";
-        let entry = desc.clone().annotate(key, of.digest.as_str());
-        shelf.layout.entry(entry);
-        desc
+        annotated(shelf, of, "org.olareg.referrer.subject")
     }),
     ("org.opencontainers.image.referrer.subject", |shelf, of| {
-        let desc = recent(shelf);
-        let key = "org.opencontainers.image.referrer.subject";
-        let entry = desc.clone().annotate(key, of.digest.as_str());
-        shelf.layout.entry(entry);
-        desc
+        annotated(shelf, of, "org.opencontainers.image.referrer.subject")
     }),
     ("an attestation", |shelf, of| {
         let desc = recent(shelf);

@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use crate::rm::files::app_and_other;
 use crate::support::files::entries;
 use crate::support::removed::{assert_output, bare, rm};
 use crate::support::run::new_command;
@@ -444,13 +445,7 @@ fn what_is_left_of_a_damaged_referrer_is_said() {
 #[test]
 fn a_damaged_document_that_is_kept_is_not_called_removed() {
     // Nothing references it: it is the business of `gc`.
-    let mut layout = LayoutBuilder::new();
-    let app = layout.image("linux/amd64", "app", &[b"app"]);
-    let other = layout.image("linux/amd64", "other", &[b"other"]);
-    layout
-        .tag(&app.manifest, "app:1")
-        .tag(&other.manifest, "other:1")
-        .write();
+    let (layout, ..) = app_and_other();
     let orphan = layout.image("linux/amd64", "orphan", &[b"orphan"]);
     spoil(&layout, &orphan.manifest, "not its digest");
     let run = rm(&layout, &["app:1"]);

@@ -50,8 +50,8 @@ pub(in crate::plan) fn finish(
         deletions.retain(|id| !new.contains(&id));
     }
     if !plan.unread.is_empty() {
-        let deleted: HashSet<BlobId> = plan.sweep.iter().map(|deletion| deletion.id).collect();
-        let is_deleted = |digest: &Digest| graph.id(digest).is_some_and(|id| deleted.contains(&id));
+        let deleted = plan.sweep.set();
+        let is_deleted = |digest: &Digest| graph.id(digest).is_some_and(|id| deleted.contains(id));
         plan.unread.retain(|(digest, _)| is_deleted(digest));
     }
     // A blob of another image is not written again: its time is the age of that image.
