@@ -8,7 +8,7 @@
 //! system does not tell which is the case (virtual disks call themselves rotational), so it is measured: whether a
 //! batch came from a disk, or took long. The processor's time would say less, for on a busy machine threads wait for that as well.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -38,9 +38,10 @@ const AT_LEAST: usize = 512;
 ///
 /// An existing global pool of rayon is kept.
 pub fn start() {
-    static START: Once = Once::new();
     START.call_once(|| start_up_to(wanted()));
 }
+
+static START: Once = Once::new();
 
 /// Returns the number of threads that rayon would start.
 fn wanted() -> usize {
@@ -132,13 +133,20 @@ fn reading<R: Send>(files: usize, batch: impl FnOnce() -> R + Send) -> R {
         return batch();
     }
     let wide = WAITS.load(Ordering::Relaxed).then(wide_pool).flatten();
-    let read = bytes_from_disks();
-    let begun = Instant::now();
-    let result = match wide {
+    let threads = wide.map_or_else(rayon::current_num_threads, ThreadPool::current_num_threads);
+    let (result, waited) = measured(files, threads, || match wide {
         Some(pool) => pool.install(batch),
         None => batch(),
-    };
-    let threads = wide.map_or_else(rayon::current_num_threads, ThreadPool::current_num_threads);
+    });
+    WAITS.store(waited, Ordering::Relaxed);
+    result
+}
+
+/// Does work on a number of files, and returns whether that many threads mostly waited for it.
+fn measured<R>(files: usize, threads: usize, work: impl FnOnce() -> R) -> (R, bool) {
+    let read = bytes_from_disks();
+    let begun = Instant::now();
+    let result = work();
     let measured = Measured {
         files,
         threads,
@@ -147,12 +155,43 @@ fn reading<R: Send>(files: usize, batch: impl FnOnce() -> R + Send) -> R {
             .zip(read)
             .map_or(0, |(now, before)| now.saturating_sub(before)),
     };
-    WAITS.store(measured.waited(), Ordering::Relaxed);
-    result
+    (result, measured.waited())
 }
 
 /// Items of which one thread reads all: waking another one takes longer.
 const FEW: usize = 16;
+
+/// What one thread reads before others are started: starting them takes a third of that, and most layouts are read by then.
+const ALONE: Duration = Duration::from_millis(2);
+
+/// The microseconds for which one thread has read since the process began.
+static ALONE_SO_FAR: AtomicU64 = AtomicU64::new(0);
+
+/// Returns `true` while the calling thread can read faster than others are started.
+fn is_one_enough() -> bool {
+    let so_far = Duration::from_micros(ALONE_SO_FAR.load(Ordering::Relaxed));
+    !START.is_completed() && !WAITS.load(Ordering::Relaxed) && so_far < ALONE
+}
+
+/// Reads a few files in the calling thread. If they take long, the next ones are read by more threads.
+fn read_alone<R>(files: usize, batch: impl FnOnce() -> R) -> R {
+    let begun = Instant::now();
+    let result = batch();
+    let wall = begun.elapsed();
+    let micros = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
+    ALONE_SO_FAR.fetch_add(micros, Ordering::Relaxed);
+    let measured = Measured {
+        files,
+        threads: 1,
+        wall,
+        // Asking for it takes as long as a few files.
+        from_disks: 0,
+    };
+    if asked().is_none() && measured.waited() {
+        WAITS.store(true, Ordering::Relaxed);
+    }
+    result
+}
 
 /// Reads one file for each item: in one thread if there are few, else with more threads than cores while they mostly wait.
 pub(crate) fn read_each<T: Sync, R: Send>(
@@ -168,15 +207,24 @@ pub(crate) fn read_each_with<T: Sync, V, R: Send>(
     make: impl Fn() -> V + Sync + Send,
     read: impl Fn(&mut V, &T) -> R + Sync + Send,
 ) -> Vec<R> {
-    if items.len() <= FEW {
-        let mut value = make();
-        return items.iter().map(|item| read(&mut value, item)).collect();
+    let mut results = Vec::with_capacity(items.len());
+    let mut rest = items;
+    let mut value = None;
+    while !rest.is_empty() && (rest.len() <= FEW || is_one_enough()) {
+        let (batch, after) = rest.split_at(rest.len().min(FEW));
+        let value = value.get_or_insert_with(&make);
+        let batch = || results.extend(batch.iter().map(|item| read(value, item)));
+        read_alone(FEW, batch);
+        rest = after;
     }
-    reading(items.len(), || {
-        // Files differ in length: no thread gets a long run of them.
-        let items = items.par_iter().with_max_len(32);
-        items.map_init(&make, &read).collect()
-    })
+    if !rest.is_empty() {
+        results.extend(reading(rest.len(), || {
+            // Files differ in length: no thread gets a long run of them.
+            let items = rest.par_iter().with_max_len(32);
+            items.map_init(&make, &read).collect::<Vec<R>>()
+        }));
+    }
+    results
 }
 
 /// Files that are read or deleted before it is known whether the device is slow.
@@ -271,17 +319,17 @@ impl Deleting {
         results
     }
 
-    /// Does it, and measures whether the threads waited.
+    /// Does it, and records whether the threads waited.
     fn measured<T: Send, R: Send>(
         &mut self,
         items: Vec<T>,
         function: &(impl Fn(T) -> R + Sync + Send),
     ) -> Vec<R> {
-        let files = items.len();
         let wide = self.waits.then(wide_pool).flatten();
-        let begun = Instant::now();
-        let (threads, results) = match wide.or(self.pool.as_ref()) {
-            None => (1, items.into_iter().map(function).collect()),
+        let pool = wide.or(self.pool.as_ref());
+        let threads = pool.map_or(1, ThreadPool::current_num_threads);
+        let (results, waited) = measured(items.len(), threads, || match pool {
+            None => items.into_iter().map(function).collect(),
             Some(pool) => {
                 // Where each file takes long, no thread gets a long run of them.
                 let least = if wide.is_some() { 1 } else { 16 };
@@ -289,17 +337,10 @@ impl Deleting {
                     let items = items.into_par_iter().with_min_len(least);
                     items.map(function).collect()
                 };
-                (pool.current_num_threads(), pool.install(all))
+                pool.install(all)
             }
-        };
-        let measured = Measured {
-            files,
-            threads,
-            wall: begun.elapsed(),
-            // Changes are written later.
-            from_disks: 0,
-        };
-        self.waits = asked().is_none() && measured.waited();
+        });
+        self.waits = asked().is_none() && waited;
         results
     }
 }
@@ -373,10 +414,26 @@ mod tests {
 
     #[test]
     fn results_are_in_the_order_of_the_items() {
-        for count in [0, 1, AT_LEAST, 5 * AT_LEAST] {
+        for count in [0, 1, FEW, FEW + 1, 5 * FEW, AT_LEAST, 5 * AT_LEAST] {
             let items: Vec<usize> = (0..count).collect();
             let doubled: Vec<usize> = items.iter().map(|item| item * 2).collect();
             assert_eq!(map(&items, |item| item * 2), doubled, "{count}");
+            assert_eq!(read_each(&items, |item| item * 2), doubled, "{count}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_takes_long_is_the_last_that_is_read_alone() {
+        let items: Vec<usize> = (0..5 * FEW).collect();
+        let caller = std::thread::current().id();
+        let read_by = read_each(&items, |_| {
+            std::thread::sleep(ALONE);
+            std::thread::current().id()
+        });
+        assert!(!is_one_enough());
+        // Without other threads (`use_current_thread`) this one reads everything.
+        if rayon::current_thread_index().is_none() {
+            assert!(read_by[FEW..].iter().all(|id| *id != caller));
         }
     }
 }
