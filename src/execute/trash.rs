@@ -26,7 +26,7 @@ use crate::layout::trash::{
 };
 use crate::layout::{Layout, State};
 use crate::oci::{Algorithm, Digest, IndexChange, TextChange};
-use crate::plan::Plan;
+use crate::plan::{Plan, Trashing};
 
 use crate::threads::Deleting;
 
@@ -81,16 +81,16 @@ pub(super) struct Part<'a> {
 /// # Errors
 /// [`Error::Write`], and [`Error::Trash`] where blobs cannot be moved into it. Nothing was moved.
 pub(super) fn begin(sweep: &Plan, parts: &[Part<'_>], fs: &dyn Fs) -> Result<Option<OpenRun>> {
-    let (Some(options), Some(any)) = (&sweep.trash, parts.first()) else {
+    let (Some(trashing), Some(any)) = (&sweep.trash, parts.first()) else {
         return Ok(None);
     };
     let place = any.layout.trash();
-    let now = crate::clock::now();
-    let (names, last) = place.perhaps_expired(now)?;
+    let Trashing { options, over_by } = trashing;
+    let (names, last) = place.perhaps_expired(*over_by)?;
     for name in names {
         let Some(trash) = place.open()? else { break };
         if let Some(run) = place.run(&trash, name)?
-            && run.is_expired(now)
+            && run.is_expired(*over_by)
         {
             empty_run(place, &run, fs)?;
         }
@@ -98,6 +98,7 @@ pub(super) fn begin(sweep: &Plan, parts: &[Part<'_>], fs: &dyn Fs) -> Result<Opt
     // Only now: with its last run the directory went.
     let trash = open_or_make(place, fs)?;
     refuse_other_device(any.layout, &trash)?;
+    let now = crate::clock::now();
     let ends = now
         .checked_add(options.keep)
         .unwrap_or(jiff::Timestamp::MAX);

@@ -351,17 +351,17 @@ fn trashed_before(
     plan: &GroupPlan,
 ) -> Result<(Vec<TrashedRun>, Vec<TrashedRun>)> {
     let (mut expired, mut others) = (Vec::new(), Vec::new());
-    let (Some(any), true) = (layouts.first(), plan.plans().any(Plan::is_trashing)) else {
+    let mut trashing = plan.plans().filter_map(|own| own.trash.as_ref());
+    let (Some(any), Some(trashing)) = (layouts.first(), trashing.next()) else {
         return Ok((expired, others));
     };
     let place = any.trash();
-    let now = crate::clock::now();
     let Some(trash) = place.open()? else {
         return Ok((expired, others));
     };
     for name in place.names()? {
         match place.run(&trash, name)? {
-            Some(run) if run.is_expired(now) => expired.push(run),
+            Some(run) if run.is_expired(trashing.over_by) => expired.push(run),
             Some(run) if run.record.is_ok() => others.push(run),
             Some(_) | None => {}
         }

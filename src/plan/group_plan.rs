@@ -2,7 +2,7 @@
 
 use crate::layout::trash::TrashOptions;
 
-use super::{EmptyLayouts, Plan, Totals};
+use super::{EmptyLayouts, Plan, Totals, Trashing};
 
 /// The plan of a group of layouts, and of the store of blobs that they share.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl GroupPlan {
             },
             Some(store) => Self {
                 store: Some(Plan {
-                    trash: can_be_undone.then(|| options.clone()),
+                    trash: can_be_undone.then(|| Trashing::now(options)),
                     ..store
                 }),
                 layouts: layouts.into_iter().map(keep).collect(),

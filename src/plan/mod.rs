@@ -25,6 +25,8 @@ use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::fs::FileStat;
 use crate::graph::{InFlight, Writer};
 use crate::layout::trash::TrashOptions;
@@ -93,7 +95,7 @@ pub struct Plan {
     /// It deletes blobs that are still referenced, on purpose.
     pub(crate) is_sparse: bool,
     /// What is deleted is moved into the trash.
-    pub(crate) trash: Option<TrashOptions>,
+    pub(crate) trash: Option<Trashing>,
     /// What an archive gets shorter by beside the bytes of its blobs, see [`Totals::packing_bytes`].
     pub(crate) packing: i64,
     /// Bytes of the documents that it adds, see [`Totals::written_bytes`].
@@ -194,7 +196,7 @@ impl Plan {
     pub fn trashing(self, options: &TrashOptions) -> Self {
         let leaves_a_run = self.can_be_undone();
         Self {
-            trash: leaves_a_run.then(|| options.clone()),
+            trash: leaves_a_run.then(|| Trashing::now(options)),
             empty_layout: EmptyLayouts::Keep,
             ..self
         }
@@ -219,6 +221,23 @@ impl Plan {
     pub fn shrink(&mut self) {
         if self.sweep.is_empty() && self.spare.is_empty() && self.kept.is_empty() {
             self.blobs = Arc::default();
+        }
+    }
+}
+
+/// How a plan fills the trash.
+#[derive(Debug, Clone)]
+pub(crate) struct Trashing {
+    pub(crate) options: TrashOptions,
+    /// Runs that end by this time are deleted. It is read once, so that what is recorded before and what is deleted are the same.
+    pub(crate) over_by: Timestamp,
+}
+
+impl Trashing {
+    pub(crate) fn now(options: &TrashOptions) -> Self {
+        Self {
+            options: options.clone(),
+            over_by: crate::clock::now(),
         }
     }
 }

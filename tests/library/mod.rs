@@ -4,14 +4,17 @@ mod together;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan as _};
 use ocisweep::Error;
-use ocisweep::layout::trash::TrashOptions;
-use ocisweep::ops::{GcOptions, LayoutGroup, Mode, Protection, RemoveError, gc, prune, remove};
+use ocisweep::layout::trash::{TrashOptions, TrashedRun};
+use ocisweep::ops::{
+    Change, ChangeResult, GcOptions, Journal, LayoutGroup, Mode, Protection, RemoveError, gc,
+    prune, remove,
+};
 use ocisweep::plan::{Filters, Policy, PruneOptions, RemoveOptions, Scope};
 use ocisweep::progress::{Phase, Progress, Silent, Total};
 
@@ -70,6 +73,63 @@ fn a_sweep_into_the_trash_is_complete() {
         Some(1)
     );
     assert!(finished.is_complete(), "{finished:?}");
+}
+
+/// Ends the runs of the trash right after they were recorded as those that only a full disk deletes.
+#[derive(Debug, Default)]
+struct EndsRuns {
+    path: PathBuf,
+    ended: Mutex<Vec<PathBuf>>,
+    made_room: Mutex<Vec<String>>,
+}
+
+impl Journal for EndsRuns {
+    fn begin(&self, _: &[&Path], change: &Change<'_>) -> ocisweep::Result<u64> {
+        let Change::Plan { others, .. } = change else {
+            return Ok(0);
+        };
+        for run in *others {
+            let record = self.path.join(".ocisweep/trash").join(&run.name);
+            let record = record.join("run.json");
+            let text = fs::read_to_string(&record).expect("it is there");
+            let mut json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            json["ends"] = Timestamp::now().to_string().into();
+            fs::write(&record, json.to_string()).expect("it can be written");
+            self.ended.lock().expect("one thread").push(record);
+        }
+        Ok(0)
+    }
+
+    fn made_room(&self, _: u64, emptied: &[TrashedRun]) {
+        let names = emptied.iter().map(|run| run.name.clone());
+        self.made_room.lock().expect("one thread").extend(names);
+    }
+
+    fn end(&self, _: u64, _: &ChangeResult<'_>) {}
+}
+
+#[test]
+fn a_run_that_ends_after_it_was_recorded_as_kept_is_kept_by_this_run() {
+    let layout = layout();
+    let options = TrashOptions {
+        keep: Duration::from_secs(3600),
+        command: "a test".to_owned(),
+    };
+    let group = LayoutGroup::of(layout.path()).trashing(Some(&options));
+    let sweep = |group: &LayoutGroup| gc(group, &protection(), &GcOptions::default(), NOW, &Silent);
+    sweep(&group).expect("a run that is kept");
+    layout.layer(b"another orphan");
+    let journal = Arc::new(EndsRuns {
+        path: layout.path().to_owned(),
+        ..EndsRuns::default()
+    });
+    let recorder: Arc<dyn Journal> = journal.clone();
+    sweep(&group.recording(Some(&recorder))).expect("a sweep");
+    let ended = journal.ended.lock().expect("one thread");
+    assert_eq!(ended.len(), 1);
+    assert!(ended.iter().all(|record| record.exists()), "{ended:?}");
+    let made_room = journal.made_room.lock().expect("one thread");
+    assert!(made_room.is_empty(), "the disk was not full: {made_room:?}");
 }
 
 #[test]
