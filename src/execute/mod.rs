@@ -84,7 +84,7 @@ pub struct Outcome {
     pub results: Vec<DeleteResult>,
     /// The result for each orphan that made room on a full disk, in the order of the plan.
     pub spare_results: Vec<DeleteResult>,
-    /// Files that could not be deleted, by path relative to the layout.
+    /// Files that could not be deleted, by path relative to the layout, or to the shared store.
     pub failed: Vec<(String, io::Error)>,
     /// Temporary files that were deleted.
     pub temporary: Vec<TempFile>,

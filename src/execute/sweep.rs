@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::fs::{FileStat, FileSystem, Fs, Removed, Renamed};
-use crate::layout::{BlobId, Layout};
+use crate::layout::Layout;
 use crate::oci::digest::DeletableName;
 use crate::plan::{Deletion, Deletions, Plan, Tally};
 use crate::progress::{Phase, Progress, Running, Total};
@@ -78,7 +78,7 @@ pub(super) fn sweep(
                 Swept::Rewritten => DeleteResult::Replaced,
                 Swept::NotTried => DeleteResult::Skipped,
                 Swept::Failed(error) => {
-                    outcome.failed.push((path_of(plan, blob.id), error));
+                    outcome.failed.push((context.path_of(blob), error));
                     DeleteResult::Failed
                 }
             };
@@ -92,13 +92,6 @@ pub(super) fn sweep(
         ..trashed
     });
     outcome
-}
-
-fn path_of(plan: &Plan, id: BlobId) -> String {
-    plan.blobs.digest(id).map_or_else(String::new, |digest| {
-        let name = digest.blob_name();
-        format!("blobs/{}/{}", name.directory(), name.file())
-    })
 }
 
 /// What happened to one blob.
@@ -183,6 +176,19 @@ impl Context<'_> {
             Ok(Renamed::Taken) => Swept::Failed(io::ErrorKind::AlreadyExists.into()),
             Err(error) => Swept::Failed(error),
         }
+    }
+
+    /// Returns the path of a blob relative to the plan's place: a layout, or a shared store.
+    fn path_of(&self, blob: Deletion) -> String {
+        let blobs = match self.layout.blob_dirs().pool {
+            Some(_) => "",
+            None => "blobs/",
+        };
+        let digest = self.plan.blobs.digest(blob.id);
+        digest.map_or_else(String::new, |digest| {
+            let name = digest.blob_name();
+            format!("{blobs}{}/{}", name.directory(), name.file())
+        })
     }
 
     fn place(&self, blob: Deletion) -> Option<(BorrowedFd<'_>, DeletableName)> {

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::environment::memory_dir;
+use crate::support::environment::{has_strace, memory_dir};
+use crate::support::run::{PROGRAM, new_command, run};
 use crate::support::{
     Cmd, ImageBuilder, TestDir, TestLayout, assert_same, blobs, for_each, snapshot,
 };
@@ -322,6 +323,34 @@ fn without_a_log_that_can_be_written_nothing_is_changed() {
     );
     let text = fs::read_to_string(&other).expect("the file is there");
     assert_eq!(text, "keep this");
+}
+
+/// Blobs of a shared store have no `blobs/` above them.
+#[test]
+fn a_blob_that_cannot_be_deleted_is_recorded_by_its_path_in_the_store() {
+    if !has_strace() {
+        return;
+    }
+    let shelf = shelf();
+    let temp = memory_dir();
+    let (store, log) = (temp.path().join("store"), temp.path().join("audit.jsonl"));
+    fs::rename(shelf.path().join("blobs"), &store).expect("the blobs can be moved");
+    let mut strace = new_command("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "--seccomp-bpf"]);
+    strace.args(["-e", "trace=unlinkat", "-e", "inject=unlinkat:error=EPERM"]);
+    strace
+        .args([PROGRAM, "gc", "--grace", "0"])
+        .arg(shelf.path());
+    strace.arg("--shared-blobs").arg(&store);
+    strace.arg("--audit-log").arg(&log);
+    run(strace).exits(1).warns("cannot delete `");
+    let lines = lines(&log);
+    let failed = of(&lines, "failed");
+    assert!(!failed.is_empty(), "{lines:?}");
+    for line in failed {
+        let path = line["path"].as_str().expect("a path");
+        assert!(store.join(path).is_file(), "{line}");
+    }
 }
 
 #[test]

@@ -487,13 +487,9 @@ impl Shown<'_> {
         let path = self.plan.layout().display();
         let mut failed: Vec<_> = outcome.failed.iter().collect();
         failed.sort_by_key(|(file, _)| file);
-        let lines = failed.iter().map(|(file, error)| {
-            let file = match file.strip_prefix("blobs/") {
-                Some(file) if self.is_store => file,
-                _ => file,
-            };
-            format!("`{path}/{file}`: {error}")
-        });
+        let lines = failed
+            .iter()
+            .map(|(file, error)| format!("`{path}/{file}`: {error}"));
         if failed.len() <= MAX_FAILURES {
             for line in lines {
                 context.term.error(&format!("cannot delete {line}"), None);
