@@ -375,6 +375,7 @@ impl PlannedLayout {
         options: &SweepOptions,
         fs: &dyn Fs,
     ) -> Result<Removal, ApplyError> {
+        snapshot.layout.refuse_shared_blobs()?;
         let changed = |what: String| ApplyError::Changed {
             path: self.path.display().to_string(),
             what,

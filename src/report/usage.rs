@@ -213,16 +213,10 @@ fn reclaimable(
     let (filters, policy) = (Filters::default(), Policy::default());
     let now = Timestamp::UNIX_EPOCH;
     let defaults = PruneOptions::new(Scope::Dangling, &filters, &policy, now);
-    let pruned = snapshot
-        .layout
-        .refuse_shared_blobs()
-        .map_err(PruneError::from)
-        .and_then(|()| {
-            let verdicts = Verdicts::Omit;
-            prune_with(
-                snapshot, images, entries, &defaults, options, files, verdicts,
-            )
-        });
+    let verdicts = Verdicts::Omit;
+    let pruned = prune_with(
+        snapshot, images, entries, &defaults, options, files, verdicts,
+    );
     let pruned = match pruned {
         Ok(pruned) => pruned,
         Err(PruneError::Layout(error)) if error.kind() != ErrorKind::Refused => {

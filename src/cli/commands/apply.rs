@@ -59,7 +59,6 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
             None => &file.layouts[number..=number],
         };
         let run = ops::run(group, &rule, mode, context.watcher(), |snapshot| {
-            snapshot.layout.refuse_shared_blobs()?;
             let mut planned = planned.iter();
             let planned = planned.find(|planned| planned.path == snapshot.layout.path());
             let planned = planned.expect("the layouts are those of the plan");

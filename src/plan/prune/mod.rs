@@ -298,6 +298,7 @@ pub(crate) fn prune_with(
     all_files: &Files,
     wanted: Verdicts,
 ) -> Result<Prune, PruneError> {
+    snapshot.layout.refuse_shared_blobs()?;
     let mut cache = ImageInspector::with_inventory(snapshot, all_files);
     let dangling = dangling_among(snapshot, entries);
     let filters = options

@@ -484,7 +484,6 @@ fn planned(
     snapshot: &Snapshot,
     tree: Option<&PruneTogether>,
 ) -> Result<(Plan, PlanNotes), PruneError> {
-    snapshot.layout.refuse_shared_blobs()?;
     let rule = &request.rule;
     let images = list_images(snapshot, rule.now);
     let path = snapshot.layout.path();
