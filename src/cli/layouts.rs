@@ -17,8 +17,8 @@ use ocisweep::archive::Archives;
 use ocisweep::error::SharedStoreProblem;
 use ocisweep::execute::{Outcome, remove_directory};
 use ocisweep::fs::{Disk, FileStat};
-use ocisweep::layout::discover::{Discovery, distinct, sharing};
-use ocisweep::ops::{Finished, LayoutGroup};
+use ocisweep::layout::discover::{Discovery, distinct};
+use ocisweep::ops::{Finished, LayoutGroup, Sharing};
 use ocisweep::plan::{Plan, Totals, hardlink_totals};
 
 use super::context::Context;
@@ -47,8 +47,8 @@ pub struct Selected {
     pub exit: Exit,
     /// The search read every directory.
     is_complete: bool,
-    /// For each layout, another one that uses the same blobs.
-    sharing: Vec<Option<PathBuf>>,
+    /// Which of them use the same blobs.
+    sharing: Sharing,
 }
 
 /// The result of each group; `None` if a signal stopped the run before the group was begun.
@@ -58,11 +58,11 @@ impl Selected {
     /// Returns groups that are known.
     pub fn of(groups: Vec<LayoutGroup>, is_many: bool) -> Self {
         Self {
+            sharing: Sharing::of(&groups),
             groups,
             is_many,
             exit: exit::DONE,
             is_complete: true,
-            sharing: Vec::new(),
         }
     }
 
@@ -77,13 +77,7 @@ impl Selected {
     /// # Errors
     /// [`Error::SharedWith`].
     pub fn refuse_sharing(&self, number: usize) -> Result<(), Error> {
-        match (self.groups.get(number), self.sharing.get(number)) {
-            (Some(group), Some(Some(other))) => Err(Error::SharedWith {
-                path: group.path().to_owned(),
-                other: other.clone(),
-            }),
-            _ => Ok(()),
-        }
+        self.sharing.refuse(number)
     }
 
     /// Processes each group.
@@ -223,12 +217,11 @@ pub fn choose(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit>
             first.display()
         ));
     }
+    let groups = layouts.iter().map(|path| alone(context, path)).collect();
     Ok(Selected {
-        sharing: sharing(&layouts),
-        groups: layouts.iter().map(|path| alone(context, path)).collect(),
-        is_many,
         exit,
         is_complete,
+        ..Selected::of(groups, is_many)
     })
 }
 

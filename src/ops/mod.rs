@@ -17,6 +17,7 @@ mod prune;
 mod remove;
 mod repair;
 mod run;
+mod several;
 mod together;
 mod trash;
 
@@ -30,6 +31,7 @@ pub use prune::prune;
 pub use remove::{RemoveError, remove};
 pub use repair::{repair, restore_missing};
 pub use run::{Finished, GcOptions, MAX_ATTEMPTS, Mode, gc, run};
+pub use several::Sharing;
 pub use together::{
     LayoutVerdicts, PruneTogether, PrunedTogether, Runs, SharedBudget, Surveyed, prune_together,
 };

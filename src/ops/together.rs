@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::fs::{Disk, FileStat};
-use crate::layout::discover::sharing;
 use crate::model::entries::list_entries;
 use crate::model::images::list_images;
 use crate::plan::{
@@ -23,7 +22,7 @@ use crate::plan::{
 use crate::progress::Progress;
 
 use super::limits::Limits;
-use super::{Finished, LayoutGroup, Mode, Protection, run};
+use super::{Finished, LayoutGroup, Mode, Protection, Sharing, run};
 
 /// The result of each group; `None` if the run was cancelled before the group was begun.
 pub type Runs<T, E> = Vec<Option<Result<Finished<T>, E>>>;
@@ -367,15 +366,10 @@ pub fn prune_together(
         false => Across::Layout,
     };
     let mut together = PruneTogether::new(groups, rules, limits);
-    let paths: Vec<PathBuf> = groups.iter().map(|group| group.path().to_owned()).collect();
-    let sharing = sharing(&paths);
+    let sharing = Sharing::of(groups);
     let prune_one = |together: &PruneTogether, number: usize, mode: Mode| {
         let group = groups.get(number).filter(|_| !progress.is_cancelled())?;
-        if let (Some(Some(other)), (None, _)) = (sharing.get(number), group.paths()) {
-            let error = Error::SharedWith {
-                path: group.path().to_owned(),
-                other: other.clone(),
-            };
+        if let Err(error) = sharing.refuse(number) {
             return Some(Err(error.into()));
         }
         Some(run(group, protection, mode, progress, |snapshot| {

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -269,6 +270,22 @@ fn of_several_layouts_a_stale_one_does_not_stop_the_others() {
         "{}",
         run.all()
     );
+}
+
+/// One layout has a link in place of its blobs by now: the other one's blobs are used by both.
+#[test]
+fn layouts_that_have_come_to_share_their_blobs_are_refused() {
+    let (one, two) = (Planned::new(), Planned::new());
+    let plan = one.shelf.layout.outside().join("both.json");
+    let call = one.shelf.call(["-a", "--keep-within", "30d", "--plan"]);
+    call.arg(&plan).arg(two.shelf.path()).run().ok();
+    let blobs = two.shelf.path().join("blobs");
+    fs::remove_dir_all(&blobs).expect("a directory can be removed");
+    symlink(one.shelf.path().join("blobs"), &blobs).expect("a link can be made");
+    let before = snapshot(one.shelf.path());
+    let run = Cmd::new(["apply"]).arg(&plan).run();
+    run.refused().warns("shares its blobs");
+    assert_same(&before, &snapshot(one.shelf.path()), &run.all());
 }
 
 #[test]

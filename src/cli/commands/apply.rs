@@ -54,6 +54,7 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
     };
     let style = args.output.style(args.dry_run, false, chosen.is_many);
     let runs = chosen.run(context, |number, group| {
+        chosen.refuse_sharing(number)?;
         let planned = match &file.shared_blobs {
             Some(_) => &file.layouts[..],
             None => &file.layouts[number..=number],
