@@ -284,7 +284,7 @@ fn layouts_that_have_come_to_share_their_blobs_are_refused() {
     symlink(one.shelf.path().join("blobs"), &blobs).expect("a link can be made");
     let before = snapshot(one.shelf.path());
     let run = Cmd::new(["apply"]).arg(&plan).run();
-    run.refused().warns("shares its blobs");
+    run.refused().warns("uses the same blobs");
     assert_same(&before, &snapshot(one.shelf.path()), &run.all());
 }
 

@@ -70,6 +70,15 @@ const fn drop_in(mode: &str) -> [&str; 5] {
 }
 
 #[test]
+fn trash_ls_words_times_as_hold_ls_does() {
+    let (layout, ..) = app_and_other();
+    let rm = ["app:1", "--trash=70m", "--grace", "0"];
+    Cmd::new(["rm"]).arg(layout.path()).args(rm).run().ok();
+    let run = Cmd::new(["trash", "ls"]).arg(layout.path()).run();
+    run.ok().says("in about an hour");
+}
+
+#[test]
 fn what_a_command_removes_comes_back_to_the_byte() {
     for (args, more) in [
         (&["rm", "app:1"][..], false),

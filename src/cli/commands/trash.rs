@@ -8,7 +8,7 @@ use ocisweep::Error;
 use ocisweep::layout::shared_blobs::SharedStore;
 use ocisweep::layout::trash::TrashedRun;
 use ocisweep::ops::{EmptyRequest, TrashOwner, empty_trash};
-use ocisweep::parse::size::{human_duration, human_size};
+use ocisweep::parse::size::human_size;
 use ocisweep::plan::Totals;
 use serde::Serialize;
 
@@ -21,6 +21,7 @@ use crate::cli::render::json;
 use crate::cli::render::sweep::{count, restored_line, total_line};
 use crate::cli::render::table::Table;
 use crate::cli::render::template::{self, Value};
+use crate::cli::render::time::{ago, until};
 use crate::cli::run::run_mode;
 
 /// Runs one of the sub-commands.
@@ -66,11 +67,9 @@ fn ls(context: &Context<'_>, args: &TrashLsArgs) -> Exit {
         .filter(|run| !matches!(run.record, Ok(None)) || !run.blobs.is_empty());
     if args.format == Format::Json {
         let document = JsonTrash {
-            schema_version: json::SCHEMA_VERSION,
-            command: "trash ls",
             runs: shown.map(JsonRun::of).collect(),
         };
-        return context.print(&json::pretty(&document));
+        return context.print(&json::document("trash ls", document));
     }
     if let Some(template) = &template {
         let rows: Vec<template::Row> = shown.map(|run| fields_of(context, run)).collect();
@@ -116,12 +115,13 @@ fn row(context: &Context<'_>, run: &TrashedRun) -> [String; 7] {
     let foreign = |text: &str| context.term.foreign(text);
     let (when, command, names, ends) = match &run.record {
         Ok(Some(record)) => (
-            record.started().map(|time| ago(time, context.now)),
+            record.started().map(|time| ago(context.now, time)),
             foreign(&record.command),
             foreign(&record.names().join(", ")),
             match (&record.undone, record.ends()) {
                 (Some(_), _) => Some("undone".to_owned()),
-                (None, ends) => ends.map(|time| until(time, context.now)),
+                (None, Some(time)) if time <= context.now => Some("over".to_owned()),
+                (None, ends) => ends.map(|time| until(context.now, time)),
             },
         ),
         Ok(None) => (None, "(being emptied)".to_owned(), String::new(), None),
@@ -141,20 +141,6 @@ fn row(context: &Context<'_>, run: &TrashedRun) -> [String; 7] {
         human_size(run.bytes()),
         ends.unwrap_or_default(),
     ]
-}
-
-fn ago(time: Timestamp, now: Timestamp) -> String {
-    let passed = now.duration_since(time).unsigned_abs();
-    format!("{} ago", human_duration(passed))
-}
-
-fn until(time: Timestamp, now: Timestamp) -> String {
-    let left = time.duration_since(now);
-    if left.is_positive() {
-        format!("in {}", human_duration(left.unsigned_abs()))
-    } else {
-        "over".to_owned()
-    }
 }
 
 fn empty(context: &Context<'_>, args: &TrashEmptyArgs) -> Exit {
@@ -233,8 +219,6 @@ pub fn report_trash(
 
 #[derive(Serialize)]
 struct JsonTrash {
-    schema_version: u32,
-    command: &'static str,
     runs: Vec<JsonRun>,
 }
 
