@@ -254,10 +254,9 @@ impl<'a> Context<'a> {
             let file = std::fs::metadata(&stored.layout).ok()?;
             Some(file.len())
         });
-        let layouts = layouts.iter().map(|stored| match &stored.store {
-            Some(store) => self.open_in(&stored.layout, store),
-            None => self.open(&stored.layout),
-        });
+        let layouts = layouts
+            .iter()
+            .map(|stored| self.open_in(&stored.layout, stored.store.as_deref()));
         let layouts: Vec<Layout> = layouts.filter_map(Result::ok).collect();
         let stored_bytes = stored_bytes(&layouts).ok();
         let stored_bytes = stored_bytes.map(|bytes| bytes + lengths.sum::<u64>());
@@ -393,11 +392,14 @@ impl<'a> Context<'a> {
         Ok(layout)
     }
 
-    /// Opens a layout that keeps its blobs in a shared store.
+    /// Opens a layout, whose blobs may be in a shared store.
     ///
     /// # Errors
-    /// Those of [`Layout::open_in`].
-    pub fn open_in(&self, path: &Path, store: &Path) -> ocisweep::Result<Layout> {
+    /// Those of [`Context::open`] and [`Layout::open_in`].
+    pub fn open_in(&self, path: &Path, store: Option<&Path>) -> ocisweep::Result<Layout> {
+        let Some(store) = store else {
+            return self.open(path);
+        };
         let layout = Layout::open_in(path, &SharedStore::open(store)?)?;
         Ok(layout.ignoring(&self.ignored))
     }
@@ -407,10 +409,7 @@ impl<'a> Context<'a> {
     /// # Errors
     /// Those of opening and reading it.
     pub fn read(&self, path: &Path, store: Option<&Path>) -> ocisweep::Result<Snapshot> {
-        match store {
-            Some(store) => Snapshot::of(self.open_in(path, store)?, self.now, self.watcher()),
-            None => Snapshot::of_to_show(self.open(path)?, self.now, self.watcher()),
-        }
+        Snapshot::of_to_show(self.open_in(path, store)?, self.now, self.watcher())
     }
 
     /// Reports which blobs count as 0 bytes because they cannot be measured, and returns how that ends the run.

@@ -52,7 +52,7 @@ pub fn protection(
     Protection::with(now, context.started, grace, temp_age)
 }
 
-/// Reads a layout and protects what is in flight.
+/// Reads a layout, whose blobs may be in a shared store, and protects what is in flight.
 ///
 /// # Errors
 /// Those of [`Snapshot::read`].
@@ -60,9 +60,10 @@ pub fn read(
     context: &Context<'_>,
     protection: &Protection,
     path: &Path,
+    store: Option<&Path>,
 ) -> Result<Snapshot, Error> {
     Snapshot::of_protected(
-        context.open(path)?,
+        context.open_in(path, store)?,
         protection.now,
         protection.in_flight,
         context.watcher(),

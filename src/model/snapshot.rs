@@ -163,9 +163,9 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Reads the same layout again.
+    /// Reads the same layout again, as [`Snapshot::of_to_show`] does.
     pub(crate) fn again(&self, progress: &dyn Progress) -> Result<Self> {
-        Self::of(self.layout.try_clone()?, self.graph.now(), progress)
+        Self::of_to_show(self.layout.try_clone()?, self.graph.now(), progress)
     }
 
     fn read_by(

@@ -881,6 +881,22 @@ fn why_tells_no_shares_of_an_image_whose_blobs_other_layouts_use() {
     assert!(image["shared_bytes"].is_null() && image["unique_bytes"].is_null());
 }
 
+/// As for a layout alone: what the grace period protects is read, so that its kind is known.
+#[test]
+fn why_reads_what_the_given_grace_period_protects_in_a_pool() {
+    let commune = Commune::new(Way::Empty);
+    for (grace, manifests) in [("0", 0), ("36500d", 1)] {
+        let reports = commune.orphans.iter().map(|orphan| {
+            let why = ["why", "one", orphan, "--with", ".", "--grace", grace];
+            let run = commune.fixture.run(&[&why[..], &SHARED].concat());
+            run.ok().stdout.clone()
+        });
+        let reports: Vec<String> = reports.collect();
+        let found = reports.iter().filter(|it| it.contains("orphan manifest"));
+        assert_eq!(found.count(), manifests, "{grace}: {reports:?}");
+    }
+}
+
 #[test]
 fn a_hold_protects_an_image_in_a_pool() {
     let commune = Commune::new(Way::Empty);

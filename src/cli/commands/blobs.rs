@@ -67,10 +67,7 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Result<Exit, Exit> {
             planned.map(|planned| unreferenced(&planned))
         } else {
             // The blobs of the layout in a shared store, whichever other layouts need them too.
-            let snapshot = match given.shared_blobs {
-                Some(_) => context.read(layout, given.shared_blobs),
-                None => read(context, &protection, layout),
-            };
+            let snapshot = read(context, &protection, layout, given.shared_blobs);
             let paths = snapshot.and_then(|snapshot| match args.live {
                 true => live(&snapshot, options.missing),
                 false => Ok(roots(context, &snapshot)),

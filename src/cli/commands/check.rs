@@ -149,12 +149,9 @@ fn subsets(context: &Context<'_>, args: &CheckArgs, layouts: &[&Path]) -> Vec<Op
     };
     let store = args.layouts.shared_blobs.as_deref();
     let stored = layouts.iter().map(|path| {
-        let layout = match store {
-            Some(store) => context.open_in(path, store),
-            None => context.open(path),
-        };
         // A layout that cannot be read is reported when it is checked.
-        layout
+        context
+            .open_in(path, store)
             .and_then(|layout| stored_bytes(&[layout]))
             .unwrap_or(0)
     });

@@ -80,7 +80,7 @@ fn change(
     edit: impl FnMut(&Snapshot, &mut Holds) -> Result<(), Failure>,
 ) -> Result<(), Exit> {
     let open = || match store {
-        Some(store) => context.open_in(layout, store),
+        Some(_) => context.open_in(layout, store),
         None => context.open_directory(
             layout,
             "holds are kept in a directory, and not in an archive",

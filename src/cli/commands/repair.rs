@@ -36,7 +36,7 @@ pub fn run(
     }
     let store = args.layouts.shared_blobs.as_deref();
     let layout = match store {
-        Some(store) => context.open_in(path, store)?,
+        Some(_) => context.open_in(path, store)?,
         None => context.open_directory(path, "an archive cannot be repaired")?,
     };
     let journal = context.journal();

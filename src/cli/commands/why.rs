@@ -43,10 +43,7 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Exit> {
     let store = args.shared.shared_blobs.as_deref();
     let group = group_of(context, &args.layout, store, &args.shared.with)?;
     let rule = protection(context, args.grace, Protection::TEMP_AGE, Clock::Real);
-    let snapshot = match store {
-        Some(_) => context.read(&args.layout, store),
-        None => run::read(context, &rule, &args.layout),
-    };
+    let snapshot = run::read(context, &rule, &args.layout, store);
     let snapshot = snapshot.map_err(|error| context.report(&error))?;
     context.note_unknown_lists(&snapshot);
     let what = args.what.as_deref().unwrap_or_default();

@@ -153,7 +153,7 @@ fn one(
     template: Option<&Template>,
     path: &Path,
 ) -> Result<Report, Error> {
-    let snapshot = run::read(context, protection, path)?;
+    let snapshot = run::read(context, protection, path, None)?;
     let images = list_images(&snapshot, protection.now);
     let usage = usage(&snapshot, &images, &Disk, &protection.sweep)?;
     let trash = in_trash(snapshot.layout.trash())?;
