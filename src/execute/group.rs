@@ -3,7 +3,8 @@
 //! *Order*: as for a single layout, for all layouts: all are locked, what others
 //! wrote to any of them is flushed to disk, all are read again and compared, the record of a run is written into the trash of
 //! the store, if blobs are moved there, then each layout is written, then blobs are deleted, and before each further batch
-//! all are compared again. A crash leaves orphans.
+//! all are compared again, then temporary files are deleted, what was listed concurrently is restored from the trash, and all are
+//! read once more. A crash leaves orphans.
 
 use std::path::Path;
 
@@ -146,7 +147,8 @@ fn execute_shared(
         layouts.all(|(locked, base)| is_unchanged(locked.layout(), base))
     };
     let is_written = plan.layouts.iter().any(|own| !own.writes.is_empty());
-    let mut swept = if is_written && !is_unchanged_everywhere() {
+    let is_overwritten = is_written && !is_unchanged_everywhere();
+    let mut swept = if is_overwritten {
         // A writer without a lock wrote concurrently, perhaps the old entries: what was released may be in
         // use again, and is kept.
         Outcome {
@@ -175,6 +177,18 @@ fn execute_shared(
             None => Outcome::nothing(),
         }
     };
+    let mut layouts = Vec::with_capacity(plan.layouts.len());
+    for (locked, own) in locked.iter().zip(&plan.layouts) {
+        let mut outcome = Outcome::nothing();
+        if !is_overwritten {
+            if !swept.interrupted {
+                remove_temporary(locked.layout(), own, fs, progress, &mut outcome);
+            }
+            trim_released(locked.layout(), &own.relisted, fs);
+        }
+        outcome.done.written_bytes = own.written;
+        layouts.push(outcome);
+    }
     let merges_layers = |any: &Locked<'_>| any.layout().merges_layers();
     swept.merges_layers = swept.done.blobs > 0 && locked.first().is_some_and(merges_layers);
     if let Some(run) = &run {
@@ -187,16 +201,6 @@ fn execute_shared(
         let found = detect_concurrent_change(locked.layout(), base, store, &[&[], &swept.results]);
         swept.concurrent.changed |= found.changed;
         swept.concurrent.broken.extend(found.broken);
-    }
-    let mut layouts = Vec::with_capacity(plan.layouts.len());
-    for (locked, own) in locked.iter().zip(&plan.layouts) {
-        let mut outcome = Outcome::nothing();
-        if !swept.interrupted {
-            remove_temporary(locked.layout(), own, fs, progress, &mut outcome);
-        }
-        trim_released(locked.layout(), &own.relisted, fs);
-        outcome.done.written_bytes = own.written;
-        layouts.push(outcome);
     }
     Ok(GroupOutcome {
         store: Some(swept),

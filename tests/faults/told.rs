@@ -243,6 +243,21 @@ fn a_writer_to_one_layout_of_a_store_is_reported() {
     }
 }
 
+/// All layouts are read once more after everything else was done, as a single one is.
+#[test]
+fn a_writer_during_the_last_call_on_a_store_is_reported() {
+    let calls = Pooled::undisturbed(gc);
+    let last = calls.last().expect("there are some");
+    assert!(last.starts_with("temporary "), "{calls:?}");
+    for name in NAMES {
+        let pooled = Pooled::new(gc);
+        let layout = pooled.commune.layout(name);
+        let fs = Stopping::new(Way::Then(write_anew), calls.len(), &layout);
+        let outcome = pooled.execute(&fs);
+        assert!(store_of(&outcome).concurrent.changed, "{name}: {outcome:?}");
+    }
+}
+
 #[test]
 fn blobs_that_a_store_releases_are_kept_if_another_program_writes_right_after() {
     let calls = Pooled::undisturbed(prune_one);
