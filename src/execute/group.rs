@@ -20,7 +20,7 @@ use crate::layout::State;
 use crate::layout::change_detector::is_unchanged;
 use crate::layout::lock::Locked;
 use crate::oci::Digest;
-use crate::plan::{GroupPlan, Plan, Totals};
+use crate::plan::{GroupPlan, Plan};
 use crate::progress::Progress;
 
 use super::recheck::detect_concurrent_change;
@@ -66,7 +66,13 @@ pub(crate) fn execute_group(
             store: None,
             layouts: vec![execute(locked, own, fs, progress)?],
         }),
-        (Some(store), _, _) => execute_shared(locked, store, plan, fs, progress),
+        (Some(store), _, _) => {
+            let mut outcome = execute_shared(locked, store, plan, fs, progress)?;
+            for (own, outcome) in plan.layouts.iter().zip(&mut outcome.layouts) {
+                outcome.count_written(own);
+            }
+            Ok(outcome)
+        }
         // Several layouts without a shared store are several groups.
         (None, _, _) => Err(is_other(plan)),
     }
@@ -117,13 +123,8 @@ fn execute_shared(
         }
     };
     if late.is_some() {
-        let parts = written.into_iter().zip(&plan.layouts);
-        let outcomes = parts.map(|(written, own)| Outcome {
+        let outcomes = written.into_iter().map(|written| Outcome {
             written,
-            done: Totals {
-                written_bytes: if written { own.written } else { 0 },
-                ..Totals::default()
-            },
             ..Outcome::nothing()
         });
         return Ok(GroupOutcome {
@@ -186,7 +187,6 @@ fn execute_shared(
             }
             trim_released(locked.layout(), &own.relisted, fs);
         }
-        outcome.done.written_bytes = own.written;
         layouts.push(outcome);
     }
     let merges_layers = |any: &Locked<'_>| any.layout().merges_layers();

@@ -141,6 +141,11 @@ impl Outcome {
             && self.concurrent == ConcurrentChange::default()
     }
 
+    /// Counts the documents that were written.
+    fn count_written(&mut self, plan: &Plan) {
+        self.done.written_bytes = if self.written { plan.written } else { 0 };
+    }
+
     /// Returns the blobs that were deleted, as they were when the plan was made.
     pub fn deleted<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = Deletion> + use<'a> {
         let spare = plan.spare.iter().zip(&self.spare_results);
@@ -185,6 +190,18 @@ pub struct ConcurrentChange {
 /// [`Error::Changed`] if the layout changed since the plan was made, others if it cannot be read or written. Nothing was
 /// deleted then, and no entry removed: a later error is [part of the outcome](Outcome::late).
 pub fn execute(
+    locked: &Locked<'_>,
+    plan: &Plan,
+    fs: &dyn Fs,
+    progress: &dyn Progress,
+) -> Result<Outcome> {
+    let mut outcome = change(locked, plan, fs, progress)?;
+    outcome.count_written(plan);
+    Ok(outcome)
+}
+
+/// Does everything that a plan says.
+fn change(
     locked: &Locked<'_>,
     plan: &Plan,
     fs: &dyn Fs,
@@ -252,7 +269,6 @@ pub fn execute(
             outcome.results = vec![DeleteResult::Skipped; plan.sweep.len()];
             outcome.spare_results = spare_results;
             outcome.trashed = run.as_ref().map(OpenRun::without_blobs);
-            outcome.done.written_bytes = plan.written;
             match read {
                 Ok(_) => {
                     let results = [&*outcome.spare_results, &*outcome.results];
@@ -270,7 +286,6 @@ pub fn execute(
     let is_same = || detector.is_unchanged();
     let mut outcome = sweep(layout, plan, &plan.sweep, &is_same, (fs, own), progress);
     outcome.done = outcome.done.plus(made_room.done);
-    outcome.done.written_bytes = plan.written;
     outcome.failed.extend(made_room.failed);
     outcome.interrupted |= made_room.interrupted;
     remove_temporary(layout, plan, fs, progress, &mut outcome);
@@ -387,10 +402,7 @@ fn late(
     if !written && !made_room {
         return Err(error);
     }
-    let mut done = so_far.done;
-    done.written_bytes = if written { plan.written } else { 0 };
     Ok(Outcome {
-        done,
         results: vec![DeleteResult::Skipped; plan.sweep.len()],
         spare_results,
         written,
