@@ -8,10 +8,13 @@
 //! | files of other programs that a killed run left under temporary names are restored | some of them restored |
 //! | what other programs wrote is flushed to disk (`sync_written`) | nothing done |
 //! | the state is read again and compared | nothing done |
+//! | with a trash, expired runs are emptied, and the record of this one is written | fewer expired runs; a run that took nothing |
+//! | on a full disk, here and below, the oldest runs are emptied, or orphans deleted | fewer of them; what is listed is complete |
 //! | new documents are written | an orphan: the old image is complete, and listed |
 //! | the note of released blobs is replaced | a note of live blobs, which has no effect |
 //! | docker save's `manifest.json` and `repositories` are replaced | old names in one, none in the other; every blob exists |
 //! | `index.json` is replaced | the old one or the new one, never a mixture; blobs of removed images are orphans |
+//! | the note that `index.json` is empty on purpose is written | an empty layout that `gc` refuses without `--allow-empty` |
 //! | the note of replaced image IDs is replaced | an old image ID that is unknown |
 //! | the note of hollow platforms is replaced | a note of complete platforms, which has no effect |
 //! | the state is read again and compared | as before |
