@@ -15,11 +15,9 @@ use std::sync::{Mutex, PoisonError};
 use ocisweep::Error;
 use ocisweep::archive::Archives;
 use ocisweep::error::SharedStoreProblem;
-use ocisweep::execute::{Outcome, remove_directory};
-use ocisweep::fs::{Disk, FileStat};
 use ocisweep::layout::discover::{Discovery, distinct};
-use ocisweep::ops::{Finished, LayoutGroup, Sharing};
-use ocisweep::plan::{Plan, Totals, hardlink_totals};
+use ocisweep::ops::{Finished, LayoutGroup, Sharing, totals_of};
+use ocisweep::plan::Totals;
 
 use super::context::Context;
 use super::exit::{self, Exit};
@@ -108,19 +106,6 @@ impl Selected {
             }
             run
         })
-    }
-
-    /// Removes what is left of the directories of removed layouts, the innermost first: a directory that contained another
-    /// layout was not empty before.
-    pub fn remove_directories<T, E>(&self, runs: &Runs<T, E>) {
-        for (path, run) in self.paths().zip(runs).collect::<Vec<_>>().into_iter().rev() {
-            let parts = run.iter().flatten().flat_map(|finished| &finished.parts);
-            let mut outcomes = parts.filter_map(|(_, outcome)| outcome.as_ref());
-            if outcomes.any(|outcome| outcome.layout_removed) {
-                // An error was reported when the layout was removed.
-                drop(remove_directory(path, &Disk));
-            }
-        }
     }
 }
 
@@ -425,40 +410,6 @@ pub fn finished<T, E>(runs: &Runs<T, E>) -> impl Iterator<Item = &Finished<T>> {
     runs.iter().flatten().flatten()
 }
 
-/// Returns what each group freed, or would free: a byte that hard links bring into several groups is counted where its
-/// last name is deleted.
-pub fn shares<T, E>(runs: &Runs<T, E>) -> Vec<Totals> {
-    let own = |run: &Option<Result<Finished<T>, E>>| match run {
-        Some(Ok(finished)) => finished.totals(),
-        _ => Totals::default(),
-    };
-    if let [run] = runs {
-        return vec![own(run)];
-    }
-    let deleted = runs.iter().map(|run| {
-        let parts = run.iter().flatten().flat_map(|finished| &finished.parts);
-        parts.flat_map(deleted_by).collect()
-    });
-    let mut sums = hardlink_totals(&deleted.collect::<Vec<_>>());
-    for (sum, run) in sums.iter_mut().zip(runs) {
-        let own = own(run);
-        sum.temporary = own.temporary;
-        sum.temporary_bytes = own.temporary_bytes;
-        sum.packing_bytes = own.packing_bytes;
-        sum.written_bytes = own.written_bytes;
-    }
-    sums
-}
-
-/// Returns the blobs that were deleted, or would be, as they were when the plan was made.
-fn deleted_by((plan, outcome): &(Plan, Option<Outcome>)) -> Vec<FileStat> {
-    match outcome {
-        Some(outcome) => outcome.deleted(plan).map(|blob| blob.file).collect(),
-        None if plan.is_trashing() => Vec::new(),
-        None => plan.sweep().iter().map(|blob| blob.file).collect(),
-    }
-}
-
 /// Collects what a sweeping command reports of its layouts: a document, rows and totals.
 #[derive(Debug)]
 pub struct RunReport<'a> {
@@ -513,7 +464,7 @@ impl<'a> RunReport<'a> {
         mut show: impl FnMut(&Shown<'_>, Option<&T>) -> (Exit, json::SweptLayout),
         report: impl Fn(&E) -> Exit,
     ) -> Exit {
-        let shares = shares(runs);
+        let shares = totals_of(runs);
         let mut exit = exit::DONE;
         if self.style.is_many {
             // A row for each, their head and their sum.

@@ -1,11 +1,14 @@
-//! Several groups in one run: what they have in common.
+//! Several groups in one run: what they share, and what they did together.
 
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::execute::{Outcome, remove_directory};
+use crate::fs::{Disk, FileStat};
 use crate::layout::discover::sharing;
+use crate::plan::{Plan, Totals, hardlink_totals};
 
-use super::LayoutGroup;
+use super::{Finished, LayoutGroup};
 
 /// Which layouts of a run use the same blobs without a store. Each of them would treat as garbage what only the other one needs.
 #[derive(Debug)]
@@ -42,5 +45,53 @@ impl Sharing {
             }),
             Some(None) | None => Ok(()),
         }
+    }
+}
+
+/// Removes what is left of the directories of removed layouts, the innermost first: a directory that contained another
+/// layout was not empty before. `runs`: the result of each group.
+pub fn remove_directories<T, E>(groups: &[LayoutGroup], runs: &[Option<Result<Finished<T>, E>>]) {
+    for (group, run) in groups.iter().zip(runs).rev() {
+        let parts = run.iter().flatten().flat_map(|finished| &finished.parts);
+        let mut outcomes = parts.filter_map(|(_, outcome)| outcome.as_ref());
+        if outcomes.any(|outcome| outcome.layout_removed) {
+            // An error was reported when the layout was removed.
+            drop(remove_directory(group.path(), &Disk));
+        }
+    }
+}
+
+/// Returns what each group freed, or would free: a byte that hard links bring into several groups is counted where its
+/// last name is deleted.
+#[must_use]
+pub fn totals_of<T, E>(runs: &[Option<Result<Finished<T>, E>>]) -> Vec<Totals> {
+    let own = |run: &Option<Result<Finished<T>, E>>| match run {
+        Some(Ok(finished)) => finished.totals(),
+        _ => Totals::default(),
+    };
+    if let [run] = runs {
+        return vec![own(run)];
+    }
+    let deleted = runs.iter().map(|run| {
+        let parts = run.iter().flatten().flat_map(|finished| &finished.parts);
+        parts.flat_map(deleted_by).collect()
+    });
+    let mut sums = hardlink_totals(&deleted.collect::<Vec<_>>());
+    for (sum, run) in sums.iter_mut().zip(runs) {
+        let own = own(run);
+        sum.temporary = own.temporary;
+        sum.temporary_bytes = own.temporary_bytes;
+        sum.packing_bytes = own.packing_bytes;
+        sum.written_bytes = own.written_bytes;
+    }
+    sums
+}
+
+/// Returns the blobs that were deleted, or would be, as they were when the plan was made.
+fn deleted_by((plan, outcome): &(Plan, Option<Outcome>)) -> Vec<FileStat> {
+    match outcome {
+        Some(outcome) => outcome.deleted(plan).map(|blob| blob.file).collect(),
+        None if plan.is_trashing() => Vec::new(),
+        None => plan.sweep().iter().map(|blob| blob.file).collect(),
     }
 }

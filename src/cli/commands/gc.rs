@@ -1,7 +1,7 @@
 //! `ocisweep gc`
 
 use ocisweep::graph::{EmptyIndex, MissingDocuments};
-use ocisweep::ops::{self, GcOptions};
+use ocisweep::ops::{self, GcOptions, remove_directories};
 use ocisweep::plan::EmptyLayouts;
 
 use crate::cli::args::GcArgs;
@@ -36,7 +36,7 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Exit> {
         context.done_with(group.path());
         run
     });
-    chosen.remove_directories(&runs);
+    remove_directories(&chosen.groups, &runs);
     let mut account = RunReport::new("gc", style);
     account.dangling(finished(&runs).flat_map(|finished| &finished.notes).sum());
     let ended = account.add_runs(

@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 use ocisweep::model::images::TimeSource;
 use ocisweep::oci::Digest;
-use ocisweep::ops::{Finished, FreeSpace, Limits, PruneTogether};
+use ocisweep::ops::{Finished, FreeSpace, Limits, PruneTogether, totals_of};
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::{Totals, Verdict};
 
 use super::{Failure, PlanNotes, Refusal, Request, age, names, report, warn_unmatched};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{Runs, finished, shares};
+use crate::cli::layouts::{Runs, finished};
 use crate::cli::render::sweep::{count, parts};
 use crate::cli::render::wrap::wrapped;
 
@@ -132,7 +132,7 @@ pub(super) fn confirm(
     let mut texts: Vec<String> = finished(planned)
         .map(|done| describe_group(context, request, done))
         .collect();
-    let totals = shares(planned);
+    let totals = totals_of(planned);
     let totals = totals.into_iter().fold(Totals::default(), Totals::plus);
     texts.retain(|text| !text.is_empty());
     let noted = finished(planned).find_map(|done| done.notes.first());

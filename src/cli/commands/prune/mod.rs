@@ -20,6 +20,7 @@ use ocisweep::model::inventory::Unmeasured;
 use ocisweep::oci::glob::Glob;
 use ocisweep::ops::{
     self, BudgetRequest, Finished, FreeSpace, LayoutGroup, Limits, Mode, Protection, PruneTogether,
+    remove_directories,
 };
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::plan_file::{PlanFile, PlannedLayout};
@@ -175,7 +176,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
     if !must_ask {
         warn_unmatched(context, finished(&runs));
     }
-    chosen.remove_directories(&runs);
+    remove_directories(&chosen.groups, &runs);
     let mut kept = KeptBytes::default();
     let mut seen = HashSet::new();
     let mut account = RunReport::new("prune", request.style);
