@@ -21,21 +21,18 @@ use crate::archive::{Archive, Archives};
 use crate::error::{Error, Result};
 use crate::execute::{GroupOutcome, execute_group, is_in_trash};
 use crate::fs::Fs;
-use crate::graph::{BlobSet, EmptyIndex, Graph, MissingDocuments};
+use crate::graph::{BlobSet, Graph};
 use crate::layout::change_detector::is_unchanged;
 use crate::layout::lock::Locked;
 use crate::layout::released::Noted;
 use crate::layout::shared_blobs::SharedStore;
 use crate::layout::trash::TrashOptions;
 use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State};
-use crate::model::images::{Image, list_images};
-use crate::model::inventory::{Counted, Unmeasured, files};
 use crate::model::snapshot::{Doubt, Snapshot, settled};
 use crate::oci::digest::Hasher;
 use crate::oci::{Algorithm, Digest};
-use crate::plan::{Deletion, Deletions, GroupPlan, KeepReason, Kept, Plan, stale_files, sweep_all};
+use crate::plan::{Deletion, Deletions, GroupPlan, KeepReason, Kept, Plan, stale_files};
 use crate::progress::{Phase, Progress, Running, Silent, Total};
-use crate::report::usage::{ImageUsage, Row, image_usages_beside};
 
 use super::Protection;
 use super::journal::Journal;
@@ -57,45 +54,18 @@ pub struct LayoutGroup {
 /// The state of a shared store is kept, so that it can be planned and measured without reading it again.
 #[derive(Debug)]
 pub struct OpenGroup {
-    store: Option<Store>,
-    layouts: Vec<Layout>,
+    pub(super) store: Option<Store>,
+    pub(super) layouts: Vec<Layout>,
     /// What planning found referenced and missing, where there is a trash that may have it.
     missing: BTreeSet<Digest>,
 }
 
 /// A store that several layouts share, at one moment.
 #[derive(Debug)]
-struct Store {
+pub(super) struct Store {
     pool: SharedStore,
-    states: Vec<State>,
-    blobs: Arc<BlobList>,
-}
-
-/// The bytes of a shared store.
-#[derive(Debug)]
-pub struct SharedUsage {
-    /// For each layout: its images, and the bytes that it references, shared ones included.
-    pub layouts: Vec<Row>,
-    /// Blobs that no layout references.
-    pub orphans: Row,
-    /// Everything in the store, each inode once.
-    pub total: Row,
-    /// Why a sweep would refuse, so that nothing is reclaimable.
-    pub refusal: Option<String>,
-    /// The images of each layout, if requested.
-    pub images: Vec<Vec<(Image, ImageUsage)>>,
-    /// Blobs that count as 0 bytes.
-    pub unmeasured: Option<Unmeasured>,
-}
-
-/// The detail of a measurement of a shared store.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Detail {
-    /// The bytes of each layout and of the store.
-    #[default]
-    Layouts,
-    /// Each image as well.
-    Images,
+    pub(super) states: Vec<State>,
+    pub(super) blobs: Arc<BlobList>,
 }
 
 impl LayoutGroup {
@@ -329,32 +299,6 @@ impl OpenGroup {
         let locked = lock_all(&self.layouts, wait, progress)?;
         execute_locked(&self.layouts, &locked, (plan, wait), fs, progress)
     }
-
-    /// Measures a shared store; `None` for a single layout. RECLAIMABLE is what a sweep frees, if no documents are
-    /// missing and no layout is empty.
-    ///
-    /// # Errors
-    /// [`Error::Interrupted`] and others; if layouts cannot be marked, nothing is reclaimable.
-    pub fn usage(
-        &mut self,
-        detail: Detail,
-        protection: &Protection,
-        fs: &dyn Fs,
-        progress: &dyn Progress,
-    ) -> Result<Option<SharedUsage>> {
-        let Self { store, layouts, .. } = self;
-        let Some(store) = store else {
-            return Ok(None);
-        };
-        let usage = store.until_settled(layouts, progress, |store, doubt| {
-            let mut usage = store.usage_once(layouts, protection, fs, doubt, progress)?;
-            if detail == Detail::Images {
-                usage.images = store.images(layouts, protection, fs, doubt, progress)?;
-            }
-            Ok(usage)
-        });
-        usage.map(Some)
-    }
 }
 
 /// Executes a plan in locked layouts. Where a shared store has a trash that is filled, that is locked as well.
@@ -384,7 +328,7 @@ impl Store {
     }
 
     /// Does some work on the state, and repeats it on a new state if a layout changed.
-    fn until_settled<T, E: From<Error>>(
+    pub(super) fn until_settled<T, E: From<Error>>(
         &mut self,
         layouts: &[Layout],
         progress: &dyn Progress,
@@ -403,7 +347,7 @@ impl Store {
         })?
     }
 
-    fn plan_once<T, E: From<Error>>(
+    pub(super) fn plan_once<T, E: From<Error>>(
         &self,
         all: &[Layout],
         protection: &Protection,
@@ -517,7 +461,7 @@ impl Store {
     }
 
     /// Reads what one layout references in the store, and adds to the doubt.
-    fn snapshot(
+    pub(super) fn snapshot(
         &self,
         layout: &Layout,
         state: &State,
@@ -536,109 +480,6 @@ impl Store {
             state: state.clone(),
         })
     }
-
-    fn usage_once(
-        &self,
-        layouts: &[Layout],
-        protection: &Protection,
-        fs: &dyn Fs,
-        doubt: &mut Doubt,
-        progress: &dyn Progress,
-    ) -> Result<SharedUsage> {
-        let mut rows = Vec::with_capacity(layouts.len());
-        let mut all = BlobSet::new(self.blobs.len());
-        let mut known = None;
-        for (layout, state) in layouts.iter().zip(&self.states) {
-            let snapshot = self.snapshot(layout, state, protection.now, doubt, progress)?;
-            let files = known.get_or_insert_with(|| files(&snapshot, fs));
-            let live = live_of(&snapshot);
-            let images = list_images(&snapshot, protection.now).len() as u64;
-            rows.push(Row {
-                total: images,
-                active: images,
-                size: Counted::new(files).take(&live),
-                reclaimable: 0,
-            });
-            all.merge(&live);
-        }
-        let files = known.unwrap_or_default();
-        let unmeasured = files.unmeasured().cloned();
-        let mut counted = Counted::new(&files);
-        let used = counted.take(&all);
-        let is_orphan = |id: BlobId| !all.contains(id);
-        let mut orphans = Row {
-            total: files.iter().filter(|(id, _)| is_orphan(*id)).count() as u64,
-            active: 0,
-            size: counted.take_rest(),
-            reclaimable: 0,
-        };
-        let plan = self.plan_once(layouts, protection, doubt, progress, |snapshot| {
-            sweep_all(
-                snapshot,
-                MissingDocuments::Refuse,
-                EmptyIndex::Refuse,
-                fs,
-                &protection.sweep,
-            )
-            .map(|plan| (plan, ()))
-        });
-        let (freed, refusal) = match plan {
-            Ok((plan, _)) => (plan.totals(), None),
-            Err(error) if error.kind() == crate::ErrorKind::Refused => {
-                (crate::plan::Totals::default(), Some(error.to_string()))
-            }
-            Err(error) => return Err(error),
-        };
-        orphans.active = orphans.total.saturating_sub(freed.blobs);
-        orphans.reclaimable = freed.freed_bytes;
-        let total = Row {
-            size: used.saturating_add(orphans.size),
-            reclaimable: orphans.reclaimable,
-            ..rows.iter().copied().fold(Row::default(), Row::plus)
-        };
-        Ok(SharedUsage {
-            layouts: rows,
-            orphans,
-            total,
-            refusal,
-            images: Vec::new(),
-            unmeasured,
-        })
-    }
-
-    /// Measures the images of each layout. What another layout references as well is not freed.
-    fn images(
-        &self,
-        layouts: &[Layout],
-        protection: &Protection,
-        fs: &dyn Fs,
-        doubt: &mut Doubt,
-        progress: &dyn Progress,
-    ) -> Result<Vec<Vec<(Image, ImageUsage)>>> {
-        let mut views = Vec::with_capacity(layouts.len());
-        for (layout, state) in layouts.iter().zip(&self.states) {
-            views.push(self.snapshot(layout, state, protection.now, doubt, progress)?);
-        }
-        let live: Vec<BlobSet> = views.iter().map(live_of).collect();
-        let measure = |(number, snapshot): (usize, &Snapshot)| {
-            let mut elsewhere = BlobSet::new(self.blobs.len());
-            let others = live.iter().enumerate();
-            for (_, other) in others.filter(|(other, _)| *other != number) {
-                elsewhere.merge(other);
-            }
-            let images = list_images(snapshot, protection.now);
-            let usages = image_usages_beside(snapshot, &images, fs, &elsewhere);
-            images.into_iter().zip(usages).collect()
-        };
-        Ok(views.iter().enumerate().map(measure).collect())
-    }
-}
-
-/// Returns everything that the roots of a layout reach.
-fn live_of(snapshot: &Snapshot) -> BlobSet {
-    let roots = snapshot.graph.roots().iter();
-    let targets = roots.filter_map(|root| root.id());
-    snapshot.graph.reach(targets)
 }
 
 /// The common part of the plans of several layouts over one list of blobs.

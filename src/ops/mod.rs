@@ -20,9 +20,10 @@ mod run;
 mod several;
 mod together;
 mod trash;
+mod usage;
 
 pub use crate::execute::Repaired;
-pub use group::{Detail, LayoutGroup, OpenGroup, SharedUsage};
+pub use group::{LayoutGroup, OpenGroup};
 pub use holds::change_holds;
 pub use journal::{Change, ChangeResult, Journal};
 pub use limits::{BudgetRequest, FreeSpace, Limits, LimitsError};
@@ -38,3 +39,4 @@ pub use together::{
 pub use trash::{
     EmptiedTrash, EmptyRequest, TrashOwner, UndoRequest, empty_trash, undo, undo_blob,
 };
+pub use usage::{Detail, SharedUsage};
