@@ -4,8 +4,9 @@ use crate::error::{ErrorKind, Result};
 use crate::fs::Fs;
 use crate::graph::{BlobSet, EmptyIndex, MissingDocuments};
 use crate::layout::{BlobId, Layout};
+use crate::model::entries::list_entries;
 use crate::model::images::{Image, list_images};
-use crate::model::inventory::{Counted, Unmeasured, files};
+use crate::model::inventory::{Counted, Files, Unmeasured, files};
 use crate::model::snapshot::{Doubt, Snapshot};
 use crate::plan::{Plan, Totals, sweep_all};
 use crate::progress::Progress;
@@ -46,7 +47,7 @@ impl OpenGroup {
     /// missing and no layout is empty.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] and others; if layouts cannot be marked, nothing is reclaimable.
+    /// [`Error::Interrupted`](crate::Error::Interrupted) and others; if layouts cannot be marked, nothing is reclaimable.
     pub fn usage(
         &mut self,
         detail: Detail,
@@ -59,9 +60,9 @@ impl OpenGroup {
             return Ok(None);
         };
         let usage = store.until_settled(layouts, progress, |store, doubt| {
-            let mut usage = store.usage_once(layouts, protection, fs, doubt, progress)?;
+            let (mut usage, files) = store.usage_once(layouts, protection, fs, doubt, progress)?;
             if detail == Detail::Images {
-                usage.images = store.images(layouts, protection, fs, doubt, progress)?;
+                usage.images = store.images(layouts, protection, &files, doubt, progress)?;
             }
             Ok(usage)
         });
@@ -77,7 +78,7 @@ impl Store {
         fs: &dyn Fs,
         doubt: &mut Doubt,
         progress: &dyn Progress,
-    ) -> Result<SharedUsage> {
+    ) -> Result<(SharedUsage, Files)> {
         let mut rows = Vec::with_capacity(layouts.len());
         let mut all = BlobSet::new(self.blobs.len());
         let mut known = None;
@@ -125,14 +126,15 @@ impl Store {
             reclaimable: orphans.reclaimable,
             ..rows.iter().copied().fold(Row::default(), Row::plus)
         };
-        Ok(SharedUsage {
+        let usage = SharedUsage {
             layouts: rows,
             orphans,
             total,
             refusal,
             images: Vec::new(),
             unmeasured,
-        })
+        };
+        Ok((usage, files))
     }
 
     /// Measures the images of each layout. What another layout references as well is not freed.
@@ -140,7 +142,7 @@ impl Store {
         &self,
         layouts: &[Layout],
         protection: &Protection,
-        fs: &dyn Fs,
+        files: &Files,
         doubt: &mut Doubt,
         progress: &dyn Progress,
     ) -> Result<Vec<Vec<(Image, ImageUsage)>>> {
@@ -156,7 +158,8 @@ impl Store {
                 elsewhere.merge(other);
             }
             let images = list_images(snapshot, protection.now);
-            let usages = image_usages_beside(snapshot, &images, fs, &elsewhere);
+            let entries = list_entries(snapshot);
+            let usages = image_usages_beside(snapshot, &images, &entries, files, &elsewhere);
             images.into_iter().zip(usages).collect()
         };
         Ok(views.iter().enumerate().map(measure).collect())

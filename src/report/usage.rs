@@ -8,12 +8,12 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use crate::error::{ErrorKind, Result};
-use crate::fs::{FileStat, Fs};
+use crate::fs::FileStat;
 use crate::graph::{BlobSet, RootSource, content_of};
 use crate::layout::BlobId;
-use crate::model::entries::{EntryFacts, list_entries};
+use crate::model::entries::EntryFacts;
 use crate::model::images::Image;
-use crate::model::inventory::{Counted, Files, Unmeasured, files};
+use crate::model::inventory::{Counted, Files, Unmeasured};
 use crate::model::snapshot::Snapshot;
 use crate::plan::{
     Alone, Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, Verdicts,
@@ -148,21 +148,20 @@ pub struct ImageUsage {
 pub fn usage(
     snapshot: &Snapshot,
     images: &[Image],
-    fs: &dyn Fs,
+    entries: &[EntryFacts],
+    files: &Files,
     options: &SweepOptions,
 ) -> Result<Usage> {
-    let files = files(snapshot, fs);
     let mut usage = Usage {
         foreign: snapshot.graph.blobs().foreign.len() as u64,
         unmeasured: files.unmeasured().cloned(),
         ..Usage::default()
     };
-    let mut counted = Counted::new(&files);
+    let mut counted = Counted::new(files);
     let (named, untagged): (Vec<&Image>, Vec<&Image>) =
         images.iter().partition(|image| !image.names.is_empty());
-    let entries = list_entries(snapshot);
     // The digest tags of what is dangling are removed with it, and belong to its bytes.
-    let dangling: HashSet<usize> = dangling_with_tags(snapshot, &entries)
+    let dangling: HashSet<usize> = dangling_with_tags(snapshot, entries)
         .into_iter()
         .map(|entry| entry.position)
         .collect();
@@ -189,7 +188,7 @@ pub fn usage(
     usage.temporary.total = snapshot.graph.blobs().temporary.len() as u64;
     let temporary = snapshot.graph.blobs().temporary.iter();
     usage.temporary.size = temporary.map(|file| file.len).fold(0, u64::saturating_add);
-    let removed = reclaimable(snapshot, images, &entries, options, &files, &mut usage)?;
+    let removed = reclaimable(snapshot, images, entries, options, files, &mut usage)?;
     usage.linked = files
         .iter()
         .filter(|(_, file)| file.links > 1)
@@ -255,20 +254,24 @@ fn reclaimable(
 
 /// Computes SIZE, SHARED and UNIQUE of each image, in the order of `images`.
 #[must_use]
-pub fn image_usages(snapshot: &Snapshot, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsage> {
-    image_usages_beside(snapshot, images, fs, &BlobSet::default())
+pub fn image_usages(
+    snapshot: &Snapshot,
+    images: &[Image],
+    entries: &[EntryFacts],
+    files: &Files,
+) -> Vec<ImageUsage> {
+    image_usages_beside(snapshot, images, entries, files, &BlobSet::default())
 }
 
 /// As [`image_usages`], if other layouts share the blobs: what they reference (`elsewhere`) is not freed.
 pub(crate) fn image_usages_beside(
     snapshot: &Snapshot,
     images: &[Image],
-    fs: &dyn Fs,
+    entries: &[EntryFacts],
+    files: &Files,
     elsewhere: &BlobSet,
 ) -> Vec<ImageUsage> {
-    let files = files(snapshot, fs);
-    let entries = list_entries(snapshot);
-    let alone = Alone::of(snapshot, &entries);
+    let alone = Alone::of(snapshot, entries);
     images
         .iter()
         .map(|image| {

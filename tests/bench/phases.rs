@@ -16,7 +16,9 @@ use ocisweep::fs::Disk;
 use ocisweep::graph::{EmptyIndex, GracePolicy, Graph, MissingDocuments};
 use ocisweep::layout::Layout as OciLayout;
 use ocisweep::layout::lock::Locked;
+use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::list_images;
+use ocisweep::model::inventory::files;
 use ocisweep::plan::{SweepOptions, sweep_all};
 use ocisweep::progress::{Phase, Progress, Silent, Total};
 use ocisweep::report::usage::usage;
@@ -172,7 +174,10 @@ fn ours(bench: &Bench, layout: &Layout) -> io::Result<Vec<(&'static str, Cost)>>
     view.protect(rule, &Silent).map_err(io::Error::other)?;
     let options = SweepOptions::new(now, now, Duration::ZERO);
     let (known, known_cost) = timed(|| list_images(&view, now));
-    let (used, usage) = timed(|| usage(&view, &known, &Disk, &options));
+    let (used, usage) = timed(|| {
+        let (entries, files) = (list_entries(&view), files(&view, &Disk));
+        usage(&view, &known, &entries, &files, &options)
+    });
     used.map_err(io::Error::other)?;
     let (plan, planning) = timed(|| {
         sweep_all(

@@ -10,8 +10,9 @@ use ocisweep::graph::{
     EmptyIndex, MissingDocuments, PathStep, ReferencePath, ReferencePaths, Remaining, kind_of,
 };
 use ocisweep::layout::BlobId;
-use ocisweep::model::entries::list_entries;
+use ocisweep::model::entries::{EntryFacts, list_entries};
 use ocisweep::model::images::{Image, ImageInspector, list_images};
+use ocisweep::model::inventory::files;
 use ocisweep::oci::{Kind, Role};
 use ocisweep::ops::{self, GcOptions, LayoutGroup, Mode, Protection};
 use ocisweep::parse::size::human_size;
@@ -47,7 +48,8 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Exit> {
     let snapshot = snapshot.map_err(|error| context.report(&error))?;
     context.note_unknown_lists(&snapshot);
     let what = args.what.as_deref().unwrap_or_default();
-    let ids = find(&snapshot, &list_entries(&snapshot), what).map_err(|error| {
+    let entries = list_entries(&snapshot);
+    let ids = find(&snapshot, &entries, what).map_err(|error| {
         let hint = hint(&error, &quote_path(&args.layout));
         context.fail(exit::INCOMPLETE, &error.to_string(), Some(&hint))
     })?;
@@ -77,7 +79,13 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Exit> {
     };
     let limit = if args.all { usize::MAX } else { args.limit };
     let images = list_images(&snapshot, rule.now);
-    let subjects = explain(&snapshot, &images, ids, (limit, store.is_some()), fate);
+    let subjects = explain(
+        &snapshot,
+        (&images, &entries),
+        ids,
+        (limit, store.is_some()),
+        fate,
+    );
     let subjects = subjects.map_err(|error| context.report(&error))?;
     let subjects = subjects.iter();
     Ok(context.print(&match args.format {
@@ -99,14 +107,14 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Exit> {
 
 fn explain<'i>(
     snapshot: &Snapshot,
-    images: &'i [Image],
+    (images, entries): (&'i [Image], &[EntryFacts]),
     ids: Vec<BlobId>,
     (limit, is_pooled): (usize, bool),
     fate: impl Fn(BlobId) -> Option<Fate>,
 ) -> Result<Vec<Subject<'i>>, Error> {
     let paths = ReferencePaths::of(&snapshot.graph, &snapshot.state);
     let usages = if images.iter().any(|image| ids.contains(&image.id)) {
-        image_usages(snapshot, images, &Disk)
+        image_usages(snapshot, images, entries, &files(snapshot, &Disk))
     } else {
         Vec::new()
     };

@@ -10,7 +10,9 @@ use ocisweep::Error;
 use ocisweep::fs::Disk;
 use ocisweep::layout::shared_blobs::SharedStore;
 use ocisweep::layout::trash::Trash;
+use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::{Image, list_images};
+use ocisweep::model::inventory::files;
 use ocisweep::ops::{Detail, Protection, SharedUsage};
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::Tally;
@@ -155,9 +157,10 @@ fn one(
 ) -> Result<Report, Error> {
     let snapshot = run::read(context, protection, path, None)?;
     let images = list_images(&snapshot, protection.now);
-    let usage = usage(&snapshot, &images, &Disk, &protection.sweep)?;
+    let (entries, files) = (list_entries(&snapshot), files(&snapshot, &Disk));
+    let usage = usage(&snapshot, &images, &entries, &files, &protection.sweep)?;
     let trash = in_trash(snapshot.layout.trash())?;
-    let usages = is_verbose.then(|| image_usages(&snapshot, &images, &Disk));
+    let usages = is_verbose.then(|| image_usages(&snapshot, &images, &entries, &files));
     let built = template.filter(|_| is_verbose);
     let built = built.map(|template| rows::built(&snapshot, &images, template));
     Ok(Report {
