@@ -107,14 +107,6 @@ struct Made {
     digests: HashMap<u32, Digest>,
 }
 
-fn path_of(digest: &Digest) -> String {
-    format!(
-        "blobs/{}/{}",
-        digest.blob_name().directory(),
-        digest.encoded()
-    )
-}
-
 impl<'a> Archived<'a> {
     /// Makes the manifest of an image, and returns its element and its descriptor.
     fn image(
@@ -136,8 +128,8 @@ impl<'a> Archived<'a> {
         let config = self.read(written.config.as_bytes(), MAX_CONFIG_BYTES)?;
         let digest = Digest::of(Algorithm::Sha256, &config);
         let size = config.len() as u64;
-        if made.blobs.insert(path_of(&digest), number).is_none() {
-            self.write(&path_of(&digest), &config, Some(number))?;
+        if made.blobs.insert(digest.path_in_layout(), number).is_none() {
+            self.write(&digest.path_in_layout(), &config, Some(number))?;
         }
         let parsed: Option<Config> = serde_json::from_slice(&config).ok();
         let diff_ids = parsed
@@ -152,7 +144,7 @@ impl<'a> Archived<'a> {
             let diff_id = diff_ids.get(layer).filter(|_| are_known);
             let digest = self.layer(number, path, diff_id.map(String::as_str), made)?;
             let len = self.members.get(number as usize).map_or(0, |it| it.len);
-            paths.push(path_of(&digest));
+            paths.push(digest.path_in_layout());
             descriptors.push(json!({
                 "mediaType": "application/vnd.docker.image.rootfs.diff.tar",
                 "digest": digest.to_string(),
@@ -173,9 +165,9 @@ impl<'a> Archived<'a> {
         .to_string();
         let id = Digest::of(Algorithm::Sha256, manifest.as_bytes());
         // The same image under two elements has one manifest.
-        let place = format!("{}{}", shown(DIRECTORY), path_of(&id));
+        let place = format!("{}{}", shown(DIRECTORY), id.path_in_layout());
         if !self.scratch.path().join(place).exists() {
-            self.write(&path_of(&id), manifest.as_bytes(), Some(number))?;
+            self.write(&id.path_in_layout(), manifest.as_bytes(), Some(number))?;
         }
         let descriptor = json!({
             "mediaType": media_type,
@@ -183,7 +175,7 @@ impl<'a> Archived<'a> {
             "size": manifest.len(),
         });
         let element = Element {
-            config: path_of(&digest),
+            config: digest.path_in_layout(),
             tags: written.tags,
             layers: paths,
             position,
@@ -202,7 +194,7 @@ impl<'a> Archived<'a> {
         if let Some(digest) = made.digests.get(&number) {
             return Ok(digest.clone());
         }
-        let is_free = |digest: &Digest| !made.blobs.contains_key(&path_of(digest));
+        let is_free = |digest: &Digest| !made.blobs.contains_key(&digest.path_in_layout());
         let digest = diff_id
             .and_then(|text| Digest::parse(text).ok())
             .filter(|digest| digest.algorithm() == Some(Algorithm::Sha256) && is_free(digest));
@@ -213,13 +205,13 @@ impl<'a> Archived<'a> {
                 "`manifest.json` lists `{path}` twice, for different content"
             )));
         }
-        let place = [DIRECTORY, path_of(&digest).as_bytes()].concat();
+        let place = [DIRECTORY, digest.path_in_layout().as_bytes()].concat();
         let file = self.writer.create(&place).map_err(Failure::Scratch)?;
         let len = self.members.get(number as usize).map_or(0, |it| it.len);
         set_length(&file, len).map_err(Failure::Scratch)?;
         let modified = self.modified.get(&number).copied().unwrap_or_default();
         set_modified(&file, modified).map_err(Failure::Scratch)?;
-        made.blobs.insert(path_of(&digest), number);
+        made.blobs.insert(digest.path_in_layout(), number);
         made.digests.insert(number, digest.clone());
         Ok(digest)
     }

@@ -645,8 +645,7 @@ fn change_in(packed: &Packed, rewritten: &[Digest]) -> io::Result<ArchiveChange>
         }
     }
     for digest in rewritten {
-        let name = digest.blob_name();
-        let path = format!("blobs/{}/{}", name.directory(), name.file());
+        let path = digest.path_in_layout();
         let whole = packed.whole(path.as_bytes());
         let stat = match stat_at(CWD, &place(packed, &whole), Links::Refuse) {
             Ok(stat) => stat,

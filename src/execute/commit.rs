@@ -23,11 +23,10 @@ use super::unchanged;
 /// Writes what the plan says, in the order of [`Writes`], to a layout whose index is that of `state`.
 pub(super) fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn Fs) -> Result<()> {
     probe(layout, writes, fs)?;
-    let path = |name: &str| layout.path().join(name);
     for blob in &writes.blobs {
         // A crash here leaves an orphan: the new document is not referenced yet.
         let name = blob.digest.blob_name();
-        let file = path("blobs").join(name.directory()).join(name.file());
+        let file = layout.blob_path(&blob.digest);
         let dir = blob
             .digest
             .algorithm()

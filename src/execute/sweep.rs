@@ -180,15 +180,12 @@ impl Context<'_> {
 
     /// Returns the path of a blob relative to the plan's place: a layout, or a shared store.
     fn path_of(&self, blob: Deletion) -> String {
-        let blobs = match self.layout.blob_dirs().pool {
-            Some(_) => "",
-            None => "blobs/",
-        };
         let digest = self.plan.blobs.digest(blob.id);
-        digest.map_or_else(String::new, |digest| {
-            let name = digest.blob_name();
-            format!("{blobs}{}/{}", name.directory(), name.file())
-        })
+        let path = digest.map(|digest| match self.layout.is_in_store() {
+            true => digest.blob_name().path(),
+            false => digest.path_in_layout(),
+        });
+        path.unwrap_or_default()
     }
 
     fn place(&self, blob: Deletion) -> Option<(BorrowedFd<'_>, DeletableName)> {

@@ -318,12 +318,10 @@ impl Layout {
 
     /// Returns the path of a blob, for messages.
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
-        let name = digest.blob_name();
-        let blobs = self.blobs.pool.clone();
-        blobs
-            .unwrap_or_else(|| self.path.join("blobs"))
-            .join(name.directory())
-            .join(name.file())
+        match &self.blobs.pool {
+            Some(store) => store.join(digest.blob_name().path()),
+            None => self.path.join(digest.path_in_layout()),
+        }
     }
 
     /// Lists the blobs and everything else below `blobs/`, and the temporary files of writers.

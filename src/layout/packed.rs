@@ -84,8 +84,7 @@ pub(crate) struct Packed {
 impl Packed {
     /// Returns `true` if a blob cannot be read, since only its beginning was unpacked.
     pub(crate) fn is_hole(&self, digest: &Digest) -> bool {
-        let name = digest.blob_name();
-        let path = format!("blobs/{}/{}", name.directory(), name.file());
+        let path = digest.path_in_layout();
         let member = self.in_layout(path.as_bytes());
         member.is_some_and(|(_, member)| member.is_hole)
     }

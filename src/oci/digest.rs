@@ -156,6 +156,12 @@ impl Digest {
         }
     }
 
+    /// Returns the path of the blob in a layout: `blobs/<algorithm>/<encoded>`.
+    #[must_use]
+    pub fn path_in_layout(&self) -> String {
+        format!("blobs/{}", self.blob_name().path())
+    }
+
     /// Returns the name of the algorithm, even of one that cannot be verified.
     #[must_use]
     pub fn algorithm_name(&self) -> &str {
@@ -236,6 +242,12 @@ impl BlobName {
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
+    }
+
+    /// Returns the path below `blobs/`, or below a shared store.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.directory, self.file)
     }
 }
 

@@ -110,7 +110,7 @@ pub fn repair(
 fn replace(layout: &Layout, digest: &Digest, places: &[PathBuf]) -> Result<Option<PathBuf>> {
     let name = digest.blob_name();
     for place in places {
-        let path = place.join(name.directory()).join(name.file());
+        let path = place.join(name.path());
         // What cannot be opened there may be had elsewhere.
         let Ok(source) = open_file(rustix::fs::CWD, &*path, Links::Follow) else {
             continue;

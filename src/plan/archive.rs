@@ -10,12 +10,6 @@ use crate::oci::Digest;
 use super::{Deletion, Plan};
 use crate::error::{Error, Result};
 
-/// Returns the path of a blob in its layout.
-fn path_of(digest: &Digest) -> String {
-    let name = digest.blob_name();
-    format!("blobs/{}/{}", name.directory(), name.file())
-}
-
 impl Plan {
     /// Returns how the archive differs when the plan is done.
     ///
@@ -25,7 +19,7 @@ impl Plan {
         if let Some(classic) = &packed.classic {
             let digests = self.sweep.iter();
             let digests = digests.filter_map(|deletion| self.blobs.digest(deletion.id));
-            let gone: HashSet<String> = digests.map(path_of).collect();
+            let gone: HashSet<String> = digests.map(Digest::path_in_layout).collect();
             let change = classic.change(
                 &packed.by_path,
                 |path| gone.contains(path),
@@ -69,7 +63,7 @@ impl Plan {
             }
         }
         for blob in &self.writes.blobs {
-            let (path, len) = (path_of(&blob.digest), blob.bytes.len() as u64);
+            let (path, len) = (blob.digest.path_in_layout(), blob.bytes.len() as u64);
             match packed.in_layout(path.as_bytes()) {
                 Some((number, _)) => drop(change.edited.insert(number, len)),
                 None => drop(change.added.insert(packed.whole(path.as_bytes()), len)),
@@ -87,7 +81,8 @@ impl Plan {
         let mut change = ArchiveChange::default();
         for deletion in deletions {
             let digest = self.blobs.digest(deletion.id);
-            let found = digest.and_then(|digest| packed.in_layout(path_of(digest).as_bytes()));
+            let found =
+                digest.and_then(|digest| packed.in_layout(digest.path_in_layout().as_bytes()));
             change.dropped.extend(found.map(|(number, _)| number));
         }
         change

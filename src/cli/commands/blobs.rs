@@ -131,12 +131,14 @@ fn live(snapshot: &Snapshot, missing: MissingDocuments) -> Result<Vec<PathBuf>, 
 /// Returns what `gc` would delete now.
 fn unreferenced<T>(planned: &Finished<T>) -> Vec<Paths> {
     let parts = parts(planned).map(|(shown, _)| {
-        let blobs = Path::new(if shown.is_store { "" } else { "blobs" });
         let sweep = shown.plan.sweep().iter();
         let mut paths: Vec<PathBuf> = sweep
             .filter_map(|deletion| {
-                let name = shown.plan.blobs().digest(deletion.id)?.blob_name();
-                Some(blobs.join(name.directory()).join(name.file()))
+                let digest = shown.plan.blobs().digest(deletion.id)?;
+                Some(PathBuf::from(match shown.is_store {
+                    true => digest.blob_name().path(),
+                    false => digest.path_in_layout(),
+                }))
             })
             .collect();
         paths.sort_unstable();
@@ -171,6 +173,5 @@ fn roots(context: &Context<'_>, snapshot: &Snapshot) -> Vec<PathBuf> {
 }
 
 fn path_of(snapshot: &Snapshot, id: BlobId) -> PathBuf {
-    let name = snapshot.graph.digest(id).blob_name();
-    Path::new("blobs").join(name.directory()).join(name.file())
+    snapshot.graph.digest(id).path_in_layout().into()
 }

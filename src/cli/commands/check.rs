@@ -669,10 +669,7 @@ impl JsonItem {
             damage,
             digest: finding.digest.as_ref().map(ToString::to_string),
             path: match (&finding.digest, &finding.file) {
-                (Some(digest), _) => {
-                    let name = digest.blob_name();
-                    Some(format!("blobs/{}/{}", name.directory(), name.file()))
-                }
+                (Some(digest), _) => Some(digest.path_in_layout()),
                 (None, file) => file
                     .as_ref()
                     .map(|file| file.to_string_lossy().into_owned()),

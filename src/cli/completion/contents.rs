@@ -230,10 +230,7 @@ impl Source {
     /// Reads a document that is not too large.
     fn document(&self, digest: &Digest) -> Option<Vec<u8>> {
         let name = digest.blob_name();
-        read(
-            &self.blobs().join(name.directory()).join(name.file()),
-            MAX_DOCUMENT_BYTES,
-        )
+        read(&self.blobs().join(name.path()), MAX_DOCUMENT_BYTES)
     }
 
     /// Returns the digests of the blobs that begin with `word`: as a whole behind `sha256:`, else their first 12 digits.

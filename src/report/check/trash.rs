@@ -130,7 +130,7 @@ pub fn check_trash(
             TrashFinding {
                 class,
                 run: Some(run.name.clone()),
-                file: run_path.join(name.directory()).join(name.file()),
+                file: run_path.join(name.path()),
                 digest: Some(digest.clone()),
                 len: Some(file.len),
                 declared,
