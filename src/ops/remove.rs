@@ -2,13 +2,12 @@
 
 use crate::error::Error;
 use crate::fs::Disk;
-use crate::graph::EmptyIndex;
 use crate::model::entries::list_entries;
 use crate::model::images::list_images;
-use crate::plan::{self, Conflict, Plan, RemoveOptions, SelectError, Selector, sweep_all};
+use crate::plan::{self, Conflict, RemoveOptions, SelectError, Selector};
 use crate::progress::Progress;
 
-use super::{Finished, LayoutGroup, Mode, Protection, run};
+use super::{Finished, LayoutGroup, Mode, Protection, run_in_first};
 
 /// Why nothing is removed.
 #[derive(Debug, thiserror::Error)]
@@ -38,13 +37,9 @@ pub fn remove(
     mode: Mode,
     progress: &dyn Progress,
 ) -> Result<Finished<Vec<String>>, RemoveError> {
-    let first = group.paths().1.first();
-    run(group, protection, mode, progress, |snapshot| {
+    let missing = options.missing;
+    run_in_first(group, protection, missing, mode, progress, |snapshot| {
         let sweep = &protection.sweep;
-        if first.is_some_and(|first| snapshot.layout.path() != first) {
-            let plan = sweep_all(snapshot, options.missing, EmptyIndex::Allow, &Disk, sweep)?;
-            return Ok::<(Plan, Vec<String>), RemoveError>((plan, Vec::new()));
-        }
         let entries = list_entries(snapshot);
         let images = list_images(snapshot, protection.now);
         let selector = Selector::new(snapshot, &entries, options.force);

@@ -96,6 +96,30 @@ pub fn run<T, E: From<Error>>(
     attempt(group, mode, progress, &mut plan)
 }
 
+/// As [`run`], with `make` for the first layout of the group. Of a store, what none of the layouts references then is deleted.
+///
+/// # Errors
+/// As [`run`] and [`sweep_all`].
+pub fn run_in_first<T: Default, E: From<Error>>(
+    group: &LayoutGroup,
+    protection: &Protection,
+    missing: MissingDocuments,
+    mode: Mode,
+    progress: &dyn Progress,
+    mut make: impl FnMut(&mut Snapshot) -> Result<(Plan, T), E>,
+) -> Result<Finished<T>, E> {
+    let first = group.paths().1.first();
+    run(group, protection, mode, progress, |snapshot| {
+        if first.is_some_and(|first| snapshot.layout.path() != first) {
+            // Another layout may list nothing.
+            let (empty, sweep) = (EmptyIndex::Allow, &protection.sweep);
+            let plan = sweep_all(snapshot, missing, empty, &Disk, sweep)?;
+            return Ok((plan, T::default()));
+        }
+        make(snapshot)
+    })
+}
+
 /// Sweeps everything unreferenced: `gc`. The notes are the numbers of dangling images, which are kept; 0 if
 /// [`GcOptions::counts_dangling`] is not set.
 ///

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ocisweep::fs::Disk;
+use ocisweep::graph::MissingDocuments;
 use ocisweep::graph::content_of;
-use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::model::entries::{EntryFacts, list_entries};
 use ocisweep::model::images::list_images;
 use ocisweep::oci::Shape;
@@ -15,7 +15,6 @@ use ocisweep::ops::{self, Finished};
 use ocisweep::plan::{
     Conflict, Dropped, Extent, Force, LeftCompanion, Moved, Pick, PlatformRequest, Referrers,
     Removal, RemoveOptions, SelectError, Selector, Totals, Which, drop_platforms, remove,
-    sweep_all,
 };
 use ocisweep::{Error, Snapshot};
 
@@ -102,11 +101,8 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
     };
     let mode = run_mode(args.dry_run, args.lock_wait);
     let mut damaged: Vec<&str> = Vec::new();
-    let done = ops::run(&group, &rule, mode, context.watcher(), |snapshot| {
-        if snapshot.layout.path() != args.layout {
-            let plan = sweep_all(snapshot, missing, EmptyIndex::Allow, &Disk, &rule.sweep)?;
-            return Ok((plan, PlanNotes::default()));
-        }
+    let watcher = context.watcher();
+    let done = ops::run_in_first(&group, &rule, missing, mode, watcher, |snapshot| {
         let entries = list_entries(snapshot);
         let images = list_images(snapshot, rule.now);
         let mut selector = Selector::new(snapshot, &entries, force);
