@@ -361,11 +361,7 @@ pub fn prune_together(
     mode: Mode,
     progress: &dyn Progress,
 ) -> PrunedTogether {
-    let rules = match options.policy.chooses() {
-        true => options.policy.across,
-        false => Across::Layout,
-    };
-    let mut together = PruneTogether::new(groups, rules, limits);
+    let mut together = PruneTogether::new(groups, options.policy.compares(), limits);
     let sharing = Sharing::of(groups);
     let prune_one = |together: &PruneTogether, number: usize, mode: Mode| {
         let group = groups.get(number).filter(|_| !progress.is_cancelled())?;

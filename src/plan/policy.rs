@@ -230,6 +230,15 @@ impl Policy {
             || self.keep_from.is_some()
     }
 
+    /// Returns whose images keep rules compare, if there are any such rules.
+    #[must_use]
+    pub const fn compares(&self) -> Across {
+        match self.chooses() {
+            true => self.across,
+            false => Across::Layout,
+        }
+    }
+
     /// Returns why an image is kept regardless of the rules of age and number.
     #[must_use]
     pub fn always(&self, image: &Image) -> Vec<Reason> {

@@ -34,10 +34,7 @@ pub(super) fn together(
     let layouts = chosen.groups.iter().flat_map(|group| group.paths().1);
     let layouts: Vec<PathBuf> = layouts.cloned().collect();
     let has_budget = request.budget.is_given() && request.across != Some(Across::Layout);
-    let rules = match request.policy.chooses() {
-        true => request.policy.across,
-        false => Across::Layout,
-    };
+    let rules = request.policy.compares();
     if layouts.len() < 2 || !(has_budget || rules == Across::Tree) {
         return Ok(None);
     }
