@@ -144,7 +144,8 @@ fn meaning(
     let filters = Filters::parse(&[filter], context.now, &TimeZone::UTC).ok()?;
     if let Some(snapshot) = snapshot {
         let mut cache = ImageInspector::new(snapshot);
-        let (entries, dangling) = (list_entries(snapshot), dangling(snapshot));
+        let entries = list_entries(snapshot);
+        let dangling = dangling(snapshot, &entries);
         let filters = filters
             .against(snapshot, &entries, &mut cache, &dangling)
             .ok();

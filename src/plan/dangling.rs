@@ -16,27 +16,22 @@ use crate::model::snapshot::Snapshot;
 /// Returns the positions of the dangling entries: untagged, and neither a child nor a referrer of
 /// anything that is kept. There are none if no entry has a name, or if a listed document is missing.
 #[must_use]
-pub fn dangling(snapshot: &Snapshot) -> BTreeSet<usize> {
-    dangling_among(snapshot, &list_entries(snapshot))
+pub fn dangling(snapshot: &Snapshot, entries: &[EntryFacts]) -> BTreeSet<usize> {
+    let is_untagged = |entry: &&EntryFacts| entry.role == EntryRole::Untagged;
+    let untagged = dangling_with_tags(snapshot, entries);
+    let untagged = untagged.into_iter().filter(is_untagged);
+    untagged.map(|entry| entry.position).collect()
 }
 
 /// Returns the number of dangling images: entries of the same digest are one.
 #[must_use]
 pub fn dangling_images(snapshot: &Snapshot) -> usize {
     let entries = list_entries(snapshot);
-    let dangling = dangling_among(snapshot, &entries);
+    let dangling = dangling(snapshot, &entries);
     let ids = dangling
         .iter()
         .filter_map(|&position| entries.get(position)?.id);
     ids.collect::<BTreeSet<BlobId>>().len()
-}
-
-/// As [`dangling`], with known entries.
-pub(crate) fn dangling_among(snapshot: &Snapshot, entries: &[EntryFacts]) -> BTreeSet<usize> {
-    let is_untagged = |entry: &&EntryFacts| entry.role == EntryRole::Untagged;
-    let untagged = dangling_with_tags(snapshot, entries);
-    let untagged = untagged.into_iter().filter(is_untagged);
-    untagged.map(|entry| entry.position).collect()
 }
 
 /// Returns the dangling entries and the digest tags that are removed along with them.

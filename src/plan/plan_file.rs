@@ -419,8 +419,10 @@ impl PlannedLayout {
             empty: EmptyIndex::allow_if(self.allow_empty),
         };
         let missing = MissingDocuments::allow_if(self.allow_missing);
+        let entries = list_entries(snapshot);
         let mut removal = finish(
             snapshot,
+            &entries,
             &gone,
             missing,
             extent,
@@ -428,8 +430,7 @@ impl PlannedLayout {
             Known::Nothing(fs),
         )?;
         self.narrow(&mut removal).map_err(changed)?;
-        (removal.kept_by, removal.more_kept) =
-            kept_by(snapshot, &list_entries(snapshot), &gone, &removal.plan);
+        (removal.kept_by, removal.more_kept) = kept_by(snapshot, &entries, &gone, &removal.plan);
         Ok(removal)
     }
 

@@ -39,7 +39,7 @@ use self::tree::{NOT_COMPARED, Standing};
 pub use self::tree::{Tree, TreeShare};
 use self::unneeded::{take_unneeded, without_image};
 use super::age::{Age, Configs, Ties, age_of, ages};
-use super::dangling::dangling_among;
+use super::dangling::dangling;
 use super::filter::Resolved;
 use super::policy::{Aged, Reason, Rule};
 use super::remove::{
@@ -300,7 +300,7 @@ pub(crate) fn prune_with(
 ) -> Result<Prune, PruneError> {
     snapshot.layout.refuse_shared_blobs()?;
     let mut cache = ImageInspector::with_inventory(snapshot, all_files);
-    let dangling = dangling_among(snapshot, entries);
+    let dangling = dangling(snapshot, entries);
     let filters = options
         .filters
         .against(snapshot, entries, &mut cache, &dangling)?;
@@ -642,6 +642,7 @@ fn plan(
     files: &Files,
 ) -> Result<(RemovalSet, Removal, BTreeSet<BlobId>), PruneError> {
     let mut gone = RemovalSet::default();
+    let listed = entries;
     // What was decided to be kept is not removed along.
     let mut entries = entries.to_vec();
     for position in judged.iter().flat_map(|judged| &judged.image.entries) {
@@ -688,6 +689,7 @@ fn plan(
     let files = Known::All(files);
     let mut removal = finish(
         snapshot,
+        listed,
         &gone,
         options.missing,
         extent,

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use crate::error::{Error, Result};
 use crate::graph::{Cut, Edge, EmptyIndex, MarkOptions, MissingDocuments, Root};
 use crate::layout::{BlobId, IndexTime};
+use crate::model::entries::EntryFacts;
 use crate::model::snapshot::Snapshot;
 use crate::oci::reference::canonical;
 use crate::oci::{Digest, Edit, Kind, Role};
@@ -21,6 +22,7 @@ const CLOCK_MARGIN: i128 = 1_000_000_000;
 /// Makes the plan: edits of the documents, and the sweep of what they release.
 pub(in crate::plan) fn finish(
     snapshot: &Snapshot,
+    entries: &[EntryFacts],
     gone: &RemovalSet,
     missing: MissingDocuments,
     extent: SweepExtent,
@@ -73,7 +75,7 @@ pub(in crate::plan) fn finish(
         plan.writes.emptied = edited.entries().is_empty();
         plan.writes.index = Some(edited);
     }
-    edit_lists(snapshot, gone, &elements, &mut plan.writes)?;
+    edit_lists(snapshot, entries, gone, &elements, &mut plan.writes)?;
     if !plan.sweep.is_empty() {
         let hollowed = gone.hollowed.iter();
         plan.writes.hollow = hollowed.map(|id| graph.digest(*id).clone()).collect();

@@ -256,6 +256,7 @@ fn conclude(
     let files = Known::Nothing(fs);
     let mut removal = finish(
         snapshot,
+        entries,
         gone,
         options.missing,
         extent,

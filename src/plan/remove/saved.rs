@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Writes};
-use crate::model::entries::{EntryFacts, config_owners, list_entries};
+use crate::model::entries::{EntryFacts, config_owners};
 use crate::model::snapshot::Snapshot;
 use crate::oci::DockerSave;
 use crate::oci::docker_archive::edit_repositories;
@@ -18,6 +18,7 @@ use super::selection::RemovalSet;
 /// Adds the edited lists to what is written. `elements`: the positions of the elements that are removed.
 pub(super) fn edit_lists(
     snapshot: &Snapshot,
+    entries: &[EntryFacts],
     gone: &RemovalSet,
     elements: &BTreeSet<usize>,
     writes: &mut Writes,
@@ -29,7 +30,7 @@ pub(super) fn edit_lists(
         return Ok(());
     }
     let file = |name: &str| snapshot.layout.path().join(name);
-    let names = Names::of(snapshot, gone);
+    let names = Names::of(snapshot, entries, gone);
     let edited = save
         .edited(
             |position| elements.contains(&position),
@@ -100,9 +101,8 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    fn of(snapshot: &'a Snapshot, gone: &RemovalSet) -> Self {
+    fn of(snapshot: &'a Snapshot, entries: &[EntryFacts], gone: &RemovalSet) -> Self {
         let mut keepers: HashMap<String, Vec<usize>> = HashMap::new();
-        let entries = list_entries(snapshot);
         let kept = |entry: &&EntryFacts| !gone.entries.contains(&entry.position);
         for entry in entries.iter().filter(kept) {
             let names = entry.names.iter();

@@ -142,8 +142,8 @@ fn list(
     // Times and configurations are read only if they are needed.
     let clock = args.time.map_or(TimeSource::default(), Into::into);
     if !args.filter.is_empty() {
-        let dangling = dangling(&snapshot);
         let entries = list_entries(&snapshot);
+        let dangling = dangling(&snapshot, &entries);
         list.unmatched = unmatched(&snapshot, &found, &entries, filters, &Policy::default());
         let filters = filters
             .against(&snapshot, &entries, &mut cache, &dangling)
