@@ -8,7 +8,6 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -142,15 +141,6 @@ pub(crate) fn return_to_trash<'a>(
             .map_err(Error::write(layout.path().join("blobs")))?;
     }
     Ok(returned)
-}
-
-/// Where a blob was taken from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repaired {
-    /// The blob.
-    pub digest: Digest,
-    /// The file; `None`: it was moved back from the trash.
-    pub from: Option<PathBuf>,
 }
 
 /// A blob that is referenced and missing and in the trash.
@@ -289,7 +279,7 @@ pub(super) fn move_all_back<'a>(
 }
 
 /// Opens the directory of an algorithm's blobs, and makes it where the layout had none when it was opened.
-pub(crate) fn blob_dir(layout: &Layout, algorithm: Algorithm, fs: &dyn Fs) -> io::Result<OwnedFd> {
+pub(super) fn blob_dir(layout: &Layout, algorithm: Algorithm, fs: &dyn Fs) -> io::Result<OwnedFd> {
     if let Some(dir) = layout.blob_dirs().algorithm(algorithm) {
         return dir.try_clone();
     }

@@ -30,7 +30,7 @@ pub use limits::{BudgetRequest, FreeSpace, Limits, LimitsError};
 pub use protection::Protection;
 pub use prune::prune;
 pub use remove::{RemoveError, remove};
-pub use repair::{repair, restore_missing};
+pub use repair::repair;
 pub use run::{Finished, GcOptions, MAX_ATTEMPTS, Mode, gc, run, run_in_first};
 pub use several::{Sharing, remove_directories, totals_of};
 pub use together::{

@@ -1,21 +1,18 @@
-//! Replacing blobs that are missing or damaged by whole ones from elsewhere.
-//!
-//! *Promise*: nothing is put in place that has not been read in full and has its digest. Whatever else is in a source is left
-//! alone, and so is everything in the layout that is not damaged.
+//! Repairs a layout: checks it, replaces what is missing or damaged, and checks it again.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::error::{ArchiveProblem, Error, Result};
-use crate::execute::{Repaired, Restored, blob_dir, cure_locked, needs_cure};
-use crate::fs::{Disk, Fs as _, Links, open_file};
+use crate::error::{ArchiveProblem, Result};
+use crate::execute::{Repaired, Restored, cure_locked, needs_cure, replace_blobs};
+use crate::fs::Disk;
 use crate::layout::Layout;
 use crate::layout::lock::Locked;
+use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
 use crate::progress::Progress;
+use crate::report::check::{CheckOptions, Finding, check};
 
 use super::journal::{Change, ChangeResult, Journal, record};
 use super::locks::{lock_all, lock_store};
@@ -24,7 +21,7 @@ use super::locks::{lock_all, lock_store};
 ///
 /// # Errors
 /// What locking, reading and moving say.
-pub fn restore_missing(
+fn restore_missing(
     layout: &Layout,
     wait: Duration,
     (journal, progress): (Option<&dyn Journal>, &dyn Progress),
@@ -56,12 +53,53 @@ fn cure_if_needed(
     )
 }
 
-/// Replaces these blobs by copies from the trash, or else from one of the sources: layouts, or directories like `blobs`.
-/// Those that no source has in full are left as they are.
+/// How often repaired documents are searched for more: a document can reference another one.
+const MAX_ROUNDS: usize = 16;
+
+/// Repairs a layout as far as there are whole copies of what is missing or damaged: in the trash, or else in one of the sources,
+/// which are layouts, or directories like `blobs`. `read` reads the layout again; `is_damage` chooses what is replaced.
 ///
 /// # Errors
-/// What locking and writing say, and [`Error::Interrupted`]. What was replaced until then is whole.
+/// What reading, locking and writing say, and [`Error::Interrupted`](crate::Error::Interrupted). What was replaced until then is whole.
 pub fn repair(
+    layout: &Layout,
+    mut read: impl FnMut() -> Result<Snapshot>,
+    (options, is_damage): (&CheckOptions, impl Fn(&Finding) -> bool),
+    sources: &[PathBuf],
+    wait: Duration,
+    told: (Option<&dyn Journal>, &dyn Progress),
+) -> Result<Vec<Repaired>> {
+    let restored = restore_missing(layout, wait, told)?.into_iter();
+    let restored = restored.map(|restored| Repaired {
+        digest: restored.digest,
+        from: None,
+    });
+    let mut repaired: Vec<Repaired> = restored.collect();
+    let mut tried: BTreeSet<Digest> = BTreeSet::new();
+    for _ in 0..MAX_ROUNDS {
+        let snapshot = read()?;
+        let report = check(&snapshot, options, told.1)?;
+        let damaged = report.findings.iter().filter(|finding| is_damage(finding));
+        let damaged: BTreeSet<Digest> = damaged
+            .filter_map(|finding| finding.digest.clone())
+            .filter(|digest| !tried.contains(digest))
+            .collect();
+        if damaged.is_empty() {
+            break;
+        }
+        tried.extend(damaged.iter().cloned());
+        let damaged: Vec<Digest> = damaged.into_iter().collect();
+        let now = replace(&snapshot.layout, &damaged, sources, wait, told)?;
+        if now.is_empty() {
+            break;
+        }
+        repaired.extend(now);
+    }
+    Ok(repaired)
+}
+
+/// Locks a layout and replaces these blobs, if there are any.
+fn replace(
     layout: &Layout,
     damaged: &[Digest],
     sources: &[PathBuf],
@@ -83,63 +121,10 @@ pub fn repair(
         .iter()
         .flat_map(|source| [source.join("blobs"), source.clone()]);
     let places: Vec<PathBuf> = trash.chain(places).collect();
-    let replace_all = || {
-        let mut repaired = Vec::new();
-        for digest in damaged {
-            if progress.is_cancelled() {
-                return Err(Error::Interrupted);
-            }
-            if let Some(from) = replace(layout, digest, &places)? {
-                repaired.push(Repaired {
-                    digest: digest.clone(),
-                    from: Some(from),
-                });
-            }
-        }
-        Ok(repaired)
-    };
     record(
         journal,
         (&[layout.path()], &Change::Repair(damaged)),
-        replace_all,
+        || replace_blobs(&locked, damaged, &places, &Disk, progress),
         |repaired| ChangeResult::Repaired(repaired),
     )
-}
-
-/// Replaces a blob from the first place that has it in full.
-fn replace(layout: &Layout, digest: &Digest, places: &[PathBuf]) -> Result<Option<PathBuf>> {
-    let name = digest.blob_name();
-    for place in places {
-        let path = place.join(name.path());
-        // What cannot be opened there may be had elsewhere.
-        let Ok(source) = open_file(rustix::fs::CWD, &*path, Links::Follow) else {
-            continue;
-        };
-        if !File::from(source.try_clone().map_err(Error::read(&path))?)
-            .metadata()
-            .is_ok_and(|found| found.is_file())
-        {
-            continue;
-        }
-        if put(layout, digest, &source)? {
-            return Ok(Some(path));
-        }
-    }
-    Ok(None)
-}
-
-fn put(layout: &Layout, digest: &Digest, source: &OwnedFd) -> Result<bool> {
-    let path = layout.blob_path(digest);
-    let Some(algorithm) = digest.algorithm() else {
-        return Ok(false);
-    };
-    let dir = blob_dir(layout, algorithm, &Disk).map_err(Error::write(&path))?;
-    match Disk.copy_blob(source.as_fd(), dir.as_fd(), digest) {
-        Ok(is_copied) => Ok(is_copied),
-        // The source is damaged as well.
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
-            Ok(false)
-        }
-        Err(error) => Err(Error::write(path)(error)),
-    }
 }

@@ -6,13 +6,19 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use ocisweep::execute::replace_blobs;
+use ocisweep::layout::Layout;
+use ocisweep::layout::lock::Locked;
+use ocisweep::oci::Digest;
+use ocisweep::progress::Silent;
 use tempfile::TempDir;
 
 use crate::kill::{CHANGING, changes, count, is_taken};
 use crate::strace::{Disturbed, Recording, args};
 use crate::support::environment::{has_strace, memory_dir};
-use crate::support::{Cmd, Files, FullLayout};
+use crate::support::{Cmd, Files, FullLayout, Stopping, Way};
 
 /// Where whole copies are.
 #[derive(Clone, Copy, Debug)]
@@ -154,6 +160,50 @@ fn calls_of_repairing_can_fail() {
     let errors = ["error=EIO", "error=ENOSPC", "error=EACCES"];
     survives(Source::Trash, &errors, true);
     survives(Source::Mirror, &errors, true);
+}
+
+/// Stopped at any call of this process, below every system call.
+#[test]
+fn replacing_blobs_can_stop_at_any_call() {
+    let whole = blobs(FullLayout::new().path());
+    let replace = |lacking: &Lacking, fs: &Stopping| {
+        let layout = &lacking.layout;
+        let lost = [
+            &layout.one.manifest,
+            &layout.two.layers[1],
+            &layout.one.layers[1],
+            &layout.arm64.config,
+        ];
+        let lost = lost.map(|desc| Digest::parse(&desc.digest).expect("a digest"));
+        let opened = Layout::open(layout.path()).expect("it is a layout");
+        let locked = Locked::acquire(&opened, Duration::ZERO, &Silent).expect("nobody locks it");
+        let places = [lacking.mirror.path().join("blobs")];
+        replace_blobs(&locked, &lost, &places, fs, &Silent)
+    };
+    let recorded = Lacking::new(Source::Mirror);
+    let before = recorded.blobs();
+    let fs = Stopping::new(Way::Dies, 0, recorded.layout.path());
+    let replaced = replace(&recorded, &fs).expect("nothing fails");
+    assert_eq!(replaced.len(), 4);
+    assert!(recorded.blobs() == whole);
+    let calls = fs.calls();
+    assert!(!calls.is_empty());
+    for number in 1..=calls.len() {
+        for way in [Way::Dies, Way::Fails, Way::Lies, Way::Fills] {
+            let lacking = Lacking::new(Source::Mirror);
+            let fs = Stopping::new(way, number, lacking.layout.path());
+            let result = replace(&lacking, &fs);
+            let context = format!("{way:?} {number} {:?}: {result:?}", calls[number - 1]);
+            assert!(result.is_err(), "{context}");
+            for (path, bytes) in lacking.blobs() {
+                let is_known = [before.get(&path), whole.get(&path)].contains(&Some(&bytes));
+                assert!(is_known, "{path} is neither old nor whole\n{context}");
+            }
+            let fs = Stopping::new(Way::Dies, 0, lacking.layout.path());
+            replace(&lacking, &fs).expect("nothing fails");
+            assert!(lacking.blobs() == whole, "it ends elsewhere\n{context}");
+        }
+    }
 }
 
 #[test]

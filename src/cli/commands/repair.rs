@@ -1,19 +1,14 @@
 //! `ocisweep check --repair`
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use ocisweep::Error;
-use ocisweep::oci::Digest;
-use ocisweep::ops::{Repaired, repair, restore_missing};
-use ocisweep::report::check::{CheckOptions, Finding, check};
+use ocisweep::ops::{Repaired, repair};
+use ocisweep::report::check::{CheckOptions, Finding};
 
 use crate::cli::args::CheckArgs;
 use crate::cli::context::Context;
-
-/// How often repaired documents are searched for more: a document can reference another one.
-const MAX_ROUNDS: usize = 16;
 
 /// Repairs a layout as far as there are whole copies of what is missing or damaged.
 ///
@@ -41,35 +36,9 @@ pub fn run(
     };
     let journal = context.journal();
     let told = (journal.as_deref(), context.watcher());
-    let restored = restore_missing(&layout, args.lock_wait, told)?;
-    let mut repaired: Vec<Repaired> = restored
-        .into_iter()
-        .map(|restored| Repaired {
-            digest: restored.digest,
-            from: None,
-        })
-        .collect();
-    let mut tried: BTreeSet<Digest> = BTreeSet::new();
-    for _ in 0..MAX_ROUNDS {
-        let snapshot = context.read(path, store)?;
-        let report = check(&snapshot, options, context.watcher())?;
-        let damaged = report.findings.iter().filter(|finding| is_damage(finding));
-        let damaged: BTreeSet<Digest> = damaged
-            .filter_map(|finding| finding.digest.clone())
-            .filter(|digest| !tried.contains(digest))
-            .collect();
-        if damaged.is_empty() {
-            break;
-        }
-        tried.extend(damaged.iter().cloned());
-        let damaged: Vec<Digest> = damaged.into_iter().collect();
-        let now = repair(&snapshot.layout, &damaged, &args.from, args.lock_wait, told)?;
-        if now.is_empty() {
-            break;
-        }
-        repaired.extend(now);
-    }
-    Ok(repaired)
+    let read = || context.read(path, store);
+    let meant = (options, is_damage);
+    repair(&layout, read, meant, &args.from, args.lock_wait, told)
 }
 
 /// Returns a line for each blob.

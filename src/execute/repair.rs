@@ -1,0 +1,97 @@
+//! Replaces blobs that are missing or damaged by whole ones from elsewhere.
+//!
+//! *Promise*: nothing is put in place that has not been read in full and has its digest. Whatever else is in a source is left
+//! alone, and so is everything in the layout that is not damaged. A crash leaves some of the blobs replaced.
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::fs::{Fs, Links, open_file};
+use crate::layout::Layout;
+use crate::layout::lock::Locked;
+use crate::oci::Digest;
+use crate::progress::Progress;
+
+use super::cure::blob_dir;
+
+/// Where a blob was taken from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repaired {
+    /// The blob.
+    pub digest: Digest,
+    /// The file; `None`: it was moved back from the trash.
+    pub from: Option<PathBuf>,
+}
+
+/// Replaces these blobs, each from the first of the places that has it in full: directories like `blobs`. Those that no place has
+/// are left as they are.
+///
+/// # Errors
+/// What reading and writing say, and [`Error::Interrupted`]. What was replaced until then is whole.
+pub fn replace_blobs(
+    locked: &Locked<'_>,
+    damaged: &[Digest],
+    places: &[PathBuf],
+    fs: &dyn Fs,
+    progress: &dyn Progress,
+) -> Result<Vec<Repaired>> {
+    let layout = locked.layout();
+    let mut repaired = Vec::new();
+    for digest in damaged {
+        if progress.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        if let Some(from) = replace(layout, digest, places, fs)? {
+            repaired.push(Repaired {
+                digest: digest.clone(),
+                from: Some(from),
+            });
+        }
+    }
+    Ok(repaired)
+}
+
+/// Replaces a blob from the first place that has it in full.
+fn replace(
+    layout: &Layout,
+    digest: &Digest,
+    places: &[PathBuf],
+    fs: &dyn Fs,
+) -> Result<Option<PathBuf>> {
+    let name = digest.blob_name();
+    for place in places {
+        let path = place.join(name.path());
+        // What cannot be opened there may be had elsewhere.
+        let Ok(source) = open_file(rustix::fs::CWD, &*path, Links::Follow) else {
+            continue;
+        };
+        if !File::from(source.try_clone().map_err(Error::read(&path))?)
+            .metadata()
+            .is_ok_and(|found| found.is_file())
+        {
+            continue;
+        }
+        if put(layout, digest, &source, fs)? {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+fn put(layout: &Layout, digest: &Digest, source: &OwnedFd, fs: &dyn Fs) -> Result<bool> {
+    let path = layout.blob_path(digest);
+    let Some(algorithm) = digest.algorithm() else {
+        return Ok(false);
+    };
+    let dir = blob_dir(layout, algorithm, fs).map_err(Error::write(&path))?;
+    match fs.copy_blob(source.as_fd(), dir.as_fd(), digest) {
+        Ok(is_copied) => Ok(is_copied),
+        // The source is damaged as well.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            Ok(false)
+        }
+        Err(error) => Err(Error::write(path)(error)),
+    }
+}
