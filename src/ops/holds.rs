@@ -14,7 +14,7 @@ use crate::model::snapshot::Snapshot;
 use crate::progress::Progress;
 
 use super::journal::{Change, ChangeResult, Journal, record};
-use super::run::{MAX_ATTEMPTS, UNLOCKED_ATTEMPTS};
+use super::run::{Attempt, UNLOCKED_ATTEMPTS, until_unchanged};
 
 /// Changes the holds of a layout under its lock. `open` opens it; `edit` gets the holds as they are, each time that the
 /// layout changed in between. The journal, if there is one, records the change.
@@ -28,8 +28,7 @@ pub fn change_holds<E: From<Error>>(
     (journal, progress): (Option<&dyn Journal>, &dyn Progress),
     mut edit: impl FnMut(&Snapshot, &mut Holds) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut path = None;
-    for attempt in 0..MAX_ATTEMPTS {
+    until_unchanged(progress, |attempt| {
         // If the layout changed each time, it is read under the lock.
         let lockable = (attempt >= UNLOCKED_ATTEMPTS).then(open).transpose()?;
         let early = match &lockable {
@@ -60,17 +59,8 @@ pub fn change_holds<E: From<Error>>(
             || write_holds(&locked, &base, &holds, &Disk),
             |()| ChangeResult::HoldsWritten,
         );
-        match written {
-            Ok(()) => return Ok(()),
-            Err(Error::Changed { .. }) => progress.changed(snapshot.layout.path()),
-            Err(error) => return Err(error.into()),
-        }
-        path = Some(snapshot.layout.path().to_owned());
-    }
-    Err(E::from(Error::Unstable {
-        path: path.unwrap_or_default(),
-        times: MAX_ATTEMPTS,
-    }))
+        Ok(Attempt::of(written, snapshot.layout.path())?)
+    })
 }
 
 /// Returns the holds that another list has not.

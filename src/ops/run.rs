@@ -1,7 +1,7 @@
 //! The loop of every command that changes a layout.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -32,6 +32,45 @@ pub const MAX_ATTEMPTS: u32 = 5;
 /// How many times a plan is made before the layouts are locked. A plan is usually made without the lock, so that no other
 /// process waits for a long reading. If the layout changed each time, it is made under the lock.
 pub(super) const UNLOCKED_ATTEMPTS: u32 = 2;
+
+/// What became of one attempt.
+pub(super) enum Attempt<T> {
+    /// It is done.
+    Done(T),
+    /// This layout changed in between.
+    Changed(PathBuf),
+}
+
+impl<T> Attempt<T> {
+    /// Returns what became of some work on a layout.
+    pub(super) fn of(done: Result<T>, path: &Path) -> Result<Self> {
+        match done {
+            Ok(done) => Ok(Self::Done(done)),
+            Err(Error::Changed { .. }) => Ok(Self::Changed(path.to_owned())),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Makes attempts, with their numbers from 0, until no layout changes in between.
+///
+/// # Errors
+/// [`Error::Unstable`] if one changes each time, and those of an attempt.
+pub(super) fn until_unchanged<T, E: From<Error>>(
+    progress: &dyn Progress,
+    mut attempt: impl FnMut(u32) -> Result<Attempt<T>, E>,
+) -> Result<T, E> {
+    let mut path = PathBuf::new();
+    for number in 0..MAX_ATTEMPTS {
+        match attempt(number)? {
+            Attempt::Done(done) => return Ok(done),
+            Attempt::Changed(changed) => path = changed,
+        }
+        progress.changed(&path);
+    }
+    let times = MAX_ATTEMPTS;
+    Err(E::from(Error::Unstable { path, times }))
+}
 
 /// What to do with a plan.
 #[derive(Debug, Clone, Copy)]

@@ -22,7 +22,7 @@ use crate::progress::Progress;
 
 use super::journal::{Change, ChangeResult, Journal, record};
 use super::locks::{lock_all, lock_store};
-use super::run::MAX_ATTEMPTS;
+use super::run::{Attempt, until_unchanged};
 use super::{LayoutGroup, Mode};
 
 /// Which run is undone.
@@ -46,7 +46,7 @@ pub fn undo(
     mode: Mode,
     progress: &dyn Progress,
 ) -> Result<Undone> {
-    for _ in 0..MAX_ATTEMPTS {
+    until_unchanged(progress, |_| {
         let (_, layouts) = group.open_layouts()?;
         for layout in &layouts {
             layout.refuse_shared_blobs()?;
@@ -55,7 +55,7 @@ pub fn undo(
         let Mode::Execute(wait) = mode else {
             let (_, plan) = planned(&layouts, request)?;
             let restored = Vec::new();
-            return Ok(Undone { plan, restored });
+            return Ok(Attempt::Done(Undone { plan, restored }));
         };
         let locked = lock_all(&layouts, wait, progress)?;
         let _store = lock_store(&layouts, wait, progress)?;
@@ -74,15 +74,7 @@ pub fn undo(
                 },
             );
         }
-        match undone {
-            Ok(undone) => return Ok(undone),
-            Err(Error::Changed { .. }) => progress.changed(group.path()),
-            Err(error) => return Err(error),
-        }
-    }
-    Err(Error::Unstable {
-        path: group.path().to_owned(),
-        times: MAX_ATTEMPTS,
+        Attempt::of(undone, group.path())
     })
 }
 
