@@ -7,19 +7,17 @@
 //! nothing, and its bytes count.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::fs::{Disk, FileStat};
+use crate::fs::Disk;
 use crate::model::entries::list_entries;
 use crate::model::images::list_images;
 use crate::plan::{
     self, Across, BudgetHolder, PruneError, PruneOptions, Survey, Tree, TreeShare, Verdict,
 };
 use crate::progress::Progress;
+use crate::report::stored::find_files;
 
 use super::limits::Limits;
 use super::{Finished, LayoutGroup, Mode, Protection, Sharing, run};
@@ -219,7 +217,7 @@ impl PruneTogether {
         if self.has_budget && !progress.is_cancelled() {
             let path = group.path.clone();
             if let Err(source) = find_files(&path, group.is_store, &mut files) {
-                self.unmeasured.push(Error::Read { path, source });
+                self.unmeasured.push(Error::read(path)(source));
             }
         }
         for number in &group.numbers {
@@ -257,39 +255,6 @@ impl PruneTogether {
             lost: self.tree.lost(),
         })
     }
-}
-
-/// Finds the files that a layout keeps as blobs: of one that cannot be read those that are found without reading it.
-fn find_files(path: &Path, is_store: bool, files: &mut Vec<FileStat>) -> io::Result<()> {
-    let found = fs::metadata(path)?;
-    if found.is_file() {
-        files.extend(stat(&found));
-        return Ok(());
-    }
-    let blobs = match is_store {
-        true => path.to_owned(),
-        false => path.join("blobs"),
-    };
-    for algorithm in fs::read_dir(blobs)? {
-        let algorithm = algorithm?;
-        if !algorithm.file_type()?.is_dir() {
-            continue;
-        }
-        for blob in fs::read_dir(algorithm.path())? {
-            files.extend(stat(&blob?.metadata()?));
-        }
-    }
-    Ok(())
-}
-
-fn stat(found: &fs::Metadata) -> Option<FileStat> {
-    found.is_file().then(|| FileStat {
-        len: found.len(),
-        modified: 0,
-        device: found.dev(),
-        inode: found.ino(),
-        links: u32::try_from(found.nlink()).unwrap_or(u32::MAX),
-    })
 }
 
 /// What several layouts lost together, or would lose.

@@ -1,7 +1,7 @@
 //! Reports, which change nothing: what is damaged, what uses the space, what keeps a blob.
 
 pub mod check;
-mod stored;
+pub(crate) mod stored;
 pub mod usage;
 pub mod why;
 
