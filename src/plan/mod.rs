@@ -343,7 +343,7 @@ impl Totals {
 /// Counts what the deletion of files frees. Plan and outcome use the same count, so that
 /// a dry run cannot report another number than the run.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     totals: Totals,
     /// Per inode with several names: names, names deleted, bytes.
     linked: HashMap<(u64, u64), (u32, u32, u64)>,
@@ -351,7 +351,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts one deleted blob.
-    pub fn blob(&mut self, file: &FileStat) {
+    pub(crate) fn blob(&mut self, file: &FileStat) {
         self.totals.blobs += 1;
         self.totals.bytes = self.totals.bytes.saturating_add(file.len);
         let is_known = self.linked.contains_key(&(file.device, file.inode));
@@ -367,14 +367,14 @@ impl Tally {
     }
 
     /// Counts one deleted temporary file or directory.
-    pub const fn temporary(&mut self, len: u64) {
+    pub(crate) const fn temporary(&mut self, len: u64) {
         self.totals.temporary += 1;
         self.totals.temporary_bytes = self.totals.temporary_bytes.saturating_add(len);
     }
 
     /// Returns the sums.
     #[must_use]
-    pub fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         let mut totals = self.totals;
         for (links, deleted, len) in self.linked.values() {
             let counted = if deleted >= links {

@@ -11,6 +11,7 @@ use crate::error::{ErrorKind, Result};
 use crate::fs::FileStat;
 use crate::graph::{BlobSet, RootSource, content_of};
 use crate::layout::BlobId;
+use crate::layout::trash::Trash;
 use crate::model::entries::EntryFacts;
 use crate::model::images::Image;
 use crate::model::inventory::{Counted, Files, Unmeasured};
@@ -198,6 +199,24 @@ pub fn usage(
         })
         .collect();
     Ok(usage)
+}
+
+/// Measures the trash, which `trash empty` frees.
+///
+/// # Errors
+/// [`Error::Read`](crate::Error::Read).
+pub fn trash_usage(trash: Trash<'_>) -> Result<Row> {
+    let mut tally = Tally::default();
+    for (_, file) in trash.blobs()? {
+        tally.blob(&file);
+    }
+    let totals = tally.totals();
+    Ok(Row {
+        total: totals.blobs,
+        active: 0,
+        size: totals.freed_bytes.saturating_add(totals.linked_bytes),
+        reclaimable: totals.freed_bytes,
+    })
 }
 
 /// Sets what a prune with defaults would free, and returns what it would delete.

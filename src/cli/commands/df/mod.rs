@@ -9,14 +9,12 @@ use std::path::{Path, PathBuf};
 use ocisweep::Error;
 use ocisweep::fs::Disk;
 use ocisweep::layout::shared_blobs::SharedStore;
-use ocisweep::layout::trash::Trash;
 use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::{Image, list_images};
 use ocisweep::model::inventory::files;
 use ocisweep::ops::{Detail, Protection, SharedUsage};
 use ocisweep::parse::size::human_size;
-use ocisweep::plan::Tally;
-use ocisweep::report::usage::{ImageUsage, Row, Usage, image_usages, together, usage};
+use ocisweep::report::usage::{ImageUsage, Row, Usage, image_usages, together, trash_usage, usage};
 use serde::Serialize;
 
 use super::fields;
@@ -66,7 +64,7 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Result<Exit, Exit> {
             .map_err(|error| context.report(&error))?
             .expect("the group has a shared store");
         let trash = SharedStore::open(store)
-            .and_then(|store| in_trash(store.trash()))
+            .and_then(|store| trash_usage(store.trash()))
             .map_err(|error| context.report(&error))?;
         let layouts = group.paths().1;
         if let Some(template) = template {
@@ -159,7 +157,7 @@ fn one(
     let images = list_images(&snapshot, protection.now);
     let (entries, files) = (list_entries(&snapshot), files(&snapshot, &Disk));
     let usage = usage(&snapshot, &images, &entries, &files, &protection.sweep)?;
-    let trash = in_trash(snapshot.layout.trash())?;
+    let trash = trash_usage(snapshot.layout.trash())?;
     let usages = is_verbose.then(|| image_usages(&snapshot, &images, &entries, &files));
     let built = template.filter(|_| is_verbose);
     let built = built.map(|template| rows::built(&snapshot, &images, template));
@@ -169,21 +167,6 @@ fn one(
         images: usages.map(|usages| images.into_iter().zip(usages).collect()),
         built: built.unwrap_or_default(),
         trash,
-    })
-}
-
-/// Measures the trash. `trash empty` frees it.
-fn in_trash(trash: Trash<'_>) -> Result<Row, Error> {
-    let mut tally = Tally::default();
-    for (_, file) in trash.blobs()? {
-        tally.blob(&file);
-    }
-    let totals = tally.totals();
-    Ok(Row {
-        total: totals.blobs,
-        active: 0,
-        size: totals.freed_bytes.saturating_add(totals.linked_bytes),
-        reclaimable: totals.freed_bytes,
     })
 }
 
