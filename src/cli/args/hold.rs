@@ -1,12 +1,10 @@
 //! Arguments of `hold`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand};
-use ocisweep::parse::time::parse_duration;
 
-use super::{AuditArgs, Format, FormatParser};
+use super::{AuditArgs, Format, FormatParser, LockArgs};
 
 #[derive(Debug, Subcommand)]
 pub enum HoldCommand {
@@ -53,9 +51,8 @@ pub struct HoldAddArgs {
     /// Hold the image that the umoci bundle in DIR was unpacked from, while the bundle exists
     #[arg(long, value_name = "DIR", conflicts_with_all = ["image", "while_path"])]
     pub bundle: Option<PathBuf>,
-    /// Wait at most DURATION for another process to release the layout
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
-    pub lock_wait: Duration,
+    #[command(flatten)]
+    pub lock: LockArgs,
     #[command(flatten)]
     pub audit: AuditArgs,
 }
@@ -81,9 +78,8 @@ pub struct HoldRmArgs {
     /// Names of the holds to remove
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// Wait at most DURATION for another process to release the layout
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
-    pub lock_wait: Duration,
+    #[command(flatten)]
+    pub lock: LockArgs,
     #[command(flatten)]
     pub audit: AuditArgs,
 }

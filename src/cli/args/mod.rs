@@ -67,40 +67,19 @@ pub struct Args {
 
 /// What every command takes.
 #[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Use colours: auto (on a terminal, unless NO_COLOR is set), always, never
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Global options",
-        value_name = "WHEN",
-        default_value = "auto"
-    )]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: When,
     /// Show progress on stderr: auto (on a terminal), always, never
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Global options",
-        value_name = "WHEN",
-        default_value = "auto"
-    )]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub progress: When,
     /// Evaluate ages as if it were TIME (RFC 3339); a real run protects no less than the current time does
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Global options",
-        value_name = "TIME"
-    )]
+    #[arg(long, global = true, value_name = "TIME")]
     pub now: Option<Timestamp>,
     /// Ignore this JSON file beside index.json; images that only it lists become unreferenced
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Global options",
-        value_name = "FILE"
-    )]
+    #[arg(long, global = true, value_name = "FILE")]
     pub ignore_index: Vec<PathBuf>,
 }
 
@@ -478,6 +457,13 @@ pub struct SweepArgs {
     /// Proceed even if index.json lists no image, or if none with a name would remain
     #[arg(long)]
     pub allow_empty: bool,
+    #[command(flatten)]
+    pub lock: LockArgs,
+}
+
+/// How long a command that changes a layout waits.
+#[derive(Debug, ClapArgs)]
+pub struct LockArgs {
     /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
@@ -549,9 +535,8 @@ pub struct RmArgs {
     pub metrics: MetricsArgs,
     #[command(flatten)]
     pub archive: ArchiveArgs,
-    /// Wait at most DURATION for another process to release the layout
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
-    pub lock_wait: Duration,
+    #[command(flatten)]
+    pub lock: LockArgs,
     /// Print only the total
     #[arg(short, long)]
     pub quiet: bool,
@@ -684,9 +669,8 @@ pub struct ApplyArgs {
     /// Show what would be removed and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Wait at most DURATION for another process to release the layout
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
-    pub lock_wait: Duration,
+    #[command(flatten)]
+    pub lock: LockArgs,
     #[command(flatten)]
     pub trash: TrashArgs,
     #[command(flatten)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Subcommand};
 use ocisweep::parse::time::parse_duration;
 
-use super::{AuditArgs, Format, FormatParser, TextFormat};
+use super::{AuditArgs, Format, FormatParser, LockArgs, TextFormat};
 
 /// Whether deleted blobs are moved into the trash.
 #[derive(Debug, Clone, Copy, ClapArgs)]
@@ -46,9 +46,8 @@ pub struct UndoArgs {
     /// Show what would be restored and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Wait at most DURATION for another process to release the layout
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
-    pub lock_wait: Duration,
+    #[command(flatten)]
+    pub lock: LockArgs,
     #[command(flatten)]
     pub audit: AuditArgs,
     /// Print only the total
@@ -113,9 +112,8 @@ pub struct TrashEmptyArgs {
     /// Show what would be deleted and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Wait at most DURATION for another process to release the layout
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
-    pub lock_wait: Duration,
+    #[command(flatten)]
+    pub lock: LockArgs,
     #[command(flatten)]
     pub audit: AuditArgs,
 }

@@ -40,7 +40,7 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
         None => file.temp_age(),
     };
     let rule = protection(context, file.grace(), temp_age, clock);
-    let mode = run_mode(args.dry_run, args.lock_wait);
+    let mode = run_mode(args.dry_run, args.lock.lock_wait);
     let paths = file.layouts.iter().map(|planned| &planned.path);
     let chosen = match &file.shared_blobs {
         Some(store) => {

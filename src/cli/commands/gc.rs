@@ -22,7 +22,7 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Exit> {
         .style(args.dry_run, args.exit_code, chosen.is_many);
     let clock = Clock::of(args.dry_run);
     let protection = protection(context, args.sweep.grace, args.sweep.temp_age, clock);
-    let mode = run_mode(args.dry_run, args.sweep.lock_wait);
+    let mode = run_mode(args.dry_run, args.sweep.lock.lock_wait);
     let mut options = GcOptions::default();
     options.missing = MissingDocuments::allow_if(args.sweep.allow_missing);
     options.empty = EmptyIndex::allow_if(args.sweep.allow_empty);

@@ -107,7 +107,7 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Result<Exit, Exit> {
         context,
         &args.layout,
         store,
-        args.lock_wait,
+        args.lock.lock_wait,
         |snapshot, holds| {
             if holds.holds.iter().any(|hold| hold.name == args.name) {
                 let text = format!("cannot add hold `{}`: there is one of that name", args.name);
@@ -220,23 +220,29 @@ fn read_bundle(directory: &Path) -> Result<Digest, String> {
 fn rm(context: &Context<'_>, args: &HoldRmArgs) -> Result<Exit, Exit> {
     let mut misses = Vec::new();
     let mut removed = Vec::new();
-    change(context, &args.layout, None, args.lock_wait, |_, holds| {
-        misses.clear();
-        removed.clear();
-        for name in &args.names {
-            let before = holds.holds.len();
-            holds.holds.retain(|hold| hold.name != *name);
-            if holds.holds.len() == before {
-                misses.push(name.as_str());
-            } else {
-                removed.push(name.as_str());
+    change(
+        context,
+        &args.layout,
+        None,
+        args.lock.lock_wait,
+        |_, holds| {
+            misses.clear();
+            removed.clear();
+            for name in &args.names {
+                let before = holds.holds.len();
+                holds.holds.retain(|hold| hold.name != *name);
+                if holds.holds.len() == before {
+                    misses.push(name.as_str());
+                } else {
+                    removed.push(name.as_str());
+                }
             }
-        }
-        if removed.is_empty() {
-            return Err(format!("No such hold: {}", misses.join(", ")).into());
-        }
-        Ok(())
-    })?;
+            if removed.is_empty() {
+                return Err(format!("No such hold: {}", misses.join(", ")).into());
+            }
+            Ok(())
+        },
+    )?;
     let mut exit = exit::DONE;
     for name in removed {
         let name = context.term.foreign(name);

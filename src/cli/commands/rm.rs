@@ -99,7 +99,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
         },
         missing,
     };
-    let mode = run_mode(args.dry_run, args.lock_wait);
+    let mode = run_mode(args.dry_run, args.lock.lock_wait);
     let mut damaged: Vec<&str> = Vec::new();
     let watcher = context.watcher();
     let done = ops::run_in_first(&group, &rule, missing, mode, watcher, |snapshot| {

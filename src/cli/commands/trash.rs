@@ -172,7 +172,7 @@ fn empty(context: &Context<'_>, args: &TrashEmptyArgs) -> Exit {
         (None, None) => EmptyRequest::All,
         (None, Some(_)) => EmptyRequest::Before(before.unwrap_or(Timestamp::MIN)),
     };
-    let mode = run_mode(args.dry_run, args.lock_wait);
+    let mode = run_mode(args.dry_run, args.lock.lock_wait);
     let journal = context.journal();
     let emptied = empty_trash(&owner, request, mode, journal.as_deref(), context.watcher());
     let emptied = match emptied {

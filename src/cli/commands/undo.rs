@@ -171,7 +171,7 @@ fn one(
     run: Option<&str>,
 ) -> Result<(Document, Exit), Exit> {
     let request = run.map_or(UndoRequest::Last, UndoRequest::Run);
-    let mode = run_mode(args.dry_run, args.lock_wait);
+    let mode = run_mode(args.dry_run, args.lock.lock_wait);
     match ops::undo(group, request, mode, context.watcher()) {
         Ok(undone) => Ok(show(context, args, group, &undone)),
         Err(error) => Err(report(context, group, &error)),
@@ -184,7 +184,7 @@ fn report(context: &Context<'_>, group: &LayoutGroup, error: &Error) -> Exit {
 }
 
 fn blob(context: &Context<'_>, args: &UndoArgs, group: &LayoutGroup, digest: &Digest) -> Exit {
-    let mode = run_mode(args.dry_run, args.lock_wait);
+    let mode = run_mode(args.dry_run, args.lock.lock_wait);
     let restored = match ops::undo_blob(group, digest, mode, context.watcher()) {
         Ok(restored) => restored,
         Err(error) => return report(context, group, &error),

@@ -147,7 +147,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
             return Ok(exit);
         }
     }
-    let mode = run_mode(is_dry_run, args.sweep.lock_wait);
+    let mode = run_mode(is_dry_run, args.sweep.lock.lock_wait);
     let mut runs = match planned {
         Some(planned) if is_dry_run => {
             chosen.paths().for_each(|path| context.done_with(path));
