@@ -1,25 +1,11 @@
 //! Replaces files of a layout, and opens the directory of this program's own files.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::fs::{FileTime, Fs, Links, open_dir, open_file};
+use crate::fs::{FileTime, Fs, Links, has_bytes, open_dir};
 use crate::layout::Layout;
-
-/// Returns `true` if a file has these bytes.
-pub(super) fn is_there(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> bool {
-    let Ok(file) = open_file(dir, name, Links::Refuse) else {
-        return false;
-    };
-    let mut found = Vec::new();
-    let read = File::from(file)
-        .take(bytes.len() as u64 + 1)
-        .read_to_end(&mut found);
-    read.is_ok() && found == bytes
-}
 
 /// Replaces a file in an open directory while it is what was read. A file with the new content counts as replaced: on a
 /// full disk everything is written twice.
@@ -38,7 +24,7 @@ pub(super) fn replace_if_same(
     let is_replaced = fs
         .replace_expected(dir, name, old, new, time)
         .map_err(Error::write(path))?;
-    if is_replaced || is_there(dir, name, new) {
+    if is_replaced || has_bytes(dir, name, new).unwrap_or(false) {
         Ok(())
     } else {
         Err(Error::changed(layout.path()))

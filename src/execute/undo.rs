@@ -17,7 +17,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use super::commit::swap;
-use super::cure::{Restored, cure, move_all_back, move_back, sync_blobs};
+use super::cure::{Restored, cure_locked, move_all_back, move_back, sync_blobs};
 use super::recover::recover;
 use crate::error::{Error, Result};
 use crate::fs::{FileTime, Fs, Links, Renamed, has_digest, open_dir};
@@ -313,8 +313,7 @@ pub(crate) fn execute_undo(
             restore(locked.layout(), state, own, fs)?;
         }
     }
-    let layouts: Vec<&Layout> = locked.iter().map(Locked::layout).collect();
-    let restored = cure(&layouts, None, fs)?;
+    let restored = cure_locked(locked, fs)?;
     plan.record.undone = Some(crate::clock::now().to_string());
     let trash = any.trash();
     let path = trash.path().join(&plan.run).join(RECORD);

@@ -28,6 +28,7 @@ use crate::oci::Digest;
 use crate::oci::digest::DeletableName;
 
 pub use append::AppendFile;
+pub(crate) use disk::has_bytes;
 pub use disk::{CannotKeep, Disk};
 pub(crate) use kind::FileSystem;
 pub(crate) use large::{FileVersion, LargeFile, Placed, copy_range, open_output};

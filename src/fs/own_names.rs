@@ -1,5 +1,6 @@
 //! The names of this program's own temporary files.
 
+use crate::oci::digest::is_hex;
 use crate::oci::{Algorithm, Digest};
 
 /// The prefix of the temporary files of this program.
@@ -79,10 +80,6 @@ impl<'a> SwapName<'a> {
         // A removal starts with an empty file.
         bytes.is_empty() || mark == self.old || mark == self.new
     }
-}
-
-const fn is_hex(byte: u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 #[cfg(test)]

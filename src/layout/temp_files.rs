@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 
 use crate::fs::{OWN_PREFIX, is_own};
 use crate::oci::Algorithm;
+use crate::oci::digest::is_hex;
 
 /// BuildKit's lock file (moby/buildkit `client/ociindex`).
 pub(crate) const LOCK_FILE: &str = "index.json.lock";
@@ -161,10 +162,6 @@ pub fn inside(directory: &str, file: &str) -> bool {
 fn is_digits(text: &str) -> bool {
     // Go's os.CreateTemp uses 32 random bits: up to ten digits; older versions used nine.
     (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-const fn is_hex(byte: u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 fn is_uuid(name: &str) -> bool {

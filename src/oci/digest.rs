@@ -390,6 +390,12 @@ fn nibble(digit: u8) -> u8 {
     NIBBLES[usize::from(digit)]
 }
 
+/// Returns `true` for a hexadecimal digit of a digest, which is lower-case.
+#[must_use]
+pub const fn is_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
 /// Returns the digit of a value below 16.
 const fn hex_digit(value: u8) -> u8 {
     if value < 10 {

@@ -13,7 +13,7 @@
 
 use std::fmt;
 
-use super::digest::Algorithm;
+use super::digest::{Algorithm, is_hex};
 
 /// The registry of names without one.
 const DEFAULT_DOMAIN: &str = "docker.io";
@@ -346,7 +346,7 @@ fn hex_digits(algorithm: &str) -> Option<usize> {
 }
 
 fn is_lower_hex(text: &str) -> bool {
-    text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    text.bytes().all(is_hex)
 }
 
 /// The relation of a digest tag to the image whose digest it contains.

@@ -1,7 +1,6 @@
 //! The limits of a budget in bytes: what a size, and a part of the file system, amount to at one moment.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -84,7 +83,7 @@ impl BudgetRequest {
         let place = place_of(layout);
         let space = match Space::of(&place) {
             Ok(space) => space,
-            Err(source) => return Err(cannot_read(&place, source)),
+            Err(source) => return Err(Error::read(&place)(source)),
         };
         let free = self.min_free.map(|amount| FreeSpace {
             wanted: amount.of(space.total),
@@ -107,7 +106,7 @@ impl BudgetRequest {
         if self.depends_on_disk() {
             let device = |layout: &PathBuf| match fs::metadata(place_of(layout)) {
                 Ok(found) => Ok(found.dev()),
-                Err(source) => Err(cannot_read(layout, source)),
+                Err(source) => Err(Error::read(layout)(source)),
             };
             let own = device(first)?;
             for layout in layouts {
@@ -139,12 +138,5 @@ fn place_of(layout: &Path) -> PathBuf {
         blobs
     } else {
         layout.to_owned()
-    }
-}
-
-fn cannot_read(path: &Path, source: io::Error) -> Error {
-    Error::Read {
-        path: path.to_owned(),
-        source,
     }
 }

@@ -14,6 +14,7 @@ use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, list_entries};
 use crate::model::images::{Image, ImageInspector};
 use crate::model::snapshot::Snapshot;
+use crate::oci::digest::is_hex;
 use crate::oci::{Algorithm, Kind, Role};
 use crate::plan::{Alone, Force, Pick, SelectError, Selector, whole_digest};
 
@@ -138,7 +139,6 @@ fn prefix_of(text: &str) -> Option<(Option<Algorithm>, &str)> {
         Some((name, hex)) => (Some(Algorithm::from_name(name)?), hex),
         None => (None, text),
     };
-    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     (hex.len() >= MIN_PREFIX && hex.bytes().all(is_hex)).then_some((algorithm, hex))
 }
 

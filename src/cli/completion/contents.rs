@@ -16,6 +16,7 @@ use ocisweep::layout::shared_blobs::SharedStore;
 use ocisweep::layout::trash::{Trash, TrashedRun};
 use ocisweep::model::images::ImageConfig;
 use ocisweep::oci::descriptor::Details;
+use ocisweep::oci::digest::is_hex;
 use ocisweep::oci::platform::Platform;
 use ocisweep::oci::reference::{Reference, digest_tag};
 use ocisweep::oci::{
@@ -501,7 +502,6 @@ fn digits(word: &str) -> Option<(&str, &str)> {
         None if word.len() < MIN_DIGITS => return None,
         None => ("sha256", word),
     };
-    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let is_name =
         !algorithm.is_empty() && algorithm.bytes().all(|byte| byte.is_ascii_alphanumeric());
     (is_name && digits.bytes().all(is_hex)).then_some((algorithm, digits))

@@ -174,7 +174,7 @@ fn unlink(dir: BorrowedFd<'_>, name: &str, flags: AtFlags) -> io::Result<Removed
 }
 
 /// Returns `true` if a file has exactly these bytes.
-fn has_bytes(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Result<bool> {
+pub(crate) fn has_bytes(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Result<bool> {
     holds_bytes(&File::from(open_file(dir, name, Links::Refuse)?), expected)
 }
 

@@ -13,6 +13,7 @@ use crate::layout::replaced_ids::MovedIds;
 use crate::model::entries::{EntryFacts, EntryRole, unlisted_elements};
 use crate::model::images::ImageInspector;
 use crate::model::snapshot::Snapshot;
+use crate::oci::digest::is_hex;
 use crate::oci::glob::Glob;
 use crate::oci::reference::Reference;
 use crate::oci::{Algorithm, Digest, Role};
@@ -647,10 +648,7 @@ fn ambiguous(
 
 /// Returns `true` for what can be a prefix of an image ID: at least three hexadecimal digits.
 fn is_id_prefix(hex: &str) -> bool {
-    hex.len() >= 3
-        && hex
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    hex.len() >= 3 && hex.bytes().all(is_hex)
 }
 
 /// Returns `true` if a name is more than a tag.
