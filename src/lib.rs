@@ -210,8 +210,8 @@
 //! | [`report`] | `df`, `check`, `why`: reports that change nothing |
 //! | [`oci`], [`parse`] | values of the specifications; parsing of times and sizes |
 //!
-//! A module uses only those below it: `ops`, `report`, `execute`, `plan`, `model`, `graph`, `archive`, `layout`, `fs`, `error`,
-//! `oci`. A test checks that.
+//! A module uses only those below it: `ops`, `report`, `execute`, `plan`, `model`, `graph`, `archive`, `layout`, `fs`, `progress`,
+//! `error`, `oci`, `threads`, `clock`, `parse`. A test checks that.
 //!
 //! # Features
 //!

@@ -75,8 +75,8 @@ pub(super) struct Part<'a> {
     pub(super) state: Option<&'a State>,
 }
 
-/// Begins a run: empties the trash of what is over, and writes the record. `sweep`: the plan whose blobs are moved; `None`:
-/// it has nothing that could be undone.
+/// Begins a run: empties the trash of what is over, and writes the record. `sweep`: the plan whose blobs are moved. Returns `None`
+/// if nothing is moved into the trash.
 ///
 /// # Errors
 /// [`Error::Write`], and [`Error::Trash`] where blobs cannot be moved into it. Nothing was moved.
