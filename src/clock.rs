@@ -8,7 +8,7 @@ use jiff::Timestamp;
 /// Returns the time of the system's clock.
 #[expect(
     clippy::disallowed_methods,
-    reason = "protections end by the clock of the system alone"
+    reason = "only the system clock ends protections"
 )]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()

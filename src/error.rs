@@ -35,7 +35,7 @@ pub enum Error {
         version: String,
     },
     /// A file that determines which blobs are live cannot be parsed.
-    #[error("cannot understand `{}`: {why}", path.display())]
+    #[error("cannot parse `{}`: {why}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -101,7 +101,7 @@ pub enum Error {
         broken: Vec<Broken>,
     },
     /// Another file beside `index.json` lists blobs, and it is unknown which.
-    #[error("cannot understand `{}`: {why}{}", layout.join(file).display(), and_more(*more))]
+    #[error("cannot parse `{}`: {why}{}", layout.join(file).display(), and_more(*more))]
     SecondIndex {
         /// The layout.
         layout: PathBuf,
@@ -113,7 +113,7 @@ pub enum Error {
         more: usize,
     },
     /// The note of the blobs that were released while a writer was at work cannot be read, and a writer is visible.
-    #[error("cannot understand `{}`: {why}; a writer is at work, and may list again what it names", path.display())]
+    #[error("cannot parse `{}`: {why}; a writer is at work and may list the blobs in it again", path.display())]
     ReleasedNote {
         /// The note.
         path: PathBuf,
@@ -241,7 +241,7 @@ pub enum NotALayout {
     #[error("it is not an image layout (no `index.json`)")]
     Nothing,
     /// A directory without layouts at any depth.
-    #[error("there is no image layout in it, nor anywhere below")]
+    #[error("there is no image layout in it or below it")]
     NothingBelow,
     /// Only `index.json`.
     #[error("it is not an image layout (neither `oci-layout` nor `blobs`)")]
@@ -269,17 +269,17 @@ pub enum ArchiveProblem {
     Several(String),
     /// It is in docker's format from before version 25, of which only little is supported.
     #[error(
-        "it is an archive of docker before version 25 (no `index.json`), of which only `ls`, `df` and `rm NAME` work"
+        "it is an archive of docker before version 25 (no `index.json`), which only `ls`, `df` and `rm NAME` support"
     )]
     Classic,
     /// What is deleted cannot be kept in it.
-    #[error("an archive keeps no trash")]
+    #[error("an archive cannot have a trash")]
     NoTrash,
     /// An archive cannot do what a directory can.
     #[error("{0}")]
     Unsupported(&'static str),
     /// It was read from a pipe, and no output was given.
-    #[error("it is read from a pipe, so the new archive needs a place of its own")]
+    #[error("it is read from a pipe, so the new archive needs another place")]
     NeedsOutput,
 }
 
@@ -291,7 +291,7 @@ pub enum SharedStoreProblem {
     #[error("there is no directory `sha256`, `sha384` or `sha512` in it")]
     NoBlobs,
     /// The directory of an algorithm is a link.
-    #[error("`{}` is not a directory of its own", .0.display())]
+    #[error("`{}` is a symbolic link", .0.display())]
     Link(PathBuf),
     /// It belongs to a layout that was not given.
     #[error("it belongs to the layout `{}`, which is not among those given", .0.display())]

@@ -263,7 +263,7 @@ impl<'a> Archived<'a> {
             Some((path, member))
         });
         let Some((path, member)) = found else {
-            return Err(bad(format!("its member `{}` is no file", shown(path))));
+            return Err(bad(format!("its member `{}` is not a file", shown(path))));
         };
         if member.is_hole || member.len > most {
             return Err(bad(format!("its member `{}` is too large", shown(path))));

@@ -159,7 +159,7 @@ impl<'a> Links<'a> {
                 }
                 if self.by_path.contains_key(directory) {
                     return Err(bad(format!(
-                        "its member `{}` lies below another that is a link or a device",
+                        "its member `{}` is below another one that is a link or a device",
                         shown(path)
                     )));
                 }

@@ -234,7 +234,7 @@ impl Archive {
             .keys()
             .any(|number| change.dropped.contains(number))
         {
-            "a file in it is to be edited and to be left out"
+            "a file in it is to be both edited and removed"
         } else {
             return Ok(());
         };

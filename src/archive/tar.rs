@@ -283,7 +283,7 @@ impl<'a> Members<'a> {
         while let Some(block) = self.block()? {
             if block.iter().any(|byte| *byte != 0) {
                 return Err(Problem::Bad(
-                    "there is something behind its end (another archive?)".to_owned(),
+                    "there is data after its end (another archive?)".to_owned(),
                 ));
             }
             read += BLOCK;
@@ -334,7 +334,7 @@ fn bad_size(path: &[u8]) -> String {
 impl Extended {
     /// Reads the records of a PAX header: `<length> <key>=<value>\n`.
     fn read(&mut self, mut text: &[u8]) -> Result<(), Problem> {
-        let bad = || Problem::Bad("an extended header cannot be understood".to_owned());
+        let bad = || Problem::Bad("an extended header cannot be parsed".to_owned());
         // Some writers fill the block.
         while text.first().is_some_and(|byte| *byte != 0) {
             let space = text.iter().position(|byte| *byte == b' ').ok_or_else(bad)?;

@@ -291,7 +291,7 @@ fn unwritable(path: &[u8], error: io::Error) -> Failure {
         io::ErrorKind::AlreadyExists
         | io::ErrorKind::NotADirectory
         | io::ErrorKind::IsADirectory => bad(format!(
-            "two of its members have the path `{}`, or one lies below another that is a file",
+            "two of its members have the path `{}`, or one is below another that is a file",
             shown(path)
         )),
         io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => bad(format!(

@@ -1,9 +1,9 @@
-//! The layouts of a run: finding them, processing several at the same time, and reporting what became of each.
+//! The layouts of a run: finding them, processing several at the same time, and reporting the result of each.
 //!
-//! *Order*: a few threads process the layouts; what is printed is printed afterwards, in the order of the layouts. Each
-//! thread has one layout at a time, from its first read to the release of its lock. The threads are not those of the pool
-//! that reads documents: while one of those waits for a part of its work it takes up other work, and would begin a layout
-//! in the middle of another one.
+//! *Order*: a few threads process the layouts; the results are printed afterwards, in the order of the layouts. Each thread
+//! processes one layout at a time, from its first read to the release of its lock. These threads are not in the pool that
+//! reads documents: a pool thread that waits for a part of its work takes up other work, and would begin a layout in the
+//! middle of another one.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -41,9 +41,9 @@ const MAX_THREADS: usize = 4;
 pub struct Selected {
     /// The groups; no layout is in two of them.
     pub groups: Vec<LayoutGroup>,
-    /// Several layouts were given: each gets a row, even if only one was found.
+    /// Several layouts can be given: each gets a row, even if only one was found.
     pub is_many: bool,
-    /// How the search ended.
+    /// The result of the search.
     pub exit: Exit,
     /// The search read every directory.
     is_complete: bool,
@@ -71,8 +71,8 @@ impl Selected {
         self.groups.iter().map(LayoutGroup::path)
     }
 
-    /// Refuses a layout, by its number, that shares its blobs with another one of this run: each of the two would treat as
-    /// garbage what only the other one needs.
+    /// Refuses a layout, by its number, that shares its blobs with another one of this run: each of the two would delete
+    /// blobs that only the other one needs.
     ///
     /// # Errors
     /// [`Error::SharedWith`].
@@ -133,7 +133,7 @@ impl Selected {
 /// Finds the layouts, each in a group of its own, or with a shared store all in one.
 ///
 /// # Errors
-/// The exit status, after the reason was printed; nothing must be printed or changed then.
+/// The exit status, after the reason was printed; the caller must then print and change nothing.
 pub fn choose_groups(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit> {
     match given.shared_blobs {
         Some(store) => {
@@ -147,7 +147,7 @@ pub fn choose_groups(context: &Context<'_>, given: Given<'_>) -> Result<Selected
 /// Finds the layouts, each in a group of its own. Every path is opened before anything is printed or changed.
 ///
 /// # Errors
-/// The exit status, if a path is not a layout: that was reported, and nothing must be printed or changed.
+/// The exit status, if a path is not a layout: that was reported, and the caller must print and change nothing.
 pub fn choose(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit> {
     let mut exit = exit::DONE;
     let existing: Vec<PathBuf> = if given.if_exists {
@@ -232,8 +232,8 @@ pub fn choose(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit>
     })
 }
 
-/// Returns `true`, after a note, if there is no layout yet at a path: nothing, an empty directory, or what BuildKit leaves of one
-/// when a build fails. A link to nothing is none of these, and no more is a directory that cannot be read.
+/// Returns `true`, after a note, if there is no layout yet at a path: nothing, an empty directory, or what BuildKit leaves
+/// of one when a build fails. A dangling link does not count, and neither does a directory that cannot be read.
 pub fn is_absent(context: &Context<'_>, path: &Path) -> bool {
     let is_nothing = || {
         let found = std::fs::symlink_metadata(path);
@@ -245,7 +245,7 @@ pub fn is_absent(context: &Context<'_>, path: &Path) -> bool {
         match names_in(path).as_deref() {
             Some([]) => "is empty",
             Some([name]) if name == INGEST && is_empty_directory(&path.join(INGEST)) => {
-                "has nothing but an empty `ingest`"
+                "contains only an empty `ingest`"
             }
             _ => return false,
         }
@@ -268,13 +268,13 @@ fn names_in(path: &Path) -> Option<Vec<OsString>> {
 }
 
 fn is_empty_directory(path: &Path) -> bool {
-    // A link is followed by reading, and somewhere else is not this layout.
+    // Reading follows a link, and its target is not this layout.
     let found = std::fs::symlink_metadata(path);
     found.is_ok_and(|found| found.is_dir()) && names_in(path).is_some_and(|names| names.is_empty())
 }
 
-/// Returns `true` if a file below a directory is an archive of a layout, or cannot be read and may be one: then the run reports
-/// it, as it does a directory. Only files that have the name of an archive are opened.
+/// Returns `true` if a file below a directory is an archive of a layout, or cannot be read and may be one: the run then
+/// reports it like a directory. Only files with the name of an archive are opened.
 fn is_archive(context: &Context<'_>, file: &Path) -> bool {
     let has_name = file.file_name().is_some_and(|name| {
         let name = name.to_string_lossy().to_ascii_lowercase();
@@ -288,7 +288,7 @@ fn is_archive(context: &Context<'_>, file: &Path) -> bool {
     if !has_name || !Archives::begins_like_one(file) {
         return false;
     }
-    // What is not a layout is an archive of something else.
+    // Without a layout, it is an archive of something else.
     let is_layout = !matches!(context.open(file), Err(Error::NotALayout { .. }));
     context.archives.forget_until_needed(file);
     is_layout
@@ -307,10 +307,10 @@ pub fn choose_sharing(
     let exit = match choose(context, given) {
         Ok(chosen) if chosen.is_complete => {
             let layouts: Vec<PathBuf> = chosen.paths().map(Path::to_owned).collect();
-            // Whoever shares blobs has several layouts, and those that are not given lose theirs.
+            // Shared blobs usually belong to several layouts, and those that are not given would lose theirs.
             if let ([layout], true, false) = (&*layouts, given.deletes, given.is_recursive) {
                 context.term.note(&format!(
-                    "`{}` is the only layout given that uses `{}`: what only others need is deleted",
+                    "`{}` is the only layout given that uses `{}`: blobs that only others need are deleted",
                     layout.display(),
                     store.display()
                 ));
@@ -344,11 +344,11 @@ pub fn group_of(
     if let Some(error) = not_a_layout(context, layout) {
         return Err(context.report(&error));
     }
-    // Counted as another one, it would hide that the others were forgotten.
+    // If it counted as another one, this would hide that the others were forgotten.
     let (_, again) = distinct([&[layout.to_owned()], with].concat());
     if let Some((path, _)) = again.iter().find(|(_, first)| first == layout) {
         let text = format!("`--with {}` is the layout itself", path.display());
-        let hint = "`--with` names each other layout that uses these blobs, or a directory below which they are";
+        let hint = "`--with` names each other layout that uses these blobs, or a directory that contains them";
         return Err(context.fail(exit::USAGE, &text, Some(hint)));
     }
     let mut layouts = vec![layout.to_owned()];
@@ -416,7 +416,7 @@ pub fn each<I: Sync, T: Send>(
             thread.spawn_scoped(scope, work).is_ok()
         };
         if (0..threads).take_while(start).count() == 0 {
-            // No thread can be started: this one does the work.
+            // If no thread can be started, this one does the work.
             work();
         }
     });
@@ -432,8 +432,8 @@ pub fn finished<T, E>(runs: &Runs<T, E>) -> impl Iterator<Item = &Finished<T>> {
     runs.iter().flatten().flatten()
 }
 
-/// Returns what each group freed, or would free: a byte that hard links bring into several groups is counted where its
-/// last name is deleted.
+/// Returns what each group freed, or would free: bytes that are hard linked into several groups are counted where their last
+/// name is deleted.
 pub fn shares<T, E>(runs: &Runs<T, E>) -> Vec<Totals> {
     let own = |run: &Option<Result<Finished<T>, E>>| match run {
         Some(Ok(finished)) => finished.totals(),
@@ -466,7 +466,7 @@ fn deleted_by((plan, outcome): &(Plan, Option<Outcome>)) -> Vec<FileStat> {
     }
 }
 
-/// Collects what a sweeping command reports of its layouts: a document, rows and totals.
+/// Collects what a sweeping command reports about its layouts: a document, rows and totals.
 #[derive(Debug)]
 pub struct RunReport<'a> {
     command: &'a str,
@@ -481,7 +481,7 @@ pub struct RunReport<'a> {
 }
 
 impl<'a> RunReport<'a> {
-    /// Begins without a layout.
+    /// Returns an empty report.
     pub fn new(command: &'a str, style: Style) -> Self {
         Self {
             command,
@@ -499,7 +499,7 @@ impl<'a> RunReport<'a> {
         }
     }
 
-    /// Reports that many dangling images, which the command keeps.
+    /// Reports the number of dangling images that the command keeps.
     pub const fn dangling(&mut self, images: usize) {
         self.dangling = images;
     }
@@ -509,9 +509,9 @@ impl<'a> RunReport<'a> {
         self.document.budget = budget;
     }
 
-    /// Adds the result of each group, and returns how they ended. `show` prints a layout or a shared store, with what
-    /// planning noted of a layout, and returns how it ended and its part of the document; `report` prints why nothing was
-    /// done in a group.
+    /// Adds the result of each group, and returns the combined exit. `show` prints a layout or a shared store, with the
+    /// notes of planning, and returns its exit and its part of the document; `report` prints why nothing was done in a
+    /// group.
     pub fn add_runs<T, E: fmt::Display>(
         &mut self,
         context: &Context<'_>,
@@ -523,7 +523,7 @@ impl<'a> RunReport<'a> {
         let shares = shares(runs);
         let mut exit = exit::DONE;
         if self.style.is_many {
-            // A row for each, their head and their sum.
+            // A row for each, the header and the sum.
             context.reserve(selected.groups.len() + 2);
         }
         if let Some(metrics) = &context.metrics {
@@ -536,7 +536,7 @@ impl<'a> RunReport<'a> {
             match run {
                 None => {
                     exit = exit.and(exit::INTERRUPTED);
-                    // Of a single layout nothing is known.
+                    // Nothing is known about a single layout.
                     if self.style.is_many {
                         self.failed(path, "interrupted", exit::INTERRUPTED);
                     }
@@ -608,8 +608,8 @@ impl<'a> RunReport<'a> {
         self.measured
     }
 
-    /// Prints what follows the layouts, a row for each of several and the total, or the document; and appends the rows to
-    /// the summary of a CI job if that is requested.
+    /// Prints what follows the layouts: a row for each of several and the total, or the document. Appends the rows to the
+    /// summary of a CI job if requested.
     pub fn finish(&self, context: &Context<'_>) -> Exit {
         let style = &self.style;
         let is_dry_run = style.is_dry_run;
@@ -628,7 +628,7 @@ impl<'a> RunReport<'a> {
         if style.is_many && !style.is_quiet && !self.rows.is_empty() {
             text.push_str(&rows::table(context, &self.rows, is_dry_run));
         }
-        // What was not measured has no total; its errors were printed.
+        // Layouts that were not measured have no total; their errors were printed.
         if self.measured {
             text.push_str(&total_line(&self.totals, is_dry_run));
             text.push_str(&self.trashed.line(is_dry_run));

@@ -96,7 +96,7 @@ pub(crate) fn plan_undo(
     };
     let record = match &run.record {
         Ok(Some(record)) => record.clone(),
-        Ok(None) => return Err(refuse(format!("run {} is being emptied", run.name))),
+        Ok(None) => return Err(refuse(format!("run {} is being deleted", run.name))),
         Err(why) => return Err(refuse(format!("the record of run {}: {why}", run.name))),
     };
     let mut plan = UndoPlan {
@@ -147,7 +147,7 @@ pub(crate) fn plan_undo(
         for digest in taken.iter().chain(listed) {
             if !is_there(digest)? {
                 return Err(refuse(format!(
-                    "{digest}, which run {} removed, is gone, so that the run cannot be undone as a whole",
+                    "{digest}, which run {} removed, no longer exists, so the run cannot be undone completely",
                     run.name
                 )));
             }
@@ -362,7 +362,7 @@ pub(crate) fn put_back_blob(
     if moved == Renamed::Taken && !is_whole(layout, digest)? {
         return Err(Error::Trash {
             path: layout.trash().owner().to_owned(),
-            why: format!("{digest} is in its place, and does not match its digest"),
+            why: format!("{digest} exists in the layout, but does not match its digest"),
         });
     }
     sync_blobs(layout, fs)?;

@@ -146,7 +146,7 @@ mod tests {
         let temp = tempfile::tempdir().expect("a directory can be made");
         let path = temp.path().join("index.json");
         std::fs::write(&path, "{\"schemaVersion\":2}").expect("a file can be written");
-        AppendFile::open(&path, b"{\"schema_version\":").expect_err("that is no log");
+        AppendFile::open(&path, b"{\"schema_version\":").expect_err("that is not a log");
         let text = std::fs::read_to_string(&path).expect("the file can be read");
         assert_eq!(text, "{\"schemaVersion\":2}");
         AppendFile::open(temp.path(), b"{").expect_err("that is a directory");

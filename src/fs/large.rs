@@ -309,7 +309,7 @@ mod tests {
         let mut new = LargeFile::begin(&path, None).expect("it begins");
         new.file().write_all(b"newer").expect("it is written");
         let placed = new.place(Some(version), FileTime::New).expect("no error");
-        assert_eq!(placed, Placed::Changed, "it is another file by now");
+        assert_eq!(placed, Placed::Changed, "it is another file now");
         assert_eq!(fs::read_to_string(&path).expect("a text"), "new");
         assert_eq!(names(temp.path()), ["a.tar", "link"]);
     }

@@ -3,10 +3,7 @@
 //! There are few operations, each on a directory descriptor and a checked name. They are behind a trait, so that tests can stop a
 //! run at each of them.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this is the room that changes files"
-)]
+#![expect(clippy::disallowed_methods, reason = "only this module changes files")]
 
 mod append;
 mod disk;

@@ -180,7 +180,7 @@ impl DigestTable {
 }
 
 fn number_of(position: usize) -> u32 {
-    u32::try_from(position).expect("four thousand million digests do not fit into memory")
+    u32::try_from(position).expect("four billion digests do not fit into memory")
 }
 
 /// A file or directory that is not a blob.

@@ -107,7 +107,7 @@ impl Classic {
             })
             .collect();
         let save = DockerSave::parse(self.text.as_bytes())?;
-        let save = save.ok_or_else(|| "it is no list".to_owned())?;
+        let save = save.ok_or_else(|| "it is not a list".to_owned())?;
         let edited = save.edited(
             |position| !left.contains_key(&position),
             |position, name| left.get(&position).is_none_or(|tags| !tags.contains(name)),

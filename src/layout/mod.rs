@@ -601,7 +601,7 @@ fn encoding_of(bytes: &[u8]) -> Option<&'static str> {
             "it starts with a byte order mark of UTF-16, and must be UTF-8: save it as UTF-8 without one",
         ),
         [b'{' | b'[', 0, ..] | [0, b'{' | b'[', ..] => {
-            Some("it is UTF-16, and must be UTF-8: save it so")
+            Some("it is UTF-16, and must be UTF-8: save it as UTF-8")
         }
         _ => None,
     }

@@ -83,7 +83,7 @@ impl Released {
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(bytes)
-            .map_err(|error| format!("not a note of released blobs: {error}"))
+            .map_err(|error| format!("not a record of released blobs: {error}"))
     }
 
     /// Returns the digests in order.

@@ -516,11 +516,11 @@ impl Others<'_> {
                 |image: &Digest| self.named.contains(image) && !named_before.contains(image);
             return Ok(match image.is_some_and(is_named_now) {
                 true => Decision::Omit,
-                false => Decision::Restore(Box::new(Item::of(text)?.ok_or("it is no entry")?)),
+                false => Decision::Restore(Box::new(Item::of(text)?.ok_or("it is not an entry")?)),
             });
         }
         let own = alone(text)?;
-        let entry = own.entries().first().ok_or("it is no entry")?;
+        let entry = own.entries().first().ok_or("it is not an entry")?;
         let details = own.details(entry);
         let own_names = entry_names(&details);
         let mut cut = Vec::new();
@@ -561,7 +561,7 @@ impl Others<'_> {
             key: key.into(),
         });
         let edited = own.edited(&edits.collect::<Vec<Edit>>())?;
-        let entry = edited.entries().first().ok_or("it is no entry")?;
+        let entry = edited.entries().first().ok_or("it is not an entry")?;
         Ok(Decision::Restore(Box::new(Item {
             is_bare,
             ..Item::read(&edited, entry)
@@ -1121,7 +1121,7 @@ mod tests {
             now.push(entry("e", "e"));
             let today = index(&now, ",\t");
             let restored = change.undone(&today).expect("it can be undone");
-            let restored = restored.index.expect("something is put back");
+            let restored = restored.index.expect("something is restored");
             let mut expected = all.clone();
             expected.push(entry("e", "e"));
             assert_eq!(texts(&restored), expected, "{gone:?}");
@@ -1142,7 +1142,7 @@ mod tests {
         ] {
             let today = IndexDoc::parse(text.into()).expect("an index");
             let restored = change.undone(&today).expect("it can be undone");
-            let restored = restored.index.expect("something is put back");
+            let restored = restored.index.expect("something is restored");
             assert_eq!(texts(&restored), [entry("a", "a")], "{text}");
         }
     }
@@ -1177,7 +1177,7 @@ mod tests {
         let mut now = texts(&new);
         now.insert(0, entry("e", "e"));
         let restored = change.undone(&index(&now, ",")).expect("it can be undone");
-        let restored = restored.index.expect("something is put back");
+        let restored = restored.index.expect("something is restored");
         let expected = [entry("a", "a"), entry("e", "e"), entry("b", "b")];
         let mut sorted = texts(&restored);
         sorted.sort();

@@ -37,7 +37,7 @@ pub fn change_holds<E: From<Error>>(
             None => None,
         };
         let snapshot = Snapshot::of_to_show(open()?, now, progress)?;
-        let why = "holds are kept in a directory, and not in an archive";
+        let why = "an archive cannot have holds";
         snapshot
             .layout
             .refuse_packed(ArchiveProblem::Unsupported(why))?;

@@ -112,7 +112,7 @@ impl Filters {
                 let wanted = match value {
                     "true" | "1" => true,
                     "false" | "0" => false,
-                    _ => return Err(Some("it is true or false".to_owned())),
+                    _ => return Err(Some("expected true or false".to_owned())),
                 };
                 if self.dangling.is_some_and(|before| before != wanted) {
                     return Err(Some("both true and false were given".to_owned()));
@@ -211,7 +211,7 @@ fn label_term(key: &str, value: &str) -> Result<LabelTerm, Option<String>> {
         _ => (name, key == "label!"),
     };
     if name.is_empty() {
-        return Err(Some("a label has a name".to_owned()));
+        return Err(Some("a label needs a name".to_owned()));
     }
     Ok(LabelTerm {
         key: name.to_owned(),
@@ -395,7 +395,7 @@ mod tests {
             ("=x", "the keys are"),
             ("dangling=maybe", "true or false"),
             ("reference=[", "invalid filter `reference=[`"),
-            ("label=", "a label has a name"),
+            ("label=", "a label needs a name"),
             ("until=soon", "invalid filter `until=soon`"),
             ("platform=foo", "invalid filter `platform=foo`"),
         ];

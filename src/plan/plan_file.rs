@@ -385,7 +385,7 @@ impl PlannedLayout {
             return Err(changed(
                 match lacking.find(|file| !given.contains(&file.as_path())) {
                     Some(file) => format!(
-                        "it was made with `--ignore-index {}`, which has to be given again",
+                        "it was made with `--ignore-index {}`, which must be given again",
                         file.display()
                     ),
                     None => "index.json, manifest.json, the holds or another index have changed"
@@ -445,7 +445,7 @@ impl PlannedLayout {
             let digest = blob.digest()?;
             let id = plan.blobs.id(digest);
             if id.is_some_and(|id| in_flight.contains(id)) {
-                return Err(format!("a writer may be using {digest} by now"));
+                return Err(format!("a writer may be using {digest} now"));
             }
             let deletion = id
                 .filter(|id| left.contains(*id) && chosen.insert(*id))

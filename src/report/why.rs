@@ -37,7 +37,7 @@ pub enum FindError {
         text: String,
     },
     /// Several digests have this prefix.
-    #[error("cannot tell which blob is `{text}`: it could be {}{}", candidates.join(", "), and_more(*more))]
+    #[error("ambiguous blob `{text}`: it could be {}{}", candidates.join(", "), and_more(*more))]
     Ambiguous {
         /// The argument.
         text: String,

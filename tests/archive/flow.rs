@@ -87,7 +87,10 @@ fn an_archive_is_replaced_in_its_place_and_keeps_its_mode() {
     assert_eq!(after.mode(), before.mode());
     assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
     assert!(after.len() < before.len());
-    assert!(fixture.path("link").is_symlink(), "the link is one still");
+    assert!(
+        fixture.path("link").is_symlink(),
+        "the link is still a link"
+    );
     assert_eq!(tags(&path), ["app:2"]);
     assert_eq!(fixture.names(), ["images.tar", "link"], "nothing is left");
 }
@@ -218,19 +221,22 @@ fn what_only_a_directory_can_do_is_refused_with_a_reason() {
     let path = fixture.archive("images.tar");
     let path = path.to_str().expect("a path");
     for (args, why) in [
-        (&["rm", path, "app:1", "--trash"][..], "keeps no trash"),
-        (&["gc", path, "--trash", "--grace", "0"], "keeps no trash"),
-        (&["undo", path], "keeps no trash"),
-        (&["trash", "ls", path], "keeps no trash"),
-        (&["trash", "empty", path], "keeps no trash"),
+        (&["rm", path, "app:1", "--trash"][..], "cannot have a trash"),
+        (
+            &["gc", path, "--trash", "--grace", "0"],
+            "cannot have a trash",
+        ),
+        (&["undo", path], "cannot have a trash"),
+        (&["trash", "ls", path], "cannot have a trash"),
+        (&["trash", "empty", path], "cannot have a trash"),
         (&["check", path, "--repair"], "cannot be repaired"),
         (
             &["hold", "add", path, "release", "app:1"],
-            "holds are kept in a directory",
+            "an archive cannot have holds",
         ),
         (
             &["hold", "rm", path, "release"],
-            "holds are kept in a directory",
+            "an archive cannot have holds",
         ),
     ] {
         let run = Cmd::new(args).run();
@@ -427,7 +433,7 @@ fn an_output_that_is_the_archive_itself_replaces_it() {
     assert_eq!(
         (after.ino(), after.ctime_nsec()),
         (before.ino(), before.ctime_nsec()),
-        "nothing was to do"
+        "there was nothing to do"
     );
     let run = Cmd::new(["rm"]).arg(&path).arg("app:1");
     let run = run.args(["-o", "./images.tar"]);

@@ -55,7 +55,7 @@ impl Fixture {
             .current_dir(self.temp.path())
             .run();
         let left = fs::read_dir(tmp).expect("it can be listed").count();
-        assert_eq!(left, 0, "something is left of the scratch directory");
+        assert_eq!(left, 0, "the scratch directory was not removed");
         run
     }
 
@@ -241,7 +241,7 @@ fn members_below_a_link_are_refused() {
             .append(&file, list.as_bytes())
             .expect("it can be packed");
     });
-    fixture.refuses("below a link", &bytes, "lies below another");
+    fixture.refuses("below a link", &bytes, "is below another");
 }
 
 /// A list of one blob in JSON, followed by so many spaces.
@@ -466,9 +466,9 @@ fn sizes_that_lie_are_refused() {
         assert!(fs::read(fixture.path()).expect("it is there") == bytes);
     }
     fixture.refuses(
-        "something behind the end",
+        "data after the end",
         &[&bytes[..], &bytes[..]].concat(),
-        "behind its end",
+        "after its end",
     );
 }
 
@@ -580,7 +580,7 @@ fn a_hundred_thousand_members_are_read() {
     let run = fixture.run(&["gc", "--grace", "0", "images.tar"]);
     run.ok();
     let new = fs::read(fixture.path()).expect("it is there");
-    assert_eq!(bytes.len() - new.len(), 1024, "one small blob went");
+    assert_eq!(bytes.len() - new.len(), 1024, "one small blob was deleted");
 }
 
 #[test]

@@ -213,7 +213,7 @@ fn select(all: Vec<Shape>, wanted: Option<Vec<String>>) -> io::Result<Vec<Shape>
 fn parse_generate(args: impl Iterator<Item = String>) -> io::Result<Request> {
     let args: Vec<_> = args.filter(|arg| arg != "--bench").collect();
     let [shape, dir] = args.as_slice() else {
-        return Err(wrong("`generate` wants a shape and a directory"));
+        return Err(wrong("`generate` needs a shape and a directory"));
     };
     let mut shapes = select(shape::all(Scale::Full), Some(vec![shape.clone()]))?;
     let shape = shapes
@@ -248,7 +248,7 @@ fn parse_floor(mut args: impl Iterator<Item = String>) -> io::Result<Task> {
             _ => return Err(wrong(format!("unknown argument `{arg}`"))),
         }
     }
-    let layout = layout.ok_or_else(|| wrong("the floor wants a layout"))?;
+    let layout = layout.ok_or_else(|| wrong("the floor needs a layout"))?;
     if only_stats {
         return Ok(Task::Stat { layout, threads });
     }
@@ -261,7 +261,7 @@ fn parse_floor(mut args: impl Iterator<Item = String>) -> io::Result<Task> {
     }
     Ok(Task::Sweep {
         layout,
-        list: list.ok_or_else(|| wrong("the floor wants a `--list`"))?,
+        list: list.ok_or_else(|| wrong("the floor needs a `--list`"))?,
         documents,
         threads,
         ending,

@@ -39,7 +39,7 @@ pub(crate) fn head(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
     if options.scale == Scale::Smoke {
         writeln!(
             out,
-            "- **smoke test**: everything is tried, but layouts this small tell nothing about speed"
+            "- **smoke test**: everything is tried, but such small layouts say nothing about speed"
         )?;
     }
     writeln!(

@@ -85,7 +85,7 @@ fn several_layouts_each_get_their_words() {
     run.exits(3)
         .says(&format!("{}:\nCLASS", whole.path().display()))
         .says(&format!("{}:\nmissing: ", broken.path().display()))
-        .warns("ocisweep: cannot understand ");
+        .warns("ocisweep: cannot parse ");
     let json = Cmd::new(["check", "--format", "json"])
         .arg(damaged.path())
         .arg(broken.path())

@@ -327,7 +327,7 @@ fn the_beginning_of_a_digest_is_enough_if_it_is_unique() {
     let (prefix, twins) = seen
         .iter()
         .find(|(_, digests)| digests.len() > 1)
-        .expect("400 digests fall upon 4096 prefixes");
+        .expect("400 digests share 4096 prefixes");
     let run = why(&builder, prefix, &[]);
     run.exits(1).one_error_with_hint();
     for twin in twins {

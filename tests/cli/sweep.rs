@@ -28,7 +28,7 @@ fn gc() {
 #[test]
 fn gc_reports_what_it_keeps_and_what_it_ignores() {
     let mut dir = TestDir::with_cases(&["umoci-new"]);
-    let now: Timestamp = NOW.parse().expect("the present is a time");
+    let now: Timestamp = NOW.parse().expect("the current time can be a file time");
     let ten_minutes_ago = SystemTime::from(now) - Duration::from_secs(600);
     File::options()
         .write(true)

@@ -161,7 +161,8 @@ fn help_of_nothing_known_is_an_error() {
         assert_eq!(run.code, Some(2), "{}", run.all());
         assert_eq!(run.stdout, "", "{}", run.all());
         assert!(
-            run.stderr.starts_with("ocisweep: no command or help topic"),
+            run.stderr
+                .starts_with("ocisweep: unknown command or help topic"),
             "{}",
             run.all()
         );

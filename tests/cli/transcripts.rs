@@ -43,7 +43,7 @@ const DIFFERENCES: &[Difference] = &[
             && !command.contains("-af")
             && !command.contains("--force")
     }),
-    difference("a mistake in the command line", |command, _| {
+    difference("an invalid command line", |command, _| {
         let lacks = [
             "image rm",
             "image rm --bogus x",
@@ -60,9 +60,10 @@ const DIFFERENCES: &[Difference] = &[
         command.contains("prune") && keys.iter().any(|key| command.contains(key))
     }),
     difference("an empty label", |command, line| {
-        command.contains("label=") && (line.contains("a label has a name") || is_end(command, line))
+        command.contains("label=")
+            && (line.contains("a label needs a name") || is_end(command, line))
     }),
-    difference("a mistake in the command line", |command, line| {
+    difference("an invalid command line", |command, line| {
         // An invalid filter: other words, and another status.
         line.contains("invalid filter")
             || line.contains("invalid value for 'until'")

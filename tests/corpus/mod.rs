@@ -53,7 +53,7 @@ impl Bench {
     /// The picture before, without the files of these blobs.
     fn before_without(&self, gone: &BTreeSet<String>) -> Snapshot {
         let inside = self.layout.strip_prefix(&self.unpacked.root);
-        let inside = inside.expect("the layout lies in the case");
+        let inside = inside.expect("the layout is in the case");
         let mut picture = self.before.clone();
         for digest in gone {
             let path = inside.join("blobs").join(digest.replacen(':', "/", 1));
@@ -282,7 +282,7 @@ fn stale_temporary_files_of_a_killed_writer_are_deleted_and_recent_ones_kept() {
         Cmd::gc(&bench.layout).run().ok();
         assert!(
             files.iter().all(|file| file.exists()),
-            "a young temporary file went"
+            "a recent temporary file was deleted"
         );
 
         let two_days = Duration::from_secs(2 * 24 * 3600);
@@ -298,7 +298,7 @@ fn stale_temporary_files_of_a_killed_writer_are_deleted_and_recent_ones_kept() {
         run.ok();
         assert!(
             !files.iter().any(|file| file.exists()),
-            "an old temporary file stayed\n{}",
+            "an old temporary file was kept\n{}",
             run.all()
         );
         let keep: BTreeSet<String> = blobs(&bench.layout).into_keys().collect();

@@ -306,7 +306,7 @@ fn a_platform_can_be_removed_without_a_new_index_and_frees_the_same() {
             if listed.contains(old) {
                 assert!(
                     !gone.contains(old),
-                    "the index is listed and gone\n{output}"
+                    "the index is listed and missing\n{output}"
                 );
                 if mode == "sparse" && is_here {
                     assert_eq!(gone, must_go, "gone\n{output}");

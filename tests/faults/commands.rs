@@ -134,7 +134,7 @@ impl Command {
         let differences = settled.differences(&judge.settled);
         assert!(
             differences.is_empty(),
-            "it ends elsewhere than a run without the fault:\n{differences}\n{context}"
+            "the result differs from that of a run without the fault:\n{differences}\n{context}"
         );
     }
 }

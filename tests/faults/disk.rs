@@ -101,7 +101,7 @@ fn without_room_and_without_garbage_nothing_changes() {
             let differences = Files::of(fixture.path()).differences(&before);
             assert!(differences.is_empty(), "{differences}\n{}", run.all());
             // Room makes it work.
-            fs::remove_dir_all(ballast).expect("the ballast can go");
+            fs::remove_dir_all(ballast).expect("the ballast can be removed");
             Cmd::new(command.on(fixture.path())).run().ok();
         });
     }

@@ -167,7 +167,7 @@ fn happens(
             };
             let rest = of_after.lines().filter(|line| !is_left_over(line));
             let is_done = rest.count() == 0 || says_why(&run, fault.words);
-            assert!(is_done, "it claims to be done:\n{of_after}\n{context}");
+            assert!(is_done, "it reports success:\n{of_after}\n{context}");
         }
         Some(1 | 4) => assert!(says_why(&run, fault.words), "no cause\n{context}"),
         Some(3) => {

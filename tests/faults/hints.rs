@@ -10,7 +10,7 @@ use crate::support::environment::has_strace;
 use crate::support::{Cmd, FullLayout, media};
 
 const RIGHTS: &str = "run as the owner of the layout";
-const IN_USE: &str = "another program or a mount uses it: try again later";
+const IN_USE: &str = "it is used by another program or a mount; try again later";
 
 #[test]
 fn a_lock_that_cannot_be_made_or_opened_has_a_hint() {

@@ -38,19 +38,22 @@ const HOLDERS: [(&str, Take); 5] = [
     }),
     ("podman", |layout| {
         let file = open(&layout.join("index.lock"));
-        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody else holds it");
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
+            .expect("no other process holds it");
         Held::Posix(file)
     }),
     ("linuxkit", |layout| {
         let file = open(&layout.join(".lock"));
-        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody else holds it");
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
+            .expect("no other process holds it");
         Held::Posix(file)
     }),
     ("podman, reading", |layout| {
         let path = layout.join("index.lock");
         drop(open(&path));
         let file = File::open(path).expect("the lock file can be opened");
-        fcntl_lock(&file, FlockOperation::NonBlockingLockShared).expect("nobody else holds it");
+        fcntl_lock(&file, FlockOperation::NonBlockingLockShared)
+            .expect("no other process holds it");
         Held::Posix(file)
     }),
 ];

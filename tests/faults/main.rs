@@ -33,7 +33,7 @@
 )]
 #![expect(
     clippy::indexing_slicing,
-    reason = "a test that runs out of bounds fails, as it should"
+    reason = "an index out of bounds fails the test"
 )]
 
 #[path = "../support/mod.rs"]

@@ -115,7 +115,7 @@ impl Mount {
     pub(crate) fn unmount(&mut self) {
         let mut command = new_command("umount");
         command.arg(&self.point);
-        run(command).expect("nobody uses the file system any more");
+        run(command).expect("the file system is no longer used");
         self.is_mounted = false;
     }
 
@@ -123,7 +123,7 @@ impl Mount {
     pub(crate) fn seal(&self) {
         let mut command = new_command("mount");
         command.args(["-o", "remount,ro"]).arg(&self.point);
-        run(command).expect("a file system that nobody writes can be made read-only");
+        run(command).expect("an idle file system can be made read-only");
     }
 
     /// Fills it to the last byte. The answer is the directory that does it.

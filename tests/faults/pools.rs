@@ -119,7 +119,7 @@ fn check(commune: &Commune, command: &[&str], judges: &[Judge], context: &str) {
         let differences = now.differences(&judge.settled);
         assert!(
             differences.is_empty(),
-            "it ends elsewhere than a run without the fault:\n{differences}\n{context}"
+            "the result differs from that of a run without the fault:\n{differences}\n{context}"
         );
     }
 }

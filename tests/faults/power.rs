@@ -45,7 +45,7 @@ fn on_disks(work: impl Fn(&mut FullLayout) -> Run, look: impl Fn(&FullLayout, &R
             let run = work(&mut fixture);
             if matches!(last, Last::Names) {
                 let other = File::create(mount.path().join("other")).expect("there is room");
-                other.sync_all().expect("a file can be brought to the disk");
+                other.sync_all().expect("a file can be flushed");
             }
             cut(mount.path());
             mount.unmount();
@@ -57,7 +57,7 @@ fn on_disks(work: impl Fn(&mut FullLayout) -> Run, look: impl Fn(&FullLayout, &R
 
 fn sync(path: &Path) {
     let dir = File::open(path).expect("a directory can be opened");
-    rustix::fs::syncfs(dir).expect("everything can be brought to the disk");
+    rustix::fs::syncfs(dir).expect("everything can be flushed");
 }
 
 /// Stops the file system without another write.

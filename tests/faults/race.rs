@@ -128,7 +128,7 @@ impl Oras {
             let temporary = self.layout.join(temporary);
             fs::write(&temporary, bytes).expect("a blob can be written");
             let mode = Permissions::from_mode(0o444);
-            fs::set_permissions(&temporary, mode).expect("it is its own file");
+            fs::set_permissions(&temporary, mode).expect("the file belongs to this writer");
             fs::rename(&temporary, &path).expect("a blob can be renamed");
         }
         json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})

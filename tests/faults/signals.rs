@@ -91,7 +91,7 @@ fn a_second_signal_ends_the_run_at_once() {
             command.finishes(fixture.path(), &judge, &run.all());
             run.code.is_none()
         });
-        assert!(ended_at_once, "{command:?} never ends before its time");
+        assert!(ended_at_once, "{command:?} is never ended early");
     }
 }
 
@@ -152,7 +152,10 @@ fn a_large_sweep_that_is_stopped_is_finished_by_the_next() {
     let run = Run::wait("gc of many, stopped".to_owned(), child);
     run.exits(130);
     let left = blobs(fixture.path());
-    assert!(left.len() > live.len(), "nothing is left to stop");
+    assert!(
+        left.len() > live.len(),
+        "there is nothing left to interrupt"
+    );
     assert_eq!(
         deleted(&run).len(),
         live.len() + MANY - left.len(),

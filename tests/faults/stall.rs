@@ -82,7 +82,7 @@ impl Stalled {
         };
         Ok(Self {
             child: Some(child),
-            pid: process_of(&thread).expect("a stopped process is there"),
+            pid: process_of(&thread).expect("a stopped process exists"),
             line,
             log,
         })
@@ -126,7 +126,7 @@ impl Stalled {
     #[track_caller]
     pub(crate) fn go_on(mut self) -> Run {
         self.signal(Signal::CONT);
-        let child = self.child.take().expect("it goes on once");
+        let child = self.child.take().expect("it continues once");
         Run::wait(self.line.clone(), child)
     }
 }

@@ -134,7 +134,7 @@ fn is_in_order(calls: &[String], spare: Option<&BTreeSet<String>>) {
             let is_synced = calls[..position]
                 .iter()
                 .any(|call| call.starts_with("sync"));
-            assert!(is_synced, "{call} before anything is on the disk\n{all}");
+            assert!(is_synced, "{call} before anything is on disk\n{all}");
             let is_spare = spare.is_some_and(|spare| spare.contains(name));
             assert!(!is_early || is_spare, "{call} before the new index\n{all}");
         }
@@ -162,7 +162,7 @@ fn survives(command: Command, make: Make) {
         let differences = Files::of(fixture.path()).differences(&judge.after);
         assert!(
             differences.is_empty(),
-            "the library does otherwise:\n{differences}"
+            "the library behaves differently:\n{differences}"
         );
         is_in_order(&fs.calls(), None);
         fs.calls()
@@ -347,7 +347,7 @@ fn a_full_disk_gets_room_from_orphans_unless_another_program_writes() {
             assert_eq!(blobs(fixture.path()), before);
             continue;
         }
-        let outcome = result.expect("there is room then");
+        let outcome = result.expect("there is space then");
         assert_eq!(orphans, 0, "{way:?} {outcome:?}");
         assert_eq!(outcome.spare_results, [DeleteResult::Deleted; 5], "{way:?}");
         assert!(!fixture.has(&fixture.one.manifest), "{way:?} {outcome:?}");

@@ -95,7 +95,7 @@ fn list(layout: &Path, name: &str, layers: &[&[u8]]) {
     std::fs::write(path, index.to_string()).expect("there is room");
 }
 
-const ORPHAN: &[u8] = b"nobody refers to this";
+const ORPHAN: &[u8] = b"nothing references this";
 
 /// One image of layers that are here, and one that is sparse: neither is related to what is removed.
 fn list_two(layout: &Path) {
@@ -103,7 +103,7 @@ fn list_two(layout: &Path) {
     list(
         layout,
         "sparse:1",
-        &[b"base layer", b"this layer is nowhere"],
+        &[b"base layer", b"this layer is absent"],
     );
 }
 

@@ -60,7 +60,7 @@ fn a_full_disk_empties_the_oldest_run() {
         let audit = ["app:1", "--audit-log", log.to_str().expect("UTF-8")];
         let rm = run(RM, layout.path(), &audit);
         rm.ok().says("Moved to trash: ");
-        assert!(!old.exists(), "the oldest run is there\n{}", rm.all());
+        assert!(!old.exists(), "the oldest run still exists\n{}", rm.all());
         // It was announced, and what it held is in the log.
         let text = fs::read_to_string(&log).expect("there is a log");
         let name = old.file_name().expect("a name").to_string_lossy();
@@ -93,7 +93,7 @@ fn a_full_disk_without_a_run_says_what_to_do() {
             let full = run(words, layout.path(), more);
             full.exits(4)
                 .warns("No space left on device")
-                .warns("`--trash=0` deletes at once");
+                .warns("`--trash=0` deletes immediately");
             let differences = Files::of(layout.path()).differences(&before);
             assert!(differences.is_empty(), "{differences}\n{}", full.all());
         }
@@ -104,7 +104,7 @@ fn a_full_disk_without_a_run_says_what_to_do() {
 
 fn sync(path: &Path) {
     let dir = File::open(path).expect("a directory can be opened");
-    rustix::fs::syncfs(dir).expect("everything can be brought to the disk");
+    rustix::fs::syncfs(dir).expect("everything can be flushed");
 }
 
 /// Stops the file system without another write, and mounts it again.
@@ -163,7 +163,7 @@ fn what_is_named_is_whole_and_nothing_is_lost_after_a_power_loss() {
             }
             if *names {
                 let other = File::create(mount.path().join("other")).expect("there is room");
-                other.sync_all().expect("a file can be brought to the disk");
+                other.sync_all().expect("a file can be flushed");
             }
             cut(&mut mount);
             let broken = Files::of(&path).broken();

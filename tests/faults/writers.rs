@@ -100,7 +100,7 @@ impl Writer {
         file.write_all(text.as_bytes())
             .expect("the index can be written");
         file.set_len(text.len() as u64)
-            .expect("the rest can be cut off");
+            .expect("the rest can be truncated");
     }
 
     /// Tries to get BuildKit's lock.
@@ -115,7 +115,7 @@ impl Writer {
         let held = lock
             .file()
             .metadata()
-            .expect("an open file can be looked at");
+            .expect("an open file can be inspected");
         ((there.dev(), there.ino()) == (held.dev(), held.ino())).then_some(lock)
     }
 
@@ -130,7 +130,7 @@ impl Writer {
         let mut index = self.read();
         add(&mut index, image);
         self.overwrite(&index);
-        fs::remove_file(self.layout.join(LOCK)).expect("the lock file is there while it is held");
+        fs::remove_file(self.layout.join(LOCK)).expect("the lock file exists while it is held");
         drop(lock);
     }
 }
@@ -296,7 +296,7 @@ fn an_old_orphan_that_is_used_again_during_the_sweep_is_reported() {
     let writer = Writer::new(fixture.path());
     let stalled = Stalled::after("unlinkat", 1, &GC.on(fixture.path())).expect("it deletes");
     // The layer is there, so the writer does not write it.
-    let orphan = b"nobody refers to this";
+    let orphan = b"nothing references this";
     assert!(
         fixture
             .orphans
@@ -314,7 +314,7 @@ fn an_old_orphan_that_is_used_again_during_the_sweep_is_reported() {
     let run = stalled.go_on();
     assert!(
         is_late || !path.exists(),
-        "the stall came at another place\n{}",
+        "it was suspended at another call\n{}",
         run.all()
     );
     if is_late {
@@ -383,7 +383,7 @@ fn meets_another_writer_at_any_moment(command: Command, reused: fn(&FullLayout) 
                 let is_told = run.code == Some(1) && run.stderr.contains(&format!("`{name}`"));
                 assert!(
                     !broken.contains(name) || is_told || is_over(&before, &fixture),
-                    "{name} is broken, and not a word:\n{broken}\n{context}"
+                    "{name} is broken, and nothing was reported:\n{broken}\n{context}"
                 );
             }
             let names = names(fixture.path());
@@ -407,7 +407,7 @@ fn is_over(before: &Files, fixture: &FullLayout) -> bool {
 
 #[test]
 fn gc_meets_another_writer_at_any_moment() {
-    meets_another_writer_at_any_moment(GC, |_| b"nobody refers to this");
+    meets_another_writer_at_any_moment(GC, |_| b"nothing references this");
 }
 
 #[test]
@@ -443,17 +443,17 @@ fn a_lock_file_that_its_holder_unlinks_after_unlocking_is_no_lock() {
     let number = u32::try_from(before).expect("a small number") + 1;
 
     // BuildKit has unlocked the file and not unlinked it yet: the program gets the lock.
-    drop(writer.lock().expect("nobody holds the lock"));
+    drop(writer.lock().expect("no process holds the lock"));
     let stalled = Stalled::after("getdents64", number, &command).expect("it lists the layout");
     fs::remove_file(fixture.builder.join(LOCK)).expect("the lock file is there");
     // Another BuildKit comes, and has read the index when the program continues.
-    let theirs = writer.lock().expect("at that path nobody holds a lock");
+    let theirs = writer.lock().expect("no process holds a lock at that path");
     let image = writer.image("new:1", &[b"base layer", b"new layer"]);
     let mut index = writer.read();
     let run = stalled.go_on();
     add(&mut index, &image);
     writer.overwrite(&index);
-    fs::remove_file(fixture.builder.join(LOCK)).expect("the lock file is there while it is held");
+    fs::remove_file(fixture.builder.join(LOCK)).expect("the lock file exists while it is held");
     drop(theirs);
     run.exits(6);
     is_whole(fixture.path(), &run.all());

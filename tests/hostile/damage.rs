@@ -20,7 +20,7 @@ const SPOILS: [(&str, Spoil); 8] = [
     ("one byte long", |bytes| [bytes, b"\n"].concat()),
     ("zeros", |bytes| vec![0; bytes.len()]),
     ("other JSON", |_| b"{}".to_vec()),
-    ("a sound manifest of nothing", |_| {
+    ("a valid empty manifest", |_| {
         br#"{"schemaVersion":2,"manifests":[],"layers":[]}"#.to_vec()
     }),
     ("one bit turned", |bytes| {
@@ -397,7 +397,7 @@ fn following_the_hints_ends_in_a_sweep_and_costs_only_what_is_damaged() {
             let missing = Desc::missing(media::INDEX, "missing");
             fixture.builder.tag(&missing, "missing").write();
         }),
-        ("a name with blanks and quotes", |fixture| {
+        ("a name with spaces and quotes", |fixture| {
             let image = fixture.builder.image("linux/amd64", "bad", &[b"bad"]);
             fixture
                 .builder
@@ -442,7 +442,7 @@ fn a_hint_names_the_layout_so_that_it_can_be_pasted() {
     let fixture = GuardedLayout::new();
     let odd = fixture.builder.outside().join("it's; touch pwned");
     fs::rename(fixture.path(), &odd).expect("a directory can have any name");
-    fs::write(odd.join(fixture.app.manifest.blob_path()), b"").expect("a blob can be spoiled");
+    fs::write(odd.join(fixture.app.manifest.blob_path()), b"").expect("a blob can be damaged");
     let run = Cmd::gc(&odd).run();
     run.refused();
     let (pasted, words) = paste(&fixture, hint(&run));

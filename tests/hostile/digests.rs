@@ -337,7 +337,7 @@ fn a_damaged_list_of_docker_save_is_refused_and_a_stranger_of_that_name_left_alo
         fixture.builder.file("manifest.json", text.as_bytes());
         fixture.gc_is_refused();
     }
-    for text in ["", "{}", "{\"name\":\"web app\"}", "no JSON at all"] {
+    for text in ["", "{}", "{\"name\":\"web app\"}", "not JSON at all"] {
         let fixture = GuardedLayout::new();
         fixture.builder.file("manifest.json", text.as_bytes());
         let run = fixture.gc_deletes_only_the_orphan();

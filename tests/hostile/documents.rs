@@ -104,10 +104,7 @@ fn damage_at_the_bottom_of_a_deep_chain_is_one_readable_error() {
     run.refused().warns(&bottom.manifest.digest).warns("deep");
     run.one_error();
     let line = run.stderr.lines().map(str::len).max();
-    assert!(
-        line < Some(4096),
-        "a line of {line:?} bytes tells nobody anything"
-    );
+    assert!(line < Some(4096), "a line of {line:?} bytes is unreadable");
     assert!(
         before == outline(fixture.builder.outside()),
         "it changed something"
@@ -197,8 +194,8 @@ fn json_that_go_readers_accept_hides_no_reference() {
     // surrogate or a byte that is not UTF-8 occurs, and skips a number that it does not need.
     let odd: [(&str, &[u8]); 3] = [
         ("half a surrogate", br#"{"x":"\ud800","#),
-        ("a byte that is no UTF-8", b"{\"x\":\"caf\xe9\","),
-        ("a number that no machine holds", br#"{"x":1e400,"#),
+        ("a byte that is not UTF-8", b"{\"x\":\"caf\xe9\","),
+        ("a number that fits no integer", br#"{"x":1e400,"#),
     ];
     for_each(
         odd,
@@ -611,7 +608,7 @@ fn what_a_descriptor_beside_the_entries_carries_keeps_what_it_refers_to() {
         let mut fixture = GuardedLayout::new();
         let layer = fixture
             .builder
-            .layer(b"only a document that is no file refers to this");
+            .layer(b"only an embedded document references this");
         let config = fixture.builder.config("linux/amd64", "carried");
         let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
         let text = doc.text();
@@ -638,7 +635,7 @@ fn what_a_descriptor_beside_the_entries_carries_keeps_what_it_refers_to() {
 
 /// Returns a manifest that is no file, its text, and its config and its layer, which are.
 fn carried(fixture: &mut GuardedLayout) -> (Desc, String, [Desc; 2]) {
-    let layer = fixture.builder.layer(b"of a document that is no file");
+    let layer = fixture.builder.layer(b"of an embedded document");
     let config = fixture.builder.config("linux/amd64", "carried");
     let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
     let text = doc.text();
@@ -718,7 +715,7 @@ fn wrong_data_of_one_document_in_a_long_chain_of_indexes_is_followed_once_each()
     let mut fixture = GuardedLayout::new();
     let blobs = fixture.builder.join("blobs/sha256");
     let layer = fixture.builder.layer(b"of the absent document");
-    let last = fixture.builder.layer(b"that only the last data names");
+    let last = fixture.builder.layer(b"that only the last data references");
     let absent = Desc::of(media::INDEX, b"{}");
     let carrying = |number: usize, of: &Desc| {
         let item = of.json();

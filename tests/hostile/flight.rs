@@ -68,7 +68,7 @@ fn a_recent_orphan_is_kept_and_reported() {
     let short = young.hex().get(..12).expect("a digest is longer");
     assert!(
         said.contains(short),
-        "what is kept is not named\n{}",
+        "the kept blob is not named\n{}",
         text.all()
     );
 }
@@ -97,13 +97,13 @@ fn what_is_kept_for_its_age_is_counted_in_the_last_line_with_the_flag() {
     orphan(&fixture, "younger", MINUTE);
     let run = Cmd::new(["gc"]).arg(fixture.path()).run();
     run.ok()
-        .says("Total reclaimed space: 21B\n")
-        .ends_with_line("kept 12B: 2 blobs in flight (`--grace`); `--grace 0` deletes them where no writer is at work");
+        .says("Total reclaimed space: 23B\n")
+        .ends_with_line("kept 12B: 2 blobs in flight (`--grace`); `--grace 0` deletes them if no writer is at work");
     // From now on there is nothing else: a user who expected a deletion reads the reason, and the remedy.
     for flag in ["-n", "-q"] {
         let run = Cmd::new(["gc", flag]).arg(fixture.path()).run();
         run.ok().ends_with_line(
-            "kept 12B: 2 blobs in flight (`--grace`); nothing else is unreferenced, `--grace 0` deletes it where no writer is at work",
+            "kept 12B: 2 blobs in flight (`--grace`); nothing else is unreferenced, `--grace 0` deletes it if no writer is at work",
         );
     }
     let run = Cmd::gc(fixture.path()).run();
@@ -122,7 +122,7 @@ fn a_future_time_deletes_nothing_more_recent_than_the_grace_period() {
     let dry = gc(&fixture, &[&future[..], &["-n"]].concat());
     assert!(
         with_action(&dry.json(), "would-delete").contains(&young.digest),
-        "a dry run shows what would go then\n{}",
+        "a dry run shows what would be deleted then\n{}",
         dry.all()
     );
     let run = gc(&fixture, &future);
@@ -363,7 +363,7 @@ fn stale_temporary_files_are_deleted_and_recent_ones_kept() {
         let fixture = old_fixture();
         leave(&fixture, file, 2 * HOUR);
         gc(&fixture, &[]);
-        assert!(fixture.builder.join(file).exists(), "younger than a day");
+        assert!(fixture.builder.join(file).exists(), "newer than a day");
         leave(&fixture, file, 2 * DAY);
         gc(&fixture, &["--temp-age", "7d"]);
         assert!(
@@ -500,7 +500,7 @@ fn links_named_like_temporary_files_are_not_followed_out_of_the_layout() {
             ];
             for name in &inside {
                 let path = outside.join(name);
-                let parent = path.parent().expect("a file lies in a directory");
+                let parent = path.parent().expect("a file is in a directory");
                 fs::create_dir_all(parent).expect("the outside can be made");
                 fs::write(&path, b"precious").expect("the outside can be written");
                 let old = std::time::SystemTime::now() - 30 * DAY;
@@ -571,7 +571,7 @@ fn a_layout_that_podman_has_locked_is_busy() {
     fixture.gc_deletes_only_the_orphan();
     assert!(
         fixture.builder.join("index.lock").exists(),
-        "the file is podman's"
+        "the file belongs to podman"
     );
 }
 

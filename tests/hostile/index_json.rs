@@ -75,7 +75,7 @@ fn an_invalid_index_is_refused_and_nothing_is_swept() {
         ),
         ("a hole", format!("{front}\0\0\0\0{back}").into_bytes()),
         ("single quotes", full.replace('"', "'").into_bytes()),
-        ("a comma too many", full.replace("]}", ",]}").into_bytes()),
+        ("an extra comma", full.replace("]}", ",]}").into_bytes()),
         ("a comment", format!("// hello\n{full}").into_bytes()),
         ("manifests as an object", br#"{"manifests":{}}"#.to_vec()),
         ("manifests as a string", br#"{"manifests":"none"}"#.to_vec()),

@@ -45,7 +45,7 @@ fn each_damage_is_reported_once() {
         .chain([&fixture.app.manifest, &fixture.amd64.manifest])
         .map(|desc| desc.digest.clone())
         .collect();
-    let mut found = in_the_way(&fixture, EmptyIndex::Refuse).expect("something is in the way");
+    let mut found = in_the_way(&fixture, EmptyIndex::Refuse).expect("something prevents the sweep");
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
@@ -120,7 +120,7 @@ fn text_that_only_begins_like_json_references_what_precedes_the_error() {
         );
     }
     let mut fixture = GuardedLayout::new();
-    let layer = fixture.builder.layer(b"told before the slip");
+    let layer = fixture.builder.layer(b"before the syntax error");
     let text = format!("{{\"thing\": {}, oops", layer.json().text());
     let text = fixture.builder.blob(media::STRANGE, text.as_bytes());
     fixture.builder.tag(&text, "text").write();

@@ -105,7 +105,7 @@ fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
     let mut view = view(&fixture);
     view.protect(rule, &Silent).expect("nobody interrupts");
     let digest = Digest::parse(&fixture.orphan.digest).expect("a digest");
-    let modified = i64::try_from(modified).expect("a time of our age");
+    let modified = i64::try_from(modified).expect("a valid time");
     let expected = Writer::Blob { digest, modified };
     assert_eq!(view.graph.writer(), Some(&expected));
 }

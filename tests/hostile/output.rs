@@ -359,7 +359,7 @@ fn a_full_disk_behind_the_output_is_an_error_and_no_crash() {
         assert_ne!(
             run.code,
             Some(0),
-            "the output is lost and nobody is told\n{}",
+            "the output is lost without an error\n{}",
             run.all()
         );
         fixture.assert_whole(&run.all());

@@ -25,7 +25,7 @@ fn tree(files: &[&str]) -> (TempDir, PathBuf) {
     let root = temp.path().join("store");
     for file in files {
         let path = root.join(file);
-        let parent = path.parent().expect("a file lies in a directory");
+        let parent = path.parent().expect("a file is in a directory");
         fs::create_dir_all(parent).expect("the directory can be made");
         fs::write(&path, b"{}").expect("the file can be written");
     }
@@ -48,7 +48,7 @@ fn stores_of_other_programs_are_refused_by_name_with_a_hint() {
         ),
         ("a dir: copy", &["version", "manifest.json", &hex], "dir:"),
         (
-            "what lies in a registry's storage",
+            "the contents of a registry's storage",
             &["blobs/sha256/ab/x", "repositories/app/_manifests/x"],
             "registry",
         ),

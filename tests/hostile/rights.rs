@@ -18,9 +18,7 @@ fn with_mode(
 ) -> Option<(Run, Snapshot, Snapshot)> {
     let user = Unprivileged::owning(fixture.builder.outside());
     let path = fixture.builder.join(relative);
-    let old = fs::metadata(&path)
-        .expect("the file is there")
-        .permissions();
+    let old = fs::metadata(&path).expect("the file exists").permissions();
     let before = snapshot(fixture.path());
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("the mode can be set");
     let layout = fixture
@@ -102,7 +100,7 @@ fn possible_references_of_an_unreadable_referrer_are_not_swept() {
         // and whether this is one cannot be determined.
         assert!(
             fixture.has(&signature.layers[0]),
-            "the signature is torn apart\n{}",
+            "the signature is incomplete\n{}",
             run.all()
         );
     }
@@ -287,7 +285,7 @@ fn permissions_are_never_changed() {
     let mut before = fixture.picture();
     let orphan = fixture.builder.join(&fixture.orphan.blob_path());
     let inside = orphan.strip_prefix(fixture.builder.outside());
-    before.remove(inside.expect("the orphan lies in the layout"));
+    before.remove(inside.expect("the orphan is in the layout"));
     Cmd::gc(fixture.path()).run().ok();
     assert_same(
         &crate::support::without_directory_times(&before),

@@ -16,10 +16,10 @@ fn sparse(fixture: &GuardedLayout, relative: &str, head: &[u8], len: u64) {
     let mut file = fs::File::create(fixture.builder.join(relative)).expect("the file can be made");
     file.write_all(head).expect("the file can be written");
     file.set_len(len).expect("a sparse file can be made");
-    let stat = file.metadata().expect("the file can be looked at");
+    let stat = file.metadata().expect("the file can be inspected");
     assert!(
         stat.blocks() * 512 < 64 << 20,
-        "the file system of the tests has no sparse files"
+        "the file system of the tests does not support sparse files"
     );
 }
 
@@ -163,7 +163,7 @@ fn a_reference_behind_200_megabytes_of_text_is_found_with_little_memory() {
     write!(rest, "{}}}", hidden.json().text()).expect("writing to a string cannot fail");
     put(rest.as_bytes());
     let digest = format!("sha256:{}", hex(&hasher.finalize()));
-    let size = file.metadata().expect("the file can be looked at").len();
+    let size = file.metadata().expect("the file can be inspected").len();
     let giant = Desc::new(media::STRANGE, &digest, size);
     fs::rename(&path, fixture.builder.join(&giant.blob_path())).expect("the file can be renamed");
     fixture.builder.tag(&giant, "giant").write();

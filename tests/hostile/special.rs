@@ -389,7 +389,7 @@ fn foreign_files_in_the_pool_are_left_alone_and_counted() {
         "README".to_owned(),
     ];
     for file in &files {
-        fixture.builder.file(file, b"somebody put this here");
+        fixture.builder.file(file, b"a foreign file");
         fixture
             .builder
             .age(file, std::time::Duration::from_secs(90 * 86_400));
@@ -399,7 +399,7 @@ fn foreign_files_in_the_pool_are_left_alone_and_counted() {
         let bytes = fs::read(fixture.builder.join(file)).ok();
         assert_eq!(
             bytes.as_deref(),
-            Some(&b"somebody put this here"[..]),
+            Some(&b"a foreign file"[..]),
             "{file:?}\n{}",
             run.all()
         );

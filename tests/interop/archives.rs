@@ -25,7 +25,7 @@ fn every_tag_of_a_slimmed_archive_is_read_as_before() {
     shop.init("images");
     shop.new_image("images:base");
     for tag in ["one", "two", "three"] {
-        shop.insert("images:base", tag, "a file of its own", Some(tag));
+        shop.insert("images:base", tag, "a separate file", Some(tag));
     }
     // What a tag pointed to before is garbage.
     shop.insert("images:two", "more", "another file", None);
@@ -64,7 +64,7 @@ fn every_tag_of_a_slimmed_archive_is_read_as_before() {
         shop.unpack(&format!("again:{tag}"), &bundle);
         let file = shop.join(&bundle).join("rootfs").join(tag);
         let text = std::fs::read_to_string(file).expect("it was unpacked");
-        assert_eq!(text, "a file of its own");
+        assert_eq!(text, "a separate file");
     }
 }
 
@@ -130,7 +130,7 @@ fn podman_and_buildah_read_slimmed_archives() {
     shop.init("images");
     shop.new_image("images:base");
     for tag in ["one", "two"] {
-        shop.insert("images:base", tag, "a file of its own", Some(tag));
+        shop.insert("images:base", tag, "a separate file", Some(tag));
     }
     pack(&shop, "images", "images.tar");
     let archive = text(&shop, "images.tar");

@@ -92,7 +92,7 @@ fn what_skopeo_copies_beside_sweeps_is_whole() {
             clients.copy(&from, &to, &[]);
         }
     });
-    assert!(runs >= IMAGES, "{runs} sweeps are none at all");
+    assert!(runs >= IMAGES, "only {runs} sweeps ran");
     let wanted = [all.as_slice(), &["base".to_owned()]].concat();
     is_whole(&clients, &wanted, &said);
 }
@@ -119,7 +119,7 @@ fn what_umoci_changes_beside_sweeps_is_whole() {
             wanted.push(tag);
         }
     });
-    assert!(runs >= IMAGES, "{runs} sweeps are none at all");
+    assert!(runs >= IMAGES, "only {runs} sweeps ran");
     is_whole(&clients, &wanted, &said);
 }
 
@@ -145,7 +145,7 @@ fn a_job_that_copies_and_removes_beside_sweeps_keeps_what_it_wrote_last() {
             }
         }
     });
-    assert!(runs >= IMAGES, "{runs} sweeps are none at all");
+    assert!(runs >= IMAGES, "only {runs} sweeps ran");
     let last = all.last().expect("there are images").clone();
     is_whole(&clients, &[last, "base".to_owned()], &said);
 }
@@ -165,7 +165,7 @@ fn what_skopeo_writes_again_beside_sweeps_with_a_trash_is_whole() {
             clients.copy(&from, &to, &[]);
         }
     });
-    assert!(runs >= IMAGES, "{runs} sweeps are none at all");
+    assert!(runs >= IMAGES, "only {runs} sweeps ran");
     let last = Cmd::new(["gc", "--trash", "--grace", "0"])
         .arg(clients.join("layout"))
         .run();

@@ -68,10 +68,7 @@ fn of_every_recorded_layout_exactly_the_garbage_is_removed_or_nothing() {
     assert!(of(End::Exact) > 60, "{ends:#?}");
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "whoever wants the numbers asks for them"
-)]
+#[expect(clippy::print_stderr, reason = "the numbers are printed on request")]
 fn count(text: &str) {
     eprintln!("{text}");
 }

@@ -18,7 +18,7 @@ fn family(clients: &ClientDir, layout: &str) {
     clients.insert(&image("middle"), "top", "what one has", Some("top"));
     clients.umoci(&["tag", "--image", &image("top"), "top-again"]);
     clients.new_image(&image("alone"));
-    clients.insert(&image("alone"), "alone", "what nobody else has", None);
+    clients.insert(&image("alone"), "alone", "not shared with others", None);
 }
 
 /// Runs `rm` on a layout of the workshop and panics unless it is content.
@@ -85,7 +85,7 @@ fn what_skopeo_untagged_by_overwriting_is_removed_by_its_id_and_the_tag_is_kept(
         &["tag".to_owned()],
         Readers::UmociAndSkopeo,
     );
-    let first = first.get("tag").expect("it was looked at").digest.clone();
+    let first = first.get("tag").expect("it was read").digest.clone();
     clients.copy("oci:source:top", "oci:layout:tag", &[]);
     let names = ["tag".to_owned()];
     let before = see(&clients, "layout", &names, Readers::UmociAndSkopeo);
@@ -157,7 +157,7 @@ fn a_held_bundle_can_be_packed_again_after_its_tags_went() {
         rm(&clients, layout, &["middle"]);
         clients.gc(layout);
         let file = clients.join(bundle).join("rootfs/packed");
-        fs::write(file, "after its tags went").expect("a file of a bundle can be written");
+        fs::write(file, "after its tags were removed").expect("a file of a bundle can be written");
         let packed = format!("{layout}:packed");
         let repack = clients.attempt("umoci", &["repack", "--image", &packed, bundle]);
         assert_eq!(repack.code == Some(0), held, "{}", repack.all());
@@ -267,7 +267,7 @@ fn after_a_rewrite_skopeo_copies_the_whole_image_and_every_platform_that_is_left
         assert_eq!(
             blobs(&clients.join(&layout)),
             blobs(&clients.join(&copy)),
-            "a copy has all that is left\n{}",
+            "a copy has all remaining blobs\n{}",
             run.all()
         );
         for architecture in all {
@@ -363,7 +363,7 @@ fn in_a_sparse_index_skopeo_copies_the_platforms_that_are_here() {
         assert_ne!(
             copied.code,
             Some(0),
-            "what is not here cannot be copied\n{}",
+            "an absent platform cannot be copied\n{}",
             copied.all()
         );
     }

@@ -45,7 +45,7 @@ pub(crate) fn see(
     tags: &[String],
     readers: Readers,
 ) -> BTreeMap<String, Tag> {
-    assert!(!tags.is_empty(), "there is no tag to look at");
+    assert!(!tags.is_empty(), "there is no tag to read");
     let all = tags.iter();
     all.map(|tag| (tag.clone(), see_one(clients, layout, tag, readers)))
         .collect()

@@ -46,7 +46,7 @@ fn every_tag_that_skopeo_copied_works_after_a_sweep() {
     let before = see(&clients, "layout", &names, Readers::UmociAndSkopeo);
     let index = fs::read(clients.join("layout/index.json")).expect("the index can be read");
     let gone = clients.gc("layout");
-    assert!(!gone.is_empty(), "the dropped tag left something");
+    assert!(!gone.is_empty(), "the removed tag left garbage");
     assert_eq!(
         before,
         see(&clients, "layout", &names, Readers::UmociAndSkopeo)
@@ -73,7 +73,7 @@ fn images_that_skopeo_untagged_by_overwriting_remain_whole() {
         clients.gc("layout").is_empty(),
         "every entry is a root, tagged or not"
     );
-    let digest = &first.get("tag").expect("it was looked at").digest;
+    let digest = &first.get("tag").expect("it was read").digest;
     let path = clients.join("layout");
     assert!(blobs(&path).contains_key(digest));
     // It is listed, and as untagged.
@@ -117,7 +117,7 @@ fn images_of_dockers_types_work_after_a_sweep() {
     assert_eq!(
         blobs(&clients.join("layout")),
         blobs(&clients.join("again")),
-        "a copy has what stayed, and no more"
+        "a copy has exactly the kept blobs"
     );
 }
 

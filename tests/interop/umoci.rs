@@ -27,7 +27,12 @@ fn with_a_past(clients: &ClientDir, layout: &str) {
     clients.umoci(&["tag", "--image", &image("app"), "app-again"]);
     clients.repack(&image("other"), "bundle", "packed", "another branch");
     clients.new_image(&image("dropped"));
-    clients.insert(&image("dropped"), "etc-dropped", "goes with its tag", None);
+    clients.insert(
+        &image("dropped"),
+        "etc-dropped",
+        "removed with its tag",
+        None,
+    );
     clients.umoci(&["rm", "--image", &image("dropped")]);
 }
 
@@ -41,7 +46,7 @@ fn every_tag_of_a_layout_with_a_past_works_after_a_sweep() {
     assert_eq!(names, ["app", "app-again", "base", "configured", "other"]);
     let before = see(&clients, "layout", &names, Readers::UmociAndSkopeo);
     let gone = clients.gc("layout");
-    assert!(gone.len() >= 10, "there was a past: {gone:?}");
+    assert!(gone.len() >= 10, "there was a history: {gone:?}");
     assert_eq!(tags(&clients, "layout"), names);
     let after = see(&clients, "layout", &names, Readers::UmociAndSkopeo);
     assert_eq!(before, after);

@@ -135,7 +135,7 @@ fn remove_takes_all_arguments_or_none() {
     let options = RemoveOptions::default();
     let before = blobs(layout.path());
     let run = |names: &[&str], mode| remove(&group, &protection(), names, &options, mode, &Silent);
-    let missed = run(&["app:1", "absent:1"], NOW).expect_err("one name is not there");
+    let missed = run(&["app:1", "absent:1"], NOW).expect_err("one name does not exist");
     assert!(matches!(missed, RemoveError::Select(_)), "{missed}");
     assert_eq!(blobs(layout.path()), before);
     let finished = run(&["app:1"], NOW).expect("it can be removed");

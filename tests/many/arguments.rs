@@ -161,7 +161,7 @@ fn a_search_in_vain_says_what_is_there_instead() {
     for command in ["gc", "ls", "df"] {
         let run = fixture.run(&[command, "-r", "empty"]);
         run.refused().one_error_with_hint();
-        run.warns("there is no image layout in it, nor anywhere below");
+        run.warns("there is no image layout in it or below it");
         let run = fixture.run(&[command, "-r", "registry"]);
         run.refused()
             .warns("the storage of a registry")

@@ -74,7 +74,7 @@ fn what_is_pruned_to_nothing_is_removed_with_its_directory() {
         (&"layout".into(), &"remove".into())
     );
     let left: Vec<String> = fs::read_dir(fixture.join("tree/org"))
-        .expect("the tree is there")
+        .expect("the tree exists")
         .map(|name| {
             name.expect("a name")
                 .file_name()
@@ -154,7 +154,7 @@ fn layouts_that_may_still_be_needed_are_kept() {
         ("docker's list", |layout| {
             layout.file("manifest.json", b"[]");
         }),
-        ("a blob that is young", |layout| {
+        ("a recent blob", |layout| {
             layout.age("index.json", Duration::from_secs(2 * 60 * 60));
             let young = layout.layer(b"a young orphan");
             layout.fresh([&young]);
@@ -185,7 +185,7 @@ fn what_else_lies_in_the_directory_keeps_the_directory() {
     layout.file("README", b"precious").directory(".uploads");
     fixture.run(&[&GC[..], &["layout"]].concat()).ok();
     let left: Vec<_> = fs::read_dir(layout.path())
-        .expect("the directory is there")
+        .expect("the directory exists")
         .map(|name| name.expect("a name").file_name())
         .collect();
     assert_eq!(left, ["README"]);
@@ -193,7 +193,7 @@ fn what_else_lies_in_the_directory_keeps_the_directory() {
     let linked = empty(&fixture, "real");
     std::os::unix::fs::symlink("real", fixture.join("link")).expect("a link can be made");
     fixture.run(&[&GC[..], &["link"]].concat()).ok();
-    let left = fs::read_dir(linked.path()).expect("the directory is there");
+    let left = fs::read_dir(linked.path()).expect("the directory exists");
     assert_eq!(left.count(), 0);
 }
 

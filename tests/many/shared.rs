@@ -61,8 +61,8 @@ impl Commune {
             needs.push(need);
         }
         let pool = LayoutBuilder::at(&fixture.join("temporary"));
-        let plain = pool.layer(b"an orphan of nobody");
-        let image = pool.image("linux/arm64", "gone", &[b"layer of an image that is gone"]);
+        let plain = pool.layer(b"an unrelated orphan");
+        let image = pool.image("linux/arm64", "gone", &[b"layer of a removed image"]);
         let mut orphans: BTreeSet<String> = image.digests().into_iter().collect();
         orphans.insert(plain.digest);
         let commune = Self {
@@ -225,7 +225,7 @@ fn a_directory_that_is_no_pool_is_refused() {
     let before = commune.pool();
     for (pool, why) in [
         ("empty", "there is no directory `sha256`"),
-        ("linked", "`linked/sha256` is not a directory of its own"),
+        ("linked", "`linked/sha256` is a symbolic link"),
     ] {
         let args = ["gc", "--grace", "0", "--shared-blobs", pool];
         let run = fixture.run(&[&args[..], &NAMES].concat());
@@ -293,7 +293,7 @@ fn an_owner_is_refused_beside_a_layout_that_uses_its_blobs() {
             run.warns("cannot sweep `tree/owner`: `tree/user` uses the same blobs");
             assert_eq!(digests(&fixture.join("tree/owner/blobs/sha256")), before);
         }
-        assert_eq!(df, 20, "only the orphan of the one that stands alone");
+        assert_eq!(df, 20, "only the orphan of the independent layout");
         let run = fixture.run(&["blobs", "--unreferenced", "--grace", "0", "-r", "tree"]);
         run.refused().keeps_quiet_about("owner");
     }
@@ -331,13 +331,13 @@ fn unreferenced_shared_blobs_are_in_flight_while_recent() {
     for digest in &commune.orphans {
         set(&blob(digest), minutes(65));
     }
-    let layer = Desc::of("x", b"an orphan of nobody").digest;
+    let layer = Desc::of("x", b"an unrelated orphan").digest;
     set(&blob(&layer), minutes(55));
     let args = ["gc", "--shared-blobs", "pool"];
     let run = fixture.run(&[&args[..], &NAMES].concat());
     run.ok()
         .says(&format!("Kept: {layer} (in flight"))
-        .ends_with_line("kept 19B: 1 blob in flight (`--grace`); `--grace 0` deletes it where no writer is at work");
+        .ends_with_line("kept 19B: 1 blob in flight (`--grace`); `--grace 0` deletes it if no writer is at work");
     let mut kept = commune.needed();
     kept.insert(layer.clone());
     assert_eq!(commune.pool(), kept, "{}", run.all());
@@ -388,7 +388,7 @@ fn blobs_released_by_a_prune_of_a_shared_store_are_kept_while_a_writer_is_active
     fs::write(note("two"), b"no note").expect("it can be written");
     let run = fixture.run(&[&sweep[..], &NAMES].concat());
     run.exits(3)
-        .warns("cannot understand `two/.ocisweep/released.json`");
+        .warns("cannot parse `two/.ocisweep/released.json`");
     fs::write(note("two"), b"{\"schema_version\":1,\"blobs\":[]}").expect("it can be written");
     fs::remove_file(fixture.join("three/oci-put-blob123456789")).expect("it can be removed");
     let run = fixture.run(
@@ -777,9 +777,9 @@ fn a_pool_says_what_is_left_of_a_damaged_document() {
         }
         let run = fixture.run(&[words, &SHARED, &["--grace", "0"]].concat());
         run.ok().warns(&format!("{damaged} is removed"));
-        let left = "; `ocisweep gc --shared-blobs pool LAYOUT...` deletes what only it referenced";
+        let left = "; `ocisweep gc --shared-blobs pool LAYOUT...` deletes the blobs that only it referenced";
         assert_eq!(run.stderr.contains(left), !is_sweep, "{}", run.all());
-        let none = "; nothing that only it referenced is left";
+        let none = "; no blob that only it referenced is left";
         assert_eq!(run.stderr.contains(none), is_sweep, "{}", run.all());
         let layers = own(&commune, 0);
         let left = layers.intersection(&commune.pool()).count();
@@ -935,7 +935,7 @@ fn blobs_of_a_pool_are_printed_by_layout_and_for_all_of_them() {
         .lines()
         .map(|line| {
             line.strip_prefix("pool/sha256/")
-                .expect("paths of the pool")
+                .expect("paths of the shared blobs")
         })
         .map(|hex| format!("sha256:{hex}"))
         .collect();

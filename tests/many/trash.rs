@@ -211,7 +211,7 @@ fn what_a_command_removes_from_shared_blobs_comes_back_to_the_byte() {
             back.all()
         );
         let again = shared.undo(&[]);
-        again.ok().warns("was undone before");
+        again.ok().warns("has already been undone");
         shared.is_back(&before, more, &again);
         shared.is_whole();
     }

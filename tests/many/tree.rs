@@ -144,7 +144,7 @@ fn is_measured_with_every_inode_counted_once() {
     let rows: u64 = (0..REPOSITORIES)
         .map(|at| number(&json, &format!("/layouts/{at}/total/size_bytes")))
         .sum();
-    assert!(rows > bytes.sum(), "shared bytes stand in every row");
+    assert!(rows > bytes.sum(), "shared bytes are in every row");
     let text = registry.fixture.run(&["df", "-r", "registry"]);
     text.ok();
     let refused = of_layouts(&json, "refusal");
@@ -236,10 +236,10 @@ fn bytes_that_a_link_elsewhere_keeps_are_counted_apart() {
     assert_eq!(
         number(&dry, "/totals/reclaimed_bytes") + kept,
         before - after,
-        "the walk does not see the names outside"
+        "the walk does not include names outside"
     );
     let notes = run.stderr.matches("hard links outside this run").count();
-    assert_eq!(notes, 1, "said once for all\n{}", run.all());
+    assert_eq!(notes, 1, "reported once for all\n{}", run.all());
     assert_eq!(rows(&run).len(), REPOSITORIES + 1);
 }
 

@@ -43,7 +43,7 @@ fn what_is_not_there_yet_is_a_success_and_stays_so() {
             for (path, what) in [
                 (&absent, "does not exist"),
                 (&empty, "is empty"),
-                (&failed, "has nothing but an empty `ingest`"),
+                (&failed, "contains only an empty `ingest`"),
             ] {
                 let call = Cmd::new(*command).arg(path).args(after(command));
                 let run = call.run();
@@ -110,7 +110,7 @@ fn files_links_to_nothing_and_other_directories_are_errors_still() {
 fn the_layouts_that_exist_are_processed() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 10);
-    let orphan = shelf.layout.layer(b"nobody refers to this");
+    let orphan = shelf.layout.layer(b"nothing references this");
     shelf.write();
     let absent = shelf.layout.outside().join("absent");
     let words = ["gc", "--grace", "0", "--if-exists"];

@@ -18,7 +18,7 @@ fn shelf() -> TestLayout {
     shelf.named("app:1", 20, &ImageBuilder::new("one").weighs(3000));
     shelf.named("app:2", 10, &ImageBuilder::new("two").weighs(5000));
     shelf.overwritten("old", 30);
-    shelf.layout.layer(b"nobody refers to this");
+    shelf.layout.layer(b"nothing references this");
     shelf.write();
     shelf
 }

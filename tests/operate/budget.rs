@@ -13,7 +13,7 @@ fn shelf() -> TestLayout {
     for (name, days) in [("app:1", 30), ("app:2", 20), ("app:3", 10)] {
         shelf.named(name, days, &ImageBuilder::new(name).weighs(200_000));
     }
-    shelf.layout.layer(b"nobody refers to this");
+    shelf.layout.layer(b"nothing references this");
     shelf.write();
     shelf
 }

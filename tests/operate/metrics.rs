@@ -13,7 +13,7 @@ use crate::support::{
 fn shelf() -> TestLayout {
     let mut shelf = TestLayout::new();
     shelf.named("app:1", 10, &ImageBuilder::new("app").weighs(5000));
-    shelf.layout.layer(b"nobody refers to this");
+    shelf.layout.layer(b"nothing references this");
     shelf.write();
     shelf
 }

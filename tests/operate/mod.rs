@@ -9,7 +9,7 @@
 //! - [`signals`]: Ctrl-C at the question, closed pipes, locks.
 #![expect(
     clippy::indexing_slicing,
-    reason = "a test that runs out of bounds fails, as it should"
+    reason = "an index out of bounds fails the test"
 )]
 
 mod absent;

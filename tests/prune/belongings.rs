@@ -50,7 +50,7 @@ pub(crate) fn belongings() -> Vec<Belonging> {
                 second
             },
         ),
-        ("an index about it", |shelf, of, _| {
+        ("an index with it as its subject", |shelf, of, _| {
             let inner = plain(shelf, "inner");
             let desc = shelf.layout.put(&Doc::index(&[inner]).subject(of));
             shelf.layout.entry(&desc);

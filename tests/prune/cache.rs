@@ -202,7 +202,7 @@ fn recorded_caches_come_under_their_budget() {
             let pruned = prune(&path, &["-a", "--grace", "0", "--max-size", &less]);
             assert!(
                 !pruned.names.is_empty(),
-                "the last tag stays\n{}",
+                "the last tag is kept\n{}",
                 pruned.run.all()
             );
             if tags.len() == 1 {

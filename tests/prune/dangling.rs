@@ -228,14 +228,14 @@ fn signatures_that_share_the_name_of_a_kept_image_are_kept() {
             assert_eq!(
                 pruned.entries.len(),
                 2,
-                "image and signature stay\n{}",
+                "image and signature are kept\n{}",
                 pruned.run.all()
             );
             // The empty config is that of the other signature as well.
             assert_eq!(
                 pruned.deleted.len(),
                 4,
-                "image and signature go\n{}",
+                "image and signature are removed\n{}",
                 pruned.run.all()
             );
         },

@@ -52,12 +52,12 @@ fn what_a_plan_wants_beyond_its_right_is_refused() {
             "is referenced now",
         ),
         (
-            "a blob of an image whose entry stays",
+            "a blob of an image whose entry is kept",
             |_, layout| layout["entries"] = json!([]),
             "is referenced now",
         ),
         (
-            "a blob that is not here",
+            "a blob that does not exist",
             |_, layout| delete(layout).push(blob(&sha256(b"nobody"), 3)),
             "is gone",
         ),
@@ -104,7 +104,7 @@ fn what_a_plan_wants_beyond_its_right_is_refused() {
             "entry",
         ),
         (
-            "an entry that is not there",
+            "an entry that does not exist",
             |planned, layout| {
                 let entry = json!({"position": 99, "digest": planned.kept.manifest.digest});
                 layout["entries"]

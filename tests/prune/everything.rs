@@ -292,7 +292,7 @@ fn a_named_referrer_of_what_is_removed_is_kept_and_is_mentioned() {
     pruned.ok().leaves(&["app:2", "app:sbom"]);
     assert!(
         shelf.has_all(&image),
-        "what it is about stays\n{}",
+        "its subject is kept\n{}",
         pruned.run.all()
     );
     pruned.run.warns("app:sbom");

@@ -128,7 +128,7 @@ pub(crate) fn passes(shelf: &TestLayout, filters: &[&str], more: &[&str]) -> Vec
     assert_eq!(
         listed,
         pruned,
-        "`ls` lists one thing and `prune` takes another\n{}",
+        "`ls` and `prune` select different images\n{}",
         run.all()
     );
     listed

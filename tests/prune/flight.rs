@@ -122,7 +122,7 @@ fn a_layout_with_damage_is_refused_untouched_with_a_hint() {
                 .layout
                 .file(&image.manifest.blob_path(), other.as_bytes());
         }),
-        ("an index with a cut child", |shelf| {
+        ("an index with a truncated child", |shelf| {
             let image = ImageBuilder::new("child")
                 .layer(b"child")
                 .store(&shelf.layout);
@@ -368,7 +368,7 @@ fn if_age_alone_keeps_everything_the_last_line_names_the_flag() {
     for flag in ["-n", "-f"] {
         let run = call(&shelf, &[flag]).run();
         let last = run.ok().stdout.lines().last().unwrap_or_default();
-        let end = "in flight 12B; nothing else is unreferenced, `--grace 0` deletes it where no writer is at work";
+        let end = "in flight 12B; nothing else is unreferenced, `--grace 0` deletes it if no writer is at work";
         assert!(last.ends_with(end), "{}", run.all());
     }
 }

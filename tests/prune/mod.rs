@@ -21,7 +21,7 @@
 //! - [`question`]: what is asked, of whom, and what counts as yes.
 #![expect(
     clippy::indexing_slicing,
-    reason = "a test that runs out of bounds fails, as it should"
+    reason = "an index out of bounds fails the test"
 )]
 
 mod belongings;

@@ -116,7 +116,7 @@ fn removals_are_shown_with_their_bytes_before_the_question() {
     assert!(shown.contains("2 images"), "{}", run.all());
     assert!(
         !shown.contains("app:1"),
-        "what stays is shown\n{}",
+        "a kept image is shown\n{}",
         run.all()
     );
 }

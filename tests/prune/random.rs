@@ -174,7 +174,11 @@ impl Case<'_> {
             !going.is_empty() && (left.is_empty() || (self.judge.has_names() && !named_left));
         let wish = self.judge.wish;
         if (is_last || entries.is_empty()) && !wish.allow_empty {
-            assert_eq!(self.pruned.run.code, Some(3), "the last image goes\n{said}");
+            assert_eq!(
+                self.pruned.run.code,
+                Some(3),
+                "the last image is removed\n{said}"
+            );
             return vec!["refused"];
         }
         assert!(matches!(self.pruned.run.code, Some(0 | 5)), "{said}");

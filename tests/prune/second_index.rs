@@ -141,9 +141,8 @@ fn a_plan_that_lies_in_the_layout_keeps_nothing_and_knows_what_it_left_out() {
     call = call.arg("--plan").arg(&plan);
     call.run().ok();
     let run = Cmd::new(["apply"]).arg(&plan).run();
-    run.refused().warns(
-        "it was made with `--ignore-index aGVsbG8=-index.json`, which has to be given again",
-    );
+    run.refused()
+        .warns("it was made with `--ignore-index aGVsbG8=-index.json`, which must be given again");
     let run = Cmd::new(["apply", "--ignore-index", LIST]).arg(&plan).run();
     run.ok();
     for gone in [&old, &one] {

@@ -50,12 +50,12 @@ fn a_stale_plan_is_refused_with_what_changed() {
             "index.json",
         ),
         (
-            "a new hold on what goes",
+            "a new hold on a removed image",
             |planned| hold(planned, "app:1"),
             "hold",
         ),
         (
-            "a new hold on what stays",
+            "a new hold on a kept image",
             |planned| hold(planned, "app:2"),
             "hold",
         ),
@@ -71,7 +71,7 @@ fn a_stale_plan_is_refused_with_what_changed() {
             "manifest.json",
         ),
         (
-            "a victim that was written just now",
+            "a planned blob that was written just now",
             |planned| {
                 let path = planned.orphan.blob_path();
                 planned.shelf.layout.file(&path, b"orphan");
@@ -79,7 +79,7 @@ fn a_stale_plan_is_refused_with_what_changed() {
             "a writer may be using",
         ),
         (
-            "a victim that was written again some time ago",
+            "a planned blob that was rewritten some time ago",
             |planned| {
                 let path = planned.orphan.blob_path();
                 planned.shelf.layout.file(&path, b"orphan");
@@ -88,7 +88,7 @@ fn a_stale_plan_is_refused_with_what_changed() {
             "written again",
         ),
         (
-            "a victim of other length",
+            "a planned blob of another length",
             |planned| {
                 let path = planned.orphan.blob_path();
                 let time =
@@ -99,21 +99,21 @@ fn a_stale_plan_is_refused_with_what_changed() {
             "written again",
         ),
         (
-            "a victim that vanished",
+            "a planned blob that vanished",
             |planned| {
                 planned.shelf.layout.drop_blob(&planned.orphan);
             },
             "is gone",
         ),
         (
-            "a document of what goes that vanished",
+            "a document of a removed image that vanished",
             |planned| {
                 planned.shelf.layout.drop_blob(&planned.old.manifest);
             },
             "",
         ),
         (
-            "a signature of what stays that uses a victim",
+            "a signature of a kept image that uses a planned blob",
             |planned| {
                 let config = &planned.orphan;
                 let doc = Doc::manifest(config, &[]).subject(&planned.kept.manifest);
@@ -126,7 +126,7 @@ fn a_stale_plan_is_refused_with_what_changed() {
             "is referenced now",
         ),
         (
-            "damage in what stays",
+            "damage in a kept image",
             |planned| {
                 let path = planned.kept.manifest.blob_path();
                 planned.shelf.layout.file(&path, b"{ cut");

@@ -241,9 +241,9 @@ fn a_note_that_cannot_be_understood_stops_sweeps_beside_a_writer_and_no_others()
         for sweep in sweeps {
             let run = sweep.run();
             run.refused()
-                .warns(&format!("cannot understand `{}`", path.display()))
+                .warns(&format!("cannot parse `{}`", path.display()))
                 .warns("a writer is at work")
-                .warns(&format!("`rm {}` removes the note", path.display()));
+                .warns(&format!("`rm {}` removes the record", path.display()));
             assert_same(
                 &without_directory_times(&before),
                 &without_directory_times(&snapshot(layout.path())),
@@ -251,7 +251,7 @@ fn a_note_that_cannot_be_understood_stops_sweeps_beside_a_writer_and_no_others()
             );
         }
         let df = Cmd::new(["df"]).arg(layout.path()).run();
-        df.ok().warns("cannot understand");
+        df.ok().warns("cannot parse");
         Cmd::new(["ls"]).arg(layout.path()).run().ok();
         fs::remove_file(layout.join(SIGN)).expect("it is there");
         let run = bare(layout.path(), ["app:1"]).run();

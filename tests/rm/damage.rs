@@ -32,7 +32,7 @@ fn with_damage(way: &str, nested: bool) -> (LayoutBuilder, Image, Image, Desc) {
 
 fn spoil(layout: &LayoutBuilder, desc: &Desc, way: &str) {
     let path = layout.join(&desc.blob_path());
-    let bytes = fs::read(&path).expect("the blob is there");
+    let bytes = fs::read(&path).expect("the blob exists");
     let bytes = match way {
         "cut short" => bytes[..bytes.len() / 2].to_vec(),
         "empty" => Vec::new(),
@@ -234,7 +234,7 @@ const INVALID: [&str; 6] = [
     "sha256:../../../victim",
     "sha256:ABCDEF",
     "sha256:",
-    "no digest at all",
+    "not a digest at all",
     "",
     "sha256:00000000000000000000000000000000000000000000000000000000000000",
 ];
@@ -300,7 +300,7 @@ fn an_entry_with_an_invalid_digest_is_removed_by_name_and_by_position() {
 #[track_caller]
 fn run_hint_works(run: &Run, name: Option<&str>) {
     let what = name.unwrap_or("@1");
-    run.warns(&format!(" {what}` removes the image that holds it"));
+    run.warns(&format!(" {what}` removes the image that references it"));
 }
 
 #[test]
@@ -363,8 +363,8 @@ fn an_index_json_that_is_no_index_is_never_written() {
     run.exits(1).warns("No such image: app:1");
 }
 
-const LEFT: &str = "` deletes what only it referenced";
-const NOTHING_LEFT: &str = "; nothing that only it referenced is left";
+const LEFT: &str = "` deletes the blobs that only it referenced";
+const NOTHING_LEFT: &str = "; no blob that only it referenced is left";
 
 /// What only a damaged document referenced is unknown: `rm` leaves it to `gc`, and `prune` deletes it with all that is
 /// unreferenced.

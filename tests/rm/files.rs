@@ -122,12 +122,12 @@ fn the_mode_of_index_json_is_kept() {
 #[test]
 fn the_owner_of_index_json_is_kept() {
     if !crate::support::environment::is_root() {
-        crate::support::environment::skip("only root can give a file to somebody else");
+        crate::support::environment::skip("only root can change the owner of a file");
         return;
     }
     let (layout, ..) = app_and_other();
     std::os::unix::fs::chown(layout.join("index.json"), Some(65534), Some(65533))
-        .expect("root can give a file away");
+        .expect("root can change the owner");
     layout.mode("index.json", 0o640);
     let run = rm(&layout, &["app:1"]);
     run.ok();

@@ -141,7 +141,7 @@ fn a_hold_that_cannot_be_is_refused_and_changes_nothing() {
     let before = snapshot(layout.path());
     let unknown = format!("sha256:{}", "1".repeat(64));
     let cases: [(&[&str], i32, &str); 10] = [
-        (&["release", "other:1"], 1, "there is one of that name"),
+        (&["release", "other:1"], 1, "it already exists"),
         (&["new", "nosuch:1"], 1, "No such image: nosuch:1"),
         (&["new", &unknown], 1, "it is not in"),
         (&["new", "1"], 1, "No such image: 1:latest"),

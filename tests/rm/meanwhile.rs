@@ -23,7 +23,7 @@ fn run_with_change(layout: &LayoutBuilder, args: &[&str], change: impl FnOnce())
     let held = layout.flock(LOCK);
     let watch =
         inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).expect("files can be watched");
-    inotify::add_watch(&watch, layout.join(LOCK), WatchFlags::OPEN).expect("the lock is there");
+    inotify::add_watch(&watch, layout.join(LOCK), WatchFlags::OPEN).expect("the lock exists");
     let mut child = bare(layout.path(), args).spawn();
     wait_until_planned(&watch, &mut child);
     change();

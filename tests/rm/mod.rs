@@ -29,7 +29,7 @@
 //! - [`undo`]: what went into the trash comes back.
 #![expect(
     clippy::indexing_slicing,
-    reason = "a test that runs out of bounds fails, as it should"
+    reason = "an index out of bounds fails the test"
 )]
 
 mod alike;

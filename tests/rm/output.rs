@@ -182,7 +182,7 @@ fn json_says_which_names_have_another_image_now() {
     assert_eq!(
         without_null(items).last(),
         Some(&json!({
-            "digest": new, "kind": "index", "size": length.expect("the new index is there").len(), "action": "rewrite",
+            "digest": new, "kind": "index", "size": length.expect("the new index exists").len(), "action": "rewrite",
             "reasons": ["platform dropped"], "names": ["multi:1"],
         })),
         "{}",

@@ -24,8 +24,7 @@ pub(crate) fn new_index(layout: &LayoutBuilder, known: &[&Desc], run: &Run) -> (
     let [digest] = &digests[..] else {
         panic!("not one new entry: {digests:?}\n{}", run.all());
     };
-    let text =
-        fs::read_to_string(blob_path(layout.path(), digest)).expect("the new index is there");
+    let text = fs::read_to_string(blob_path(layout.path(), digest)).expect("the new index exists");
     assert_eq!(*digest, sha256(text.as_bytes()), "{}", run.all());
     (digest.clone(), text)
 }
@@ -286,7 +285,7 @@ fn indexes_in_indexes_are_rewritten_down_to_an_unused_depth() {
             assert!(!layout.has(&images[1].manifest), "{}", run.all());
             layout.assert_has(images[0].parts(), &run);
         } else {
-            run.warns("it is nested too deep");
+            run.warns("it is nested too deeply");
             assert_ne!(run.code, Some(0), "{}", run.all());
             assert_same(&before, &snapshot(layout.path()), &run.all());
         }

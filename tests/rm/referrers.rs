@@ -191,7 +191,7 @@ fn digest_tags_are_removed_with_the_image_or_the_platform_that_they_name() {
         };
         let signature = silent(&layout, b"signature");
         let of_other = silent(&layout, b"signature of the other");
-        let of_nobody = silent(&layout, b"signature of nothing here");
+        let of_nobody = silent(&layout, b"signature of an absent image");
         let repository = if place == "registry" {
             "ghcr.io/acme/app:"
         } else {
@@ -257,7 +257,9 @@ fn digest_tags_of_every_form_follow_their_image() {
             );
             let signature = silent(&layout, b"signature");
             let hex = app.hex();
-            let hex = hex.get(..cut.unwrap_or(hex.len())).expect("it is so long");
+            let hex = hex
+                .get(..cut.unwrap_or(hex.len()))
+                .expect("it has that length");
             let tag = format!("{repository}{algorithm}-{hex}{suffix}");
             layout
                 .tag(&signature.manifest, &tag)

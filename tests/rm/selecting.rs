@@ -716,7 +716,7 @@ fn a_slip_of_the_finger_is_answered_with_what_was_meant() {
     }
     for far in ["x", "nothing", "frontend:2026-11"] {
         let run = Cmd::new(["rm", "-n"]).arg(layout.path()).arg(far).run();
-        run.exits(1).warns("lists what is there");
+        run.exits(1).warns("lists its images");
     }
 }
 

@@ -100,7 +100,7 @@ fn what_a_command_removes_comes_back_to_the_byte() {
         assert_eq!(back.stderr.contains(kept), more, "{}", back.all());
         assert_eq!(in_trash(layout.path()), 0, "{}", back.all());
         let again = undo(layout.path(), &[]);
-        again.ok().warns("was undone before");
+        again.ok().warns("has already been undone");
         assert_back(&before, layout.path(), more.then_some("blobs"), &again);
         Cmd::new(["check"]).arg(layout.path()).run().ok();
         // Now it is deleted for good.
@@ -120,7 +120,7 @@ fn fixture() -> (LayoutBuilder, Vec<Image>) {
     let app = layout.image("linux/amd64", "app", &[b"linux/amd64", b"app"]);
     let other = layout.image("linux/amd64", "other", &[b"linux/amd64", b"other"]);
     let dangling = layout.image("linux/amd64", "dangling", &[b"dangling"]);
-    layout.layer(b"nobody refers to this");
+    layout.layer(b"nothing references this");
     layout
         .tag(&index, "multi:1")
         .tag(&app.manifest, "app:1")
@@ -462,7 +462,7 @@ fn a_run_whose_blobs_are_gone_is_refused() {
         .join(".ocisweep/trash")
         .join(&name)
         .join(app.config.blob_path().trim_start_matches("blobs/"));
-    fs::remove_file(&blob).expect("it lies in the trash");
+    fs::remove_file(&blob).expect("it is in the trash");
     let picture = without_directory_times(&snapshot(path));
     let run = undo(path, &[]);
     run.refused()
@@ -802,7 +802,7 @@ fn a_tree_is_undone_layout_by_layout() {
     }
     // Done twice, it changes nothing.
     let again = undo(&[]);
-    again.ok().warns("was undone before");
+    again.ok().warns("has already been undone");
     for (path, before) in paths.iter().zip(&before) {
         assert_back(before, path, None, &again);
     }

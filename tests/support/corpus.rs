@@ -134,7 +134,7 @@ pub(crate) fn unpack(name: &str) -> Unpacked {
 /// Unpacks a case into a directory, below its own name.
 pub(crate) fn unpack_into(name: &str, directory: &Path) {
     let file = fs::File::open(Path::new(CORPUS).join(format!("{name}.tar")));
-    let mut archive = tar::Archive::new(file.expect("the tar of a case is there"));
+    let mut archive = tar::Archive::new(file.expect("the tar of a case exists"));
     archive.set_preserve_permissions(true);
     archive.set_preserve_mtime(true);
     archive

@@ -50,7 +50,7 @@ pub(crate) fn disk_dir() -> TempDir {
 /// Prints why a test does less than its name promises.
 #[expect(
     clippy::print_stderr,
-    reason = "a test that is skipped in silence looks like one that passed"
+    reason = "a test that is skipped silently looks like one that passed"
 )]
 pub(crate) fn skip(reason: &str) {
     eprintln!("skipped: {reason}");
@@ -91,7 +91,10 @@ pub(crate) fn has_strace() -> bool {
     probe.args(args.split(' '));
     let probe = run(probe);
     if probe.code != Some(0) {
-        skip(&format!("`strace` may not trace here: {}", probe.stderr));
+        skip(&format!(
+            "`strace` may not trace on this machine: {}",
+            probe.stderr
+        ));
     }
     probe.code == Some(0)
 }
@@ -266,7 +269,7 @@ impl Unprivileged {
             let place = disk_dir();
             program = place.path().join("ocisweep");
             fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))
-                .expect("others may look into it");
+                .expect("others can read it");
             install(Path::new(PROGRAM), &program);
             copy = Some(place);
             give_away(directory);
@@ -313,7 +316,7 @@ impl Unprivileged {
 
 /// Gives a directory with everything below to [`NOBODY`].
 fn give_away(path: &Path) {
-    lchown(path, Some(NOBODY), Some(NOBODY)).expect("root can give a file away");
+    lchown(path, Some(NOBODY), Some(NOBODY)).expect("root can change the owner of a file");
     if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
         for name in fs::read_dir(path).expect("root can list a directory") {
             give_away(&name.expect("root can list a directory").path());

@@ -121,7 +121,7 @@ impl Files {
             .into_iter()
             .filter(|(digest, _)| !is_whole(digest))
             .map(|(digest, path)| {
-                let line = format!("{digest} is missing or damaged, wanted by {path}");
+                let line = format!("{digest} is missing or damaged, referenced by {path}");
                 (digest, line)
             })
             .collect();

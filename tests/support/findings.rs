@@ -45,7 +45,7 @@ impl Findings {
     pub(crate) fn count(&self, class: &str) -> u64 {
         let classes = self.layout["classes"].as_array().expect("classes");
         let found = classes.iter().find(|found| found["class"] == class);
-        found.expect("every class is there")["blobs"]
+        found.expect("every class is present")["blobs"]
             .as_u64()
             .expect("a number")
     }

@@ -264,7 +264,7 @@ fn check_files(before: &Snapshot, after: &Snapshot, text: &Run, json: &Value, al
         let is_first = reported.insert(PathBuf::from(path), size).is_none();
         assert!(is_first, "{item} is reported twice\n{all}");
     }
-    assert_eq!(gone, reported, "what is gone and what is reported\n{all}");
+    assert_eq!(gone, reported, "deleted and reported files\n{all}");
     // Files that are edited may differ, and no other.
     let is_edited = |path: &Path| {
         let names = ["index.json", "manifest.json", "repositories"];

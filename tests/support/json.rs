@@ -492,7 +492,7 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
             let letter = ALPHABET
                 .get(digit)
                 .copied()
-                .expect("six bits name a letter");
+                .expect("six bits are the index of a letter");
             text.push(if place <= chunk.len() {
                 char::from(letter)
             } else {

@@ -105,7 +105,7 @@ impl LayoutBuilder {
 
     /// Returns the directory that the layout is in, for what is beside it.
     pub(crate) fn outside(&self) -> &Path {
-        self.dir.parent().expect("a layout lies in a directory")
+        self.dir.parent().expect("a layout is in a directory")
     }
 
     /// Returns a path inside the layout.
@@ -318,7 +318,7 @@ impl LayoutBuilder {
     /// Writes any file in the layout, with the directories above it.
     pub(crate) fn file(&self, relative: &str, bytes: &[u8]) -> &Self {
         let path = self.join(relative);
-        let parent = path.parent().expect("a file lies in a directory");
+        let parent = path.parent().expect("a file is in a directory");
         fs::create_dir_all(parent).expect("the directory can be made");
         if path.exists() {
             fs::remove_file(&path).expect("the older file can be replaced");
@@ -336,7 +336,7 @@ impl LayoutBuilder {
     /// Makes a symbolic link in the layout, in place of whatever was there.
     pub(crate) fn symlink(&self, relative: &str, target: impl AsRef<Path>) -> &Self {
         let path = self.join(relative);
-        let parent = path.parent().expect("a link lies in a directory");
+        let parent = path.parent().expect("a link is in a directory");
         fs::create_dir_all(parent).expect("the directory can be made");
         self.remove(relative);
         std::os::unix::fs::symlink(target, &path).expect("the link can be made");
@@ -375,7 +375,7 @@ impl LayoutBuilder {
         } else {
             fs::remove_file(&path)
         };
-        gone.expect("what the test made can be removed");
+        gone.expect("files of the test can be removed");
         self
     }
 
@@ -401,7 +401,7 @@ impl LayoutBuilder {
     pub(crate) fn age(&self, relative: &str, age: Duration) -> &Self {
         let time = SystemTime::now()
             .checked_sub(age)
-            .expect("the age is less than that of the clock");
+            .expect("the age is less than the time since 1970");
         self.modified(relative, time)
     }
 
@@ -438,7 +438,7 @@ pub(crate) struct FileLock(fs::File);
 impl FileLock {
     #[track_caller]
     pub(crate) fn of(file: fs::File) -> Self {
-        Self::try_of(file).expect("nobody else holds the lock")
+        Self::try_of(file).expect("no other process holds the lock")
     }
 
     /// `None`: somebody holds it.

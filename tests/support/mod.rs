@@ -133,7 +133,7 @@ pub(crate) fn for_each<T>(
 
 /// Returns a time from nanoseconds since 1970.
 pub(crate) fn at(nanoseconds: i128) -> jiff::Timestamp {
-    jiff::Timestamp::from_nanosecond(nanoseconds).expect("a time that can be told")
+    jiff::Timestamp::from_nanosecond(nanoseconds).expect("a time that the system can represent")
 }
 
 /// Returns a duration from nanoseconds.

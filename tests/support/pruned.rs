@@ -72,7 +72,7 @@ impl Pruned {
         let found = self.verdicts.iter().find(|verdict| {
             verdict.digest == image || verdict.names.iter().any(|name| name == image)
         });
-        found.unwrap_or_else(|| panic!("nothing is said of {image}\n{}", self.run.all()))
+        found.unwrap_or_else(|| panic!("{image} is not reported\n{}", self.run.all()))
     }
 
     /// Panics unless the image is removed or kept for exactly these reasons.
@@ -89,7 +89,7 @@ impl Pruned {
                     .collect::<Vec<_>>()
             ),
             (goes, reasons.to_vec()),
-            "what is said of {image}\n{}",
+            "report on {image}\n{}",
             self.run.all()
         );
         self

@@ -394,7 +394,7 @@ impl Run {
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("the output is no JSON: {error}\n{}", self.all()))
+            .unwrap_or_else(|error| panic!("the output is not JSON: {error}\n{}", self.all()))
     }
 
     /// Returns standard output as a report on deletions.

@@ -44,7 +44,7 @@ impl GuardedLayout {
         let amd64 = builder.image("linux/amd64", "amd64", &[b"amd64 layer"]);
         let arm64 = builder.image("linux/arm64", "arm64", &[b"arm64 layer"]);
         let multi = builder.platforms(&[("linux/amd64", &amd64), ("linux/arm64", &arm64)]);
-        let orphan = builder.layer(b"nobody refers to this");
+        let orphan = builder.layer(b"nothing references this");
         builder.tag(&app.manifest, "app").tag(&multi, "multi");
         builder.write();
         // Places to which a path out of the layout would lead, one of them with the name of a blob.
@@ -237,7 +237,7 @@ impl FullLayout {
             lost.manifest.clone(),
             lost.config.clone(),
             lost.top().clone(),
-            builder.layer(b"nobody refers to this"),
+            builder.layer(b"nothing references this"),
             builder.blob(media::STRANGE, br#"{"nobody":"refers to this"}"#),
         ];
         builder

@@ -47,7 +47,7 @@ pub(crate) fn snapshot(dir: &Path) -> Snapshot {
     while let Some(relative) = open.pop() {
         let path = dir.join(&relative);
         let found = fs::symlink_metadata(&path)
-            .unwrap_or_else(|error| panic!("cannot look at {}: {error}", relative.display()));
+            .unwrap_or_else(|error| panic!("cannot stat {}: {error}", relative.display()));
         let kind = found.file_type();
         let (what, content) = if kind.is_dir() {
             let names = fs::read_dir(&path).expect("a directory of the test can be listed");

@@ -34,7 +34,7 @@ fn first_difference(expected: &str, text: &str) -> String {
             .to_owned()
     };
     format!(
-        "line {}\nwas: {}\nnow: {}\n\nnow as a whole:\n{text}",
+        "line {}\nwas: {}\nnow: {}\n\nwhole new text:\n{text}",
         common + 1,
         line(expected),
         line(text)

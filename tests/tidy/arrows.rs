@@ -85,7 +85,7 @@ impl Library {
                 None => return Some(file),
             }
         }
-        panic!("{path:?} is handed on in a circle");
+        panic!("{path:?} is re-exported in a circle");
     }
 
     /// Returns the files that a file uses, without itself and the root of the crate.

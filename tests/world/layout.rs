@@ -507,6 +507,6 @@ impl World {
     pub(crate) fn node(&self, position: usize) -> &Node {
         self.nodes
             .get(position)
-            .expect("references name nodes that exist")
+            .expect("references are to nodes that exist")
     }
 }

@@ -155,7 +155,7 @@ pub(crate) fn write_to(world: &World, mut layout: LayoutBuilder, now: SystemTime
 impl Writer<'_> {
     fn digest(&self, position: usize) -> &str {
         let digest = self.digests.get(position);
-        digest.expect("references name nodes that exist")
+        digest.expect("references are to nodes that exist")
     }
 
     /// Returns what a node contains; its number makes every content different from every other.
@@ -361,7 +361,7 @@ impl Writer<'_> {
         match item.data {
             Data::None => {}
             Data::Embedded => {
-                let content = content.expect("only nodes before this one are carried");
+                let content = content.expect("only earlier nodes are embedded");
                 object = object.with(if odd { "Data" } else { "data" }, base64(content));
             }
             Data::Rubbish => object = object.with("data", "!not base64!"),

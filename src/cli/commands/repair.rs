@@ -12,13 +12,13 @@ use ocisweep::report::check::{CheckOptions, Finding, check};
 use crate::cli::args::CheckArgs;
 use crate::cli::context::Context;
 
-/// How often repaired documents are searched for more: a document can reference another one.
+/// The maximum number of passes: a repaired document can reference another damaged one.
 const MAX_ROUNDS: usize = 16;
 
-/// Repairs a layout as far as there are whole copies of what is missing or damaged.
+/// Repairs a layout as far as there are intact copies of missing and damaged blobs.
 ///
 /// # Errors
-/// What reading, locking and writing say.
+/// Those of reading, locking and writing.
 pub fn run(
     context: &Context<'_>,
     args: &CheckArgs,

@@ -71,7 +71,7 @@ mod tests {
         let path = temp.path().join("lock");
         let file = std::fs::File::create(&path).expect("a file can be made");
         let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        rustix::fs::flock(&file, exclusive).expect("nobody else holds it");
+        rustix::fs::flock(&file, exclusive).expect("no other process holds it");
         let text = locked_by_another(&path, &file);
         let process = format!("is locked by process {} (", std::process::id());
         assert!(text.contains(&process), "{text}");

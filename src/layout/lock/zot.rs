@@ -47,7 +47,7 @@ pub(super) fn at_work(layout: &Layout) -> Result<Option<String>> {
             let database = directory.join(name);
             if is_held(&database, owner)? {
                 return Ok(Some(format!(
-                    "zot is running, it holds `{}`",
+                    "zot is running and has `{}` locked",
                     database.display()
                 )));
             }

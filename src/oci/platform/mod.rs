@@ -85,7 +85,7 @@ pub enum PlatformError {
     #[error("`{0}` in platform `{1}` has a broken escape")]
     InvalidOption(String, String),
     /// The parentheses are empty, as a script with an unset variable writes them.
-    #[error("the version in platform `{0}` is empty, leave out the parentheses to select all")]
+    #[error("the version in platform `{0}` is empty, omit the parentheses to select all versions")]
     EmptyOption(String),
     /// The string begins like a digest and is not one.
     #[error("`{0}` is neither a digest nor the first 3 or more digits of one")]

@@ -146,7 +146,7 @@ pub fn check_trash(
         digest: None,
         len: None,
         declared: None,
-        why: "was not put there by a run".to_owned(),
+        why: "was not created by a run".to_owned(),
     }));
     Ok(report)
 }

@@ -503,12 +503,12 @@ impl Trial<'_> {
         )?;
         let extra: Vec<&String> = gone.difference(&self.expected.may_go).collect();
         ensure(extra.is_empty(), || {
-            format!("{extra:?} went and nobody meant them")
+            format!("{extra:?} were removed without being selected")
         })?;
         let lost = self.lost_names();
         let left: Vec<&Pair> = self.expected.untag.difference(&lost).collect();
         ensure(left.is_empty(), || {
-            format!("{left:?} were selected and stand")
+            format!("{left:?} were selected but kept")
         })?;
         let more: Vec<&Pair> = lost
             .iter()
@@ -636,7 +636,7 @@ impl Trial<'_> {
             .collect();
         let extra: Vec<&String> = gone.difference(&self.expected.may_go).collect();
         ensure(extra.is_empty(), || {
-            format!("{extra:?} went and nobody meant them")
+            format!("{extra:?} were removed without being selected")
         })?;
         let names = |disk: &Disk| {
             disk.all_names()

@@ -166,7 +166,7 @@ impl Rewriter<'_> {
             why,
         };
         if depth >= MAX_DEPTH {
-            return Err(cannot("it is nested too deep".to_owned()));
+            return Err(cannot("it is nested too deeply".to_owned()));
         }
         let document = IndexDoc::parse(self.snapshot.layout.read_document(&digest)?)
             .map_err(|error| cannot(error.to_string()))?;
