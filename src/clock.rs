@@ -1,11 +1,11 @@
-//! The clock of the system, which ends protections.
+//! The system clock, which decides when protections expire.
 //!
-//! Everything else takes the current time as a parameter. A protection must not end by the time that a caller passes, so the two
+//! Everything else takes the current time as a parameter. A time passed by a caller must not end a protection, so the two
 //! places that end one also read this clock.
 
 use jiff::Timestamp;
 
-/// Returns the time of the system's clock.
+/// Returns the time of the system clock.
 #[expect(
     clippy::disallowed_methods,
     reason = "only the system clock ends protections"
