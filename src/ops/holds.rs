@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use super::journal::{Change, ChangeResult, Journal, record};
 use super::run::{MAX_ATTEMPTS, UNLOCKED_ATTEMPTS};
 
-/// Changes the holds of a layout under its lock. `open` opens it; `edit` gets the holds as they are, each time that the
+/// Changes the holds of a layout under its lock. `open` opens it; `edit` gets the current holds, and is called again if the
 /// layout changed in between. The journal, if there is one, records the change.
 ///
 /// # Errors
@@ -73,7 +73,7 @@ pub fn change_holds<E: From<Error>>(
     }))
 }
 
-/// Returns the holds that another list has not.
+/// Returns the holds that are not in the other list.
 fn beside(holds: &Holds, others: &Holds) -> Vec<Hold> {
     let own = holds.holds.iter();
     let own = own.filter(|hold| !others.holds.contains(hold));

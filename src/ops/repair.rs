@@ -1,7 +1,7 @@
-//! Replacing blobs that are missing or damaged by whole ones from elsewhere.
+//! Replaces missing or damaged blobs with intact ones from elsewhere.
 //!
-//! *Promise*: nothing is put in place that has not been read in full and has its digest. Whatever else is in a source is left
-//! alone, and so is everything in the layout that is not damaged.
+//! *Promise*: a blob is put in place only after it was read in full and matched its digest. Nothing else in a source is
+//! changed, and nothing in the layout that is not damaged.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -20,10 +20,10 @@ use crate::progress::Progress;
 use super::journal::{Change, ChangeResult, Journal, record};
 use super::locks::{lock_all, lock_store};
 
-/// Moves back from the trash what is referenced and missing.
+/// Moves referenced and missing blobs back from the trash.
 ///
 /// # Errors
-/// What locking, reading and moving say.
+/// Those of locking, reading and moving.
 pub fn restore_missing(
     layout: &Layout,
     wait: Duration,
@@ -56,11 +56,11 @@ fn cure_if_needed(
     )
 }
 
-/// Replaces these blobs by copies from the trash, or else from one of the sources: layouts, or directories like `blobs`.
-/// Those that no source has in full are left as they are.
+/// Replaces these blobs with copies from the trash, or else from one of the sources: layouts, or directories like `blobs`. A
+/// blob that no source has intact is not changed.
 ///
 /// # Errors
-/// What locking and writing say, and [`Error::Interrupted`]. What was replaced until then is whole.
+/// Those of locking and writing, and [`Error::Interrupted`]. Blobs that were replaced before are intact.
 pub fn repair(
     layout: &Layout,
     damaged: &[Digest],
@@ -106,12 +106,12 @@ pub fn repair(
     )
 }
 
-/// Replaces a blob from the first place that has it in full.
+/// Replaces a blob from the first place that has it intact.
 fn replace(layout: &Layout, digest: &Digest, places: &[PathBuf]) -> Result<Option<PathBuf>> {
     let name = digest.blob_name();
     for place in places {
         let path = place.join(name.directory()).join(name.file());
-        // What cannot be opened there may be had elsewhere.
+        // A blob that cannot be opened there may be available elsewhere.
         let Ok(source) = open_file(rustix::fs::CWD, &*path, Links::Follow) else {
             continue;
         };
