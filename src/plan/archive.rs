@@ -1,4 +1,4 @@
-//! How a plan changes the archive of its layout.
+//! The changes that a plan makes to the archive of its layout.
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
@@ -17,7 +17,7 @@ fn path_of(digest: &Digest) -> String {
 }
 
 impl Plan {
-    /// Returns how the archive differs when the plan is done.
+    /// Returns the changes to the archive after the plan.
     ///
     /// # Errors
     /// [`Error::Edit`] if its `manifest.json` cannot be edited.
@@ -93,7 +93,7 @@ impl Plan {
         change
     }
 
-    /// Notes by how many bytes the archive of the layout gets shorter, if it is not compressed.
+    /// Records by how many bytes the archive of the layout gets shorter, if it is not compressed.
     pub(crate) fn note_archive(&mut self, shorter: i128) {
         self.packing = 0;
         let totals = self.totals();

@@ -1,8 +1,7 @@
 //! Filters: `key=value`, the same for `ls` and `prune`.
 //!
-//! Different keys are AND-ed. Keys that docker has mean what they mean there (moby
-//! `daemon/containerd/image_list.go`), with two differences: a malformed pattern is an error, and an image
-//! without a date is never old.
+//! Different keys are AND-ed. Docker's keys have docker's meaning (moby `daemon/containerd/image_list.go`), with two
+//! differences: a malformed pattern is an error, and an image without a date is never old.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -58,9 +57,9 @@ pub struct Filters {
     media_types: Vec<String>,
     artifact_types: Vec<String>,
     is_any: bool,
-    /// An empty filter was given.
+    /// `true` if an empty filter was given.
     has_empty: bool,
-    /// Each filter but those on age and `dangling`, by itself.
+    /// Each filter except those on age and `dangling`, separately.
     terms: Vec<(String, Self)>,
 }
 
@@ -128,7 +127,7 @@ impl Filters {
             "since" => self.since.push(value.to_owned()),
             "until" => {
                 let until = parse_until(value, now, zone).map_err(|error| why(&error))?;
-                // Of several the earliest is the strictest.
+                // The earliest of several is the strictest.
                 self.until = Some(self.until.map_or(until, |before| before.min(until)));
             }
             "platform" => {
@@ -153,7 +152,7 @@ impl Filters {
         self.has_empty
     }
 
-    /// Returns the filters but those on age and `dangling`, each by itself with its text.
+    /// Returns the filters except those on age and `dangling`, each separately with its text.
     pub(super) fn terms(&self) -> &[(String, Self)] {
         &self.terms
     }
@@ -259,7 +258,7 @@ impl Resolved<'_> {
             && self.dates_match(image, cache, source)
     }
 
-    /// Removes the names that no `reference=` pattern matches: such a filter chooses names, all others choose images.
+    /// Removes the names that no `reference=` pattern matches: such a filter selects names, all others select images.
     pub fn retain_names(&self, image: &mut Image) {
         let globs = &self.filters.references;
         if !globs.is_empty() {
