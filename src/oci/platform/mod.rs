@@ -690,7 +690,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_word_takes_the_rest_from_the_host() {
+    fn a_single_word_is_completed_from_the_host() {
         let arm = |variant: Option<&str>| Platform {
             os: "darwin".to_owned(),
             architecture: "arm".to_owned(),
