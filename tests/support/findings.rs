@@ -21,7 +21,7 @@ impl Findings {
         Self { run, layout }
     }
 
-    /// Returns class by digest of everything that is not as it should be.
+    /// Returns the class of every blob that is not `ok`, by digest.
     pub(crate) fn found(&self) -> BTreeMap<String, String> {
         let items = self.layout["items"].as_array().expect("items");
         items
