@@ -1,4 +1,4 @@
-//! A zot that is running owns its layouts.
+//! The layouts of a running zot are busy.
 
 use std::fs::{self, File};
 
