@@ -1,14 +1,14 @@
-//! The clock of the system, which ends protections.
+//! The system clock, which decides when protections expire.
 //!
-//! Everything else takes the current time as a parameter. A protection must not end by the time that a caller passes, so what ends
+//! Everything else takes the current time as a parameter. A time passed by a caller must not end a protection, so what ends
 //! one also reads this clock: the default grace period, the check of a plan's time, and the runs in the trash, which record it as well.
 
 use jiff::Timestamp;
 
-/// Returns the time of the system's clock.
+/// Returns the time of the system clock.
 #[expect(
     clippy::disallowed_methods,
-    reason = "protections end by the clock of the system alone"
+    reason = "only the system clock ends protections"
 )]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()

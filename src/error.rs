@@ -1,6 +1,6 @@
 //! All errors of the library.
 //!
-//! `Display` is one lower-case fragment with the path or name in backticks. An underlying I/O error is the
+//! `Display` returns one lower-case fragment with the path or name in backticks. An underlying I/O error is the
 //! [`source`](std::error::Error::source), which the command prints after it.
 
 use std::io;
@@ -23,7 +23,7 @@ pub enum Error {
     NotALayout {
         /// The path as given.
         path: PathBuf,
-        /// What it is, or what is missing.
+        /// What the path is instead, or what it lacks.
         what: NotALayout,
     },
     /// `oci-layout` has an unknown version.
@@ -35,7 +35,7 @@ pub enum Error {
         version: String,
     },
     /// A file that determines which blobs are live cannot be parsed.
-    #[error("cannot understand `{}`: {why}", path.display())]
+    #[error("cannot parse `{}`: {why}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -82,7 +82,7 @@ pub enum Error {
         /// What is wrong with it.
         what: SharedStoreProblem,
     },
-    /// A layout was given with a shared store and has its blobs elsewhere.
+    /// A layout was given together with a shared store but has its blobs elsewhere.
     #[error("cannot use `{}` with the shared blobs in `{}`: it has its own in `{}`", path.display(), store.display(), blobs.display())]
     NotInSharedStore {
         /// The layout.
@@ -100,8 +100,8 @@ pub enum Error {
         /// The documents, at least one.
         broken: Vec<Broken>,
     },
-    /// Another file beside `index.json` lists blobs, and it is unknown which.
-    #[error("cannot understand `{}`: {why}{}", layout.join(file).display(), and_more(*more))]
+    /// Another file beside `index.json` lists blobs but cannot be parsed.
+    #[error("cannot parse `{}`: {why}{}", layout.join(file).display(), and_more(*more))]
     SecondIndex {
         /// The layout.
         layout: PathBuf,
@@ -112,10 +112,10 @@ pub enum Error {
         /// The number of further such files.
         more: usize,
     },
-    /// The note of the blobs that were released while a writer was at work cannot be read, and a writer is visible.
-    #[error("cannot understand `{}`: {why}; a writer is at work, and may list again what it names", path.display())]
+    /// The record of blobs that were released while a writer was at work cannot be read, and a writer is visible.
+    #[error("cannot parse `{}`: {why}; a writer is at work and may list the blobs in it again", path.display())]
     ReleasedNote {
-        /// The note.
+        /// The record.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -133,9 +133,9 @@ pub enum Error {
     Busy {
         /// The layout.
         path: PathBuf,
-        /// What holds the lock.
+        /// The holder of the lock.
         by: String,
-        /// How long this process waited; zero if it was not to wait.
+        /// How long this process waited; zero if it was told not to wait.
         waited: Duration,
     },
     /// The layout changed each time it was read.
@@ -152,7 +152,7 @@ pub enum Error {
         /// The layout.
         path: PathBuf,
     },
-    /// The plan was made for a later time, at which protections have ended that are still needed.
+    /// The plan was made for a later time, at which protections that are still needed have expired.
     #[error("cannot sweep `{}`: the plan was made as of {now}, which is in the future", path.display())]
     AheadOfClock {
         /// The layout.
@@ -178,12 +178,12 @@ pub enum Error {
         /// Every layout that the run changed.
         layouts: Vec<PathBuf>,
     },
-    /// An archive cannot be read, or not be written as asked.
+    /// An archive cannot be read, or cannot be written as requested.
     #[error("cannot use `{}`: {what}", path.display())]
     Archive {
         /// The archive, as given.
         path: PathBuf,
-        /// What is wrong with it, or what it cannot do.
+        /// What is wrong with it, or what it does not support.
         what: ArchiveProblem,
     },
     /// The run was cancelled before anything was changed.
@@ -241,18 +241,18 @@ pub enum NotALayout {
     #[error("it is not an image layout (no `index.json`)")]
     Nothing,
     /// A directory without layouts at any depth.
-    #[error("there is no image layout in it, nor anywhere below")]
+    #[error("there is no image layout in it or below it")]
     NothingBelow,
     /// Only `index.json`.
     #[error("it is not an image layout (neither `oci-layout` nor `blobs`)")]
     NoBlobs,
 }
 
-/// What is wrong with an archive, or what it cannot do.
+/// What is wrong with an archive, or what it does not support.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArchiveProblem {
-    /// It cannot be understood, or readers would understand it in different ways.
+    /// It cannot be parsed, or readers would disagree about its contents.
     #[error("{0}")]
     Malformed(String),
     /// It is compressed in a way that this build cannot read.
@@ -261,25 +261,25 @@ pub enum ArchiveProblem {
     /// It is compressed in a way that can only be read.
     #[error("it is compressed with {0}, which can only be read")]
     NoEncoder(&'static str),
-    /// The directory for temporary files has no room for what is read of it, or cannot be used.
+    /// The directory for temporary files has no space for the unpacked files, or cannot be used.
     #[error("cannot unpack its documents into the directory for temporary files: {0}")]
     Scratch(String),
-    /// It holds more than one layout.
+    /// It contains more than one layout.
     #[error("there are several image layouts in it: {0}")]
     Several(String),
-    /// It is in docker's format from before version 25, of which only little is supported.
+    /// It is in docker's format from before version 25, which few commands support.
     #[error(
-        "it is an archive of docker before version 25 (no `index.json`), of which only `ls`, `df` and `rm NAME` work"
+        "it is an archive of docker before version 25 (no `index.json`), which only `ls`, `df` and `rm NAME` support"
     )]
     Classic,
-    /// What is deleted cannot be kept in it.
-    #[error("an archive keeps no trash")]
+    /// It cannot have a trash.
+    #[error("an archive cannot have a trash")]
     NoTrash,
     /// An archive cannot do what a directory can.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// It was read from a pipe, and no output was given.
-    #[error("it is read from a pipe, so the new archive needs a place of its own")]
+    /// It was read from a pipe and no output was given.
+    #[error("it is read from a pipe, so the new archive needs another place")]
     NeedsOutput,
 }
 
@@ -287,16 +287,16 @@ pub enum ArchiveProblem {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SharedStoreProblem {
-    /// No algorithm has a directory there.
+    /// It contains no directory of an algorithm.
     #[error("there is no directory `sha256`, `sha384` or `sha512` in it")]
     NoBlobs,
     /// The directory of an algorithm is a link.
-    #[error("`{}` is not a directory of its own", .0.display())]
+    #[error("`{}` is a symbolic link", .0.display())]
     Link(PathBuf),
     /// It belongs to a layout that was not given.
     #[error("it belongs to the layout `{}`, which is not among those given", .0.display())]
     Owned(PathBuf),
-    /// There may be further layouts that use it.
+    /// Other layouts may use it.
     #[error("not every directory below those given could be searched for layouts")]
     Unsearched,
 }
@@ -313,9 +313,10 @@ pub struct Broken {
     /// A reference path from a root: the names or the ID of an image first, the document last. Empty for all but the first few
     /// documents, and for unreachable ones.
     pub path: Vec<String>,
-    /// The arguments of an `rm` after which no image references the document: every image that does. Empty if the path is.
+    /// The arguments of an `rm` after which no image references the document: every image that does so now. Empty if `path`
+    /// is empty.
     pub images: Vec<String>,
-    /// The second indexes that reference it, by file name: they still do after every image was removed.
+    /// The second indexes that reference it, by file name: they still do so after every image was removed.
     pub second_indexes: Vec<String>,
 }
 
@@ -327,14 +328,14 @@ pub enum ErrorKind {
     Refused,
     /// A file could not be read or written.
     Io,
-    /// Another process works on the layout, or has changed it: trying again helps.
+    /// Another process works on the layout, or has changed it; retrying may succeed.
     Busy,
     /// The run was cancelled.
     Interrupted,
 }
 
 impl Error {
-    /// Returns the kind, from which the command takes its exit status.
+    /// Returns the kind, which determines the exit status of the command.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {

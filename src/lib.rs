@@ -31,7 +31,7 @@
 //!
 //! # Sweep
 //!
-//! [`ops`] runs whole commands: read, protect, plan, lock, execute, and again if the layout changed in between.
+//! [`ops`] runs whole commands: read, protect, plan, lock, execute, and start over if the layout changed in between.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -60,8 +60,9 @@
 //! # }
 //! ```
 //!
-//! Orphans newer than an hour are kept: a writer may be about to list them. A layout whose blobs are behind a link, which other
-//! layouts may use, is refused; [`LayoutGroup::sharing`](ops::LayoutGroup::sharing) takes all layouts that share a store.
+//! Orphans newer than an hour are kept: a writer may be about to list them. A layout whose blobs are behind a link, so that
+//! other layouts may use them, is refused; [`LayoutGroup::sharing`](ops::LayoutGroup::sharing) opens all layouts that share
+//! a store.
 //!
 //! # Prune
 //!
@@ -91,10 +92,9 @@
 //! # }
 //! ```
 //!
-//! [`ops::prune_together`] does that to several layouts with one budget, and [`ops::remove`] removes images by name. The steps of
-//! these functions are available separately:
-//! [`LayoutGroup::open`](ops::LayoutGroup::open), [`OpenGroup::plan`](ops::OpenGroup::plan),
-//! [`OpenGroup::execute`](ops::OpenGroup::execute).
+//! [`ops::prune_together`] does that for several layouts with one budget, and [`ops::remove`] removes images by name. The
+//! steps of these functions are available separately: [`LayoutGroup::open`](ops::LayoutGroup::open),
+//! [`OpenGroup::plan`](ops::OpenGroup::plan), [`OpenGroup::execute`](ops::OpenGroup::execute).
 //!
 //! # What a layout is
 //!
@@ -105,10 +105,10 @@
 //!   blobs/sha256/4f00adc8…      all other documents and the layers, named by their digests
 //! ```
 //!
-//! An *entry* of `index.json` is a *descriptor*: media type, digest, size, and annotations, which include the names. It references a
-//! manifest, or an index of manifests for several platforms; a manifest references its config, its layers and, by `subject`, the
-//! image that it is a referrer of. A blob has no reference count: before it is deleted, all documents must be read. This library
-//! does that.
+//! An *entry* of `index.json` is a *descriptor*: media type, digest, size, and annotations, which include the names. It
+//! references a manifest, or an index of manifests for several platforms; a manifest references its config, its layers and,
+//! by `subject`, the image that it is a referrer of. A blob has no reference count: before it is deleted, all documents must
+//! be read, which this library does.
 //!
 //! # Promises
 //!
@@ -123,10 +123,11 @@
 //! 4. **A crash leaves at worst orphans.** [`execute`] writes new documents, then `index.json`, and then deletes; its module
 //!    documentation describes what a crash leaves after each step.
 //!
-//! No garbage collector can protect a writer that takes no lock and decides to use an *old* orphan while it is being deleted. A
-//! [`Snapshot`] protects recent orphans ([`Snapshot::protect`] sets the grace period),
+//! No garbage collector can protect a writer that takes no lock and decides to use an *old* orphan while it is being
+//! deleted. A [`Snapshot`] protects recent orphans ([`Snapshot::protect`] sets the grace period),
 //! [`Locked`](layout::lock::Locked) takes the only lock that some writers respect,
-//! [`Outcome::concurrent`](execute::Outcome::concurrent) reports it afterwards, and a [hold](layout::holds) always protects.
+//! [`Outcome::concurrent`](execute::Outcome::concurrent) reports such a writer afterwards, and a [hold](layout::holds)
+//! always protects.
 //!
 //! # Safe by construction
 //!
@@ -140,8 +141,8 @@
 //! ```
 //!
 //! All of these refuse blobs behind a link, which other layouts may use, and keep orphans newer than the grace period of the
-//! snapshot. [`execute`](execute::execute) checks both again, and refuses a plan for a future time: it can only be shown, to try
-//! a policy.
+//! snapshot. [`execute`](execute::execute) checks both again, and refuses a plan for a future time: such a plan can only be
+//! shown, to try out a policy.
 //!
 //! ```
 //! # use std::{fs, os::unix::fs::symlink, time::Duration};
@@ -197,7 +198,7 @@
 //!
 //! # From `main` to `unlink`
 //!
-//! | module | what happens there |
+//! | module | what it does |
 //! | --- | --- |
 //! | [`ops`] | the loop of every changing command, over one layout or a group that shares its blobs |
 //! | [`layout`] | opens directories, lists blobs, reads `index.json`, holds and second indexes, and locks |

@@ -22,7 +22,7 @@ pub enum Phase {
     Packing,
 }
 
-/// The extent of a part of the work, as far as it is known when that begins.
+/// The extent of a part of the work, as far as it is known at its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Total {
@@ -33,7 +33,7 @@ pub struct Total {
 }
 
 impl Total {
-    /// Returns the extent of a number of items.
+    /// Returns an extent of N items.
     #[must_use]
     pub fn of(items: usize) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Total {
         }
     }
 
-    /// Adds the number of bytes that the items have together.
+    /// Adds the total number of bytes of the items.
     #[must_use]
     pub fn with_bytes(self, bytes: u64) -> Self {
         let bytes = Some(bytes);
@@ -50,8 +50,8 @@ impl Total {
     }
 }
 
-/// Receives progress, and cancels a run. All methods do nothing unless they are implemented. They are called from several
-/// threads at once, but for [`begin`](Self::begin) and [`finish`](Self::finish): at most one phase is active at a time.
+/// Receives progress, and cancels a run. All methods do nothing by default. They are called from several threads at once,
+/// except [`begin`](Self::begin) and [`finish`](Self::finish): at most one phase is active at a time.
 pub trait Progress: Sync {
     /// A phase begins.
     fn begin(&self, phase: Phase, total: Total) {
@@ -73,24 +73,24 @@ pub trait Progress: Sync {
         let _ = layout;
     }
 
-    /// A layout is locked, `by` says by whom, and the run waits for it. Called once for each wait that is not short.
+    /// A layout is locked, `by` describes the holder, and the run waits for it. Called once for each wait that is not short.
     fn waiting(&self, layout: &Path, by: &str) {
         let _ = (layout, by);
     }
 
-    /// A file of another program has a temporary name, because a run was killed while it replaced that file. Before
-    /// anything is changed it is put back.
+    /// A file of another program has a temporary name, because a run was killed while it was replacing that file. It is put
+    /// back before anything is changed.
     fn parked(&self, file: &Path) {
         let _ = file;
     }
 
-    /// A layout lacks blobs that it references and that are in its trash. A run restores what is needed before anything else,
-    /// which a plan without a run does not show.
+    /// A layout lacks blobs that it references and that are in its trash. A run restores those that are needed before
+    /// anything else; a plan alone does not show this.
     fn lacks_trashed(&self, layout: &Path) {
         let _ = layout;
     }
 
-    /// Returns `true` if the run is cancelled: it stops at the next file.
+    /// Returns `true` if the run is cancelled; it then stops at the next file.
     fn is_cancelled(&self) -> bool {
         false
     }
@@ -117,7 +117,7 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Progress that is not shown, and a run that is never cancelled.
+/// Shows no progress and never cancels a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -3,10 +3,10 @@
 //! *Promise*: if fewer threads than cores can be started, or none (`ulimit -u`, `pids.max` of a container), the existing ones do
 //! the work. rayon alone would end the process.
 //!
-//! A thread for each core is right for files in the page cache. On a cold disk they wait most of the time, each for one request,
-//! while the device could serve many: 44,000 blobs of 2 kB were read in 2.9 s by two threads, and in 0.9 s by sixteen. The file
-//! system does not tell which is the case (virtual disks call themselves rotational), so it is measured: whether a
-//! batch came from a disk, or took long. The processor's time would say less, for on a busy machine threads wait for that as well.
+//! One thread per core is right for files in the page cache. On a cold disk threads mostly wait, each for one request, while
+//! the device could serve many: two threads read 44,000 blobs of 2 kB in 2.9 s, sixteen in 0.9 s. The file system does not
+//! report which is the case (virtual disks claim to be rotational), so it is measured: whether a batch came from a disk, or
+//! took long. CPU time would be a worse measure, since on a busy machine threads wait for the CPU as well.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, mpsc};
@@ -18,23 +18,25 @@ use rayon::iter::{
 };
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
-/// Requests that a device gets at once while threads wait for it.
+/// The number of concurrent requests while threads wait for a device.
 const IN_FLIGHT: usize = 16;
 
-/// A batch of files came from a disk if this many bytes were read for each. In the page cache it is none; an inode has 256.
+/// A batch of files came from a disk if at least this many bytes per file were read. From the page cache it is zero; an
+/// inode has 256.
 const FROM_DISK: u64 = 128;
 
-/// And at least this many in all: where the batch has few files, one block of a directory would be enough otherwise.
+/// And at least this many in total: in a batch of few files, one block of a directory would otherwise be enough.
 const FROM_DISK_AT_LEAST: u64 = 8192;
 
-/// A file that takes a thread longer came from far away: in the page cache it takes 10 µs, on a busy machine several times that.
+/// A file that takes a thread longer than this came from a slow device: from the page cache it takes 10 µs, on a busy
+/// machine several times that.
 const FAR: Duration = Duration::from_micros(500);
 
-/// Items that one thread takes at least: for fewer, waking another one takes longer than the work.
+/// The minimum number of items per thread: for fewer, waking another thread takes longer than the work.
 const AT_LEAST: usize = 512;
 
-/// Starts the threads, once for a process. If none can be started, the calling thread does all the work: the first call must come
-/// from the main thread. Everything that uses them calls this; a small layout never does.
+/// Starts the threads, once per process. If none can be started, the calling thread does all the work: the first call must
+/// come from the main thread. Everything that uses the threads calls this; a small layout needs none.
 ///
 /// An existing global pool of rayon is kept.
 pub fn start() {
@@ -59,8 +61,8 @@ fn asked() -> Option<usize> {
 }
 
 fn start_up_to(wanted: usize) {
-    // A pool that cannot start one of its threads fails, and cannot be built again. So the threads are started first, and each
-    // waits for its work.
+    // A pool that cannot start one of its threads fails and cannot be built again. So the threads are started first, and
+    // each waits for work.
     let (sender, receiver) = mpsc::channel::<ThreadBuilder>();
     let receiver = Arc::new(Mutex::new(receiver));
     let mut started = 0;
@@ -107,7 +109,7 @@ pub(crate) fn map<T: Sync, R: Send>(
     map_with(items, || (), |(), item| function(item))
 }
 
-/// As [`map`], with something that each thread makes for itself, such as a buffer.
+/// Like [`map`], with a value per thread, such as a buffer.
 pub(crate) fn map_with<T: Sync, R: Send, S>(
     items: &[T],
     make: impl Fn() -> S + Sync + Send,
@@ -122,11 +124,11 @@ pub(crate) fn map_with<T: Sync, R: Send, S>(
     items.map_init(make, function).collect()
 }
 
-/// Whether the last batch of reads waited for a device.
+/// `true` if the last batch of reads waited for a device.
 static WAITS: AtomicBool = AtomicBool::new(false);
 
-/// Runs one batch of reads of this many files, which uses the threads of the pool that it is called in. There are more threads
-/// than cores while they mostly wait, unless the user asked for a number.
+/// Runs one batch of reads of this many files in the thread pool that it is called in. There are more threads than cores
+/// while they mostly wait, unless the user set a number.
 fn reading<R: Send>(files: usize, batch: impl FnOnce() -> R + Send) -> R {
     start();
     if asked().is_some() {
@@ -201,7 +203,7 @@ pub(crate) fn read_each<T: Sync, R: Send>(
     read_each_with(items, || (), |(), item| read(item))
 }
 
-/// As [`read_each`], with a value that is made for many items, such as a buffer.
+/// Like [`read_each`], with a value that is shared by many items, such as a buffer.
 pub(crate) fn read_each_with<T: Sync, V, R: Send>(
     items: &[T],
     make: impl Fn() -> V + Sync + Send,
@@ -240,12 +242,12 @@ pub(crate) fn first_batch(most: usize) -> usize {
     }
 }
 
-/// What a batch of reads took.
+/// The cost of a batch of reads.
 struct Measured {
     files: usize,
     threads: usize,
     wall: Duration,
-    /// The bytes that were read from storage meanwhile. File systems in user space do not count theirs as ours.
+    /// The bytes read from storage in that time. Reads by file systems in user space are not counted as ours.
     from_disks: u64,
 }
 
@@ -268,7 +270,7 @@ fn bytes_from_disks() -> Option<u64> {
     lines.find_map(|line| line.strip_prefix("read_bytes: ")?.parse().ok())
 }
 
-/// Returns the threads that wait for a device; `None` if there are as many anyway, or they cannot be started.
+/// Returns the threads for a slow device; `None` if there are as many anyway, or they cannot be started.
 fn wide_pool() -> Option<&'static ThreadPool> {
     static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
     start();
@@ -280,14 +282,14 @@ fn wide_pool() -> Option<&'static ThreadPool> {
     pool.as_ref()
 }
 
-/// Returns `true` if the calling thread is the only one, so that it must not wait for another one.
+/// Returns `true` if the calling thread is the only one, so that it must not wait for others.
 #[must_use]
 pub fn is_alone() -> bool {
     start();
     rayon::current_thread_index().is_some() && rayon::current_num_threads() == 1
 }
 
-/// The threads that delete: as many as the file system rewards, and more while they mostly wait for it.
+/// The threads that delete: as many as speed up the file system, and more while they mostly wait for it.
 pub(crate) struct Deleting {
     /// `None`: one is enough, or no more can be started.
     pool: Option<ThreadPool>,
@@ -295,7 +297,7 @@ pub(crate) struct Deleting {
 }
 
 impl Deleting {
-    /// Starts N threads for a number of files, or as many as the user asked for if these are fewer.
+    /// Starts N threads for a number of files, or fewer if the user set a lower number.
     pub(crate) fn new(threads: usize, files: usize) -> Self {
         let threads = threads.min(asked().unwrap_or(threads));
         let pool = (threads > 1 && files > 64)
@@ -350,7 +352,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_waited_if_much_came_from_a_disk_or_from_far_away() {
+    fn threads_waited_if_reads_came_from_a_disk_or_took_long() {
         for (files, threads, microseconds, from_disks, expected) in [
             (0, 2, 50_000, 1 << 20, false),
             // From the page cache, and on a busy machine.
@@ -378,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn deletions_are_in_order_on_any_threads_and_more_wait_where_each_takes_long() {
+    fn deletions_are_in_order_and_use_more_threads_when_each_takes_long() {
         for (threads, files) in [(1, 3), (1, 200), (2, 200), (16, 200)] {
             let mut deleting = Deleting::new(threads, files);
             for waits in [false, true] {

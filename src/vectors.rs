@@ -25,7 +25,7 @@ fn unescape(cell: &str) -> String {
     let mut parts = cell.split("\\u{");
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let (hex, rest) = part.split_once('}').expect("an escape is closed");
+        let (hex, rest) = part.split_once('}').expect("an escape ends with a brace");
         let code = u32::from_str_radix(hex, 16).expect("an escape is hexadecimal");
         text.push(char::from_u32(code).expect("an escape is a character"));
         text.push_str(rest);

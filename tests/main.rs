@@ -1,5 +1,5 @@
-//! All tests of the command and the library but those of `tests/faults`, in one binary: it is linked once, and its tests
-//! share both cores to the end. One suite: `cargo test --test suite rm::`.
+//! All tests of the command and the library except those of `tests/faults`, in one binary: it is linked once, and its tests
+//! keep all cores busy to the end. One suite: `cargo test --test suite rm::`.
 //!
 //! | module | what it tests or provides |
 //! | --- | --- |
@@ -9,12 +9,12 @@
 //! | `hostile` | malformed and adversarial layouts |
 //! | `model`, `properties` | random layouts and commands against oracles |
 //! | `world` | the generator of random layouts, and their oracles |
-//! | `interop` | real clients before, beside and after |
+//! | `interop` | real clients before, during and after a run |
 //! | `operate` | records, budgets of the disk, signals, short output |
-//! | `library` | the library as a program that embeds it calls it |
+//! | `library` | the library as used by a program that embeds it |
 //! | `readme` | every session of the README and of `docs/` |
 //! | `tidy` | rules about the sources |
-//! | `support` | layouts, the program, and what holds around every call; see its documentation |
+//! | `support` | layouts, the program, and the invariants of every call; see its documentation |
 
 #![expect(
     clippy::disallowed_methods,

@@ -1,28 +1,29 @@
-//! Decoding in a thread of its own, while another one hashes, copies or compresses the bytes.
+//! Decodes in a separate thread, while another one hashes, copies or compresses the bytes.
 //!
-//! *Failure*: the end of the stream is a message of its own. A decoder that ends without it, by a panic, is an error and never a shorter
-//! stream.
+//! *Failure*: the end of the stream is a separate message. A decoder that ends without it, by a panic, causes an error and
+//! never a shorter stream.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-/// How much of a stream is read at once, in bytes.
+/// The number of bytes read at once.
 pub(super) const BUFFER_BYTES: usize = 128 << 10;
 
-/// How many buffers wait to be read. With the one that is filled and the one that is read, this bounds the memory.
+/// The number of buffers that wait to be read. With the one being filled and the one being read, this bounds the memory.
 const WAITING: usize = 4;
 
-/// Compressed archives up to this length are decoded where they are read, in bytes: a thread costs more than it saves.
+/// Compressed archives up to this number of bytes are decoded in the reading thread: another thread costs more than it
+/// saves.
 pub(super) const MIN_BYTES: u64 = 256 << 10;
 
-/// A buffer, and how much of it is filled; nothing at the end of the stream.
+/// A buffer, and the filled length of it; nothing at the end of the stream.
 type Filled = (Vec<u8>, usize);
 
-/// What a thread decodes.
+/// The output of a decoding thread.
 struct ReadAhead {
     filled: Receiver<io::Result<Filled>>,
-    /// Where buffers that were read go.
+    /// Returns buffers that were read to the decoder.
     used: Sender<Vec<u8>>,
     buffer: Vec<u8>,
     at: usize,
@@ -30,8 +31,8 @@ struct ReadAhead {
     has_ended: bool,
 }
 
-/// Moves a decoder to a thread of its own, and returns a reader of what it decodes. The thread ends with the stream, or, when the reader
-/// is dropped, with the buffer that it fills.
+/// Moves a decoder to a separate thread, and returns a reader of its output. The thread ends with the stream, or with the
+/// current buffer when the reader is dropped.
 pub(super) fn read_ahead(decoder: Box<dyn Read + Send>) -> Box<dyn BufRead> {
     let (give, take) = sync_channel::<Box<dyn Read + Send>>(1);
     let (fill, filled) = sync_channel(WAITING);
@@ -55,12 +56,12 @@ pub(super) fn read_ahead(decoder: Box<dyn Read + Send>) -> Box<dyn BufRead> {
             len: 0,
             has_ended: false,
         }),
-        // The system gives no more threads.
+        // No further thread can be started.
         Err(decoder) => Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder)),
     }
 }
 
-/// Decodes until the end, an error, or until the reader is dropped.
+/// Decodes until the end or an error, or until the reader is dropped.
 fn decode(
     mut decoder: Box<dyn Read + Send>,
     fill: &SyncSender<io::Result<Filled>>,
@@ -82,7 +83,7 @@ fn decode(
             }
         }
         let is_full = len == buffer.len();
-        // What was decoded before an error is read first, as without a thread.
+        // Bytes decoded before an error are read first, as without a thread.
         if len > 0 && fill.send(Ok((buffer, len))).is_err() {
             return;
         }
@@ -103,7 +104,7 @@ impl BufRead for ReadAhead {
             let used = std::mem::replace(&mut self.buffer, buffer);
             (self.at, self.len) = (0, len);
             if !used.is_empty() {
-                // The decoder has ended if it takes none.
+                // The decoder has ended if it accepts none.
                 drop(self.used.send(used));
             }
         }
@@ -131,7 +132,7 @@ impl Read for ReadAhead {
 mod tests {
     use super::*;
 
-    /// Reads as many bytes as it is asked for, up to its length, and then does something.
+    /// Reads the requested bytes, up to its length, and then runs a function.
     struct Then {
         left: usize,
         last: fn() -> io::Result<usize>,
@@ -139,7 +140,7 @@ mod tests {
 
     impl Read for Then {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            // Odd pieces, as decoders give them.
+            // Pieces of odd lengths, as decoders return them.
             let len = self.left.min(into.len()).min(7777);
             if len == 0 {
                 return (self.last)();
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decoder_that_dies_is_an_error() {
+    fn a_decoder_that_panics_is_an_error() {
         let (found, result) = all(5, || std::panic::resume_unwind(Box::new(())));
         assert_eq!((found.len(), result.is_err()), (0, true));
     }

@@ -1,7 +1,7 @@
-//! Making a layout of an archive of `docker save` before version 25.
+//! Converts an archive of `docker save` before version 25 to a layout.
 //!
-//! *Promise*: what the layout says of an image is what `manifest.json` says of it. A layer is identified by its path, after links in the
-//! archive were followed; it is called by its `diff_id`, which is the digest of the layer itself where it is not compressed.
+//! *Promise*: the layout describes an image as `manifest.json` does. A layer is identified by its path, after following
+//! links in the archive; it is named by its `diff_id`, which is the digest of the layer itself if it is not compressed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
@@ -22,7 +22,7 @@ use crate::oci::{Algorithm, Digest};
 /// The largest configuration, in bytes.
 const MAX_CONFIG_BYTES: u64 = 8 << 20;
 
-/// What was found in an archive.
+/// The contents of an archive.
 pub(super) struct Archived<'a> {
     pub(super) scratch: &'a Scratch,
     pub(super) writer: &'a mut ScratchWriter,
@@ -33,7 +33,7 @@ pub(super) struct Archived<'a> {
     pub(super) modified: &'a BTreeMap<u32, i128>,
 }
 
-/// An element of `manifest.json` as docker writes it.
+/// An element of docker's `manifest.json`.
 #[derive(Deserialize)]
 struct Written {
     #[serde(rename = "Config")]
@@ -44,7 +44,7 @@ struct Written {
     layers: Option<Vec<String>>,
 }
 
-/// Makes a layout of an archive that has no `index.json`; `None`: its `manifest.json` is something else, or not there.
+/// Makes a layout of an archive without `index.json`; `None`: its `manifest.json` is of another kind or absent.
 pub(super) fn make(mut archived: Archived<'_>) -> Result<Option<Classic>, Failure> {
     let Some(&manifest) = archived.by_path.get(&b"manifest.json"[..]) else {
         return Ok(None);
@@ -164,7 +164,7 @@ impl<'a> Archived<'a> {
         })
         .to_string();
         let id = Digest::of(Algorithm::Sha256, manifest.as_bytes());
-        // The same image under two elements has one manifest.
+        // An image in two elements has one manifest.
         let place = format!("{}{}", shown(DIRECTORY), id.path_in_layout());
         if !self.scratch.path().join(place).exists() {
             self.write(&id.path_in_layout(), manifest.as_bytes(), Some(number))?;
@@ -183,7 +183,7 @@ impl<'a> Archived<'a> {
         Ok((element, descriptor))
     }
 
-    /// Makes the blob of a layer, unless it was made, and returns its digest.
+    /// Makes the blob of a layer, unless it exists, and returns its digest.
     fn layer(
         &mut self,
         number: u32,
@@ -232,7 +232,7 @@ impl<'a> Archived<'a> {
                 "`manifest.json` lists `{path}`, which is not in it"
             )));
         };
-        // What goes with the last image that lists it cannot be what says which images there are.
+        // A file that is removed with its last image must not be one of the files that list the images.
         if matches!(found, b"manifest.json" | b"repositories") {
             return Err(bad(format!(
                 "`manifest.json` lists `{path}` as a file of an image"
@@ -248,14 +248,14 @@ impl<'a> Archived<'a> {
         (member.kind == MemberKind::File).then_some((path, number))
     }
 
-    /// Reads a file that was unpacked, after links.
+    /// Reads an unpacked file, following links.
     fn read(&self, path: &[u8], most: u64) -> Result<Vec<u8>, Failure> {
         let found = self.resolve(path).and_then(|(path, number)| {
             let member = self.members.get(number as usize)?;
             Some((path, member))
         });
         let Some((path, member)) = found else {
-            return Err(bad(format!("its member `{}` is no file", shown(path))));
+            return Err(bad(format!("its member `{}` is not a file", shown(path))));
         };
         if member.is_hole || member.len > most {
             return Err(bad(format!("its member `{}` is too large", shown(path))));

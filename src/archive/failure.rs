@@ -9,7 +9,7 @@ pub(super) enum Failure {
     Archive(Problem),
     Scratch(io::Error),
     Several(Vec<String>),
-    /// It needs more than a scratch directory in memory may take.
+    /// It needs more space than a scratch directory in memory may use.
     TooLarge,
     Interrupted,
 }
@@ -26,7 +26,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Blames the archive.
+/// Returns an error about the archive.
 pub(super) fn bad(why: String) -> Failure {
     Failure::Archive(Problem::Bad(why))
 }

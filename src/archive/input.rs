@@ -1,4 +1,4 @@
-//! What an archive is read from: a file in which one can go on at any place, or a stream, compressed or not.
+//! The input of an archive: a seekable file, or a stream, compressed or not.
 
 use std::borrow::Borrow;
 use std::fs::File;
@@ -8,13 +8,13 @@ use std::os::unix::fs::FileExt as _;
 use super::ahead::{self, BUFFER_BYTES};
 use super::tar::{Input, begins_like_tar};
 
-/// How much is read of a file at a place to which one went: a header, and what follows it if that is small.
+/// The number of bytes read after seeking: a header, and its content if that is small.
 const WINDOW_BYTES: usize = 8 << 10;
 
 /// How an archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all.
+    /// Uncompressed.
     None,
     /// `gzip`.
     Gzip,
@@ -27,11 +27,11 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Returns how a file is compressed that begins with these bytes; `None`: it is no archive at all.
+    /// Returns the compression of a file that begins with these bytes; `None`: it is not an archive.
     pub(super) fn of(head: &[u8]) -> Option<Self> {
         match head {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
-            // A frame, or one that is to be passed over: zstd may begin with such.
+            // A frame, or a skippable frame, which zstd files may begin with.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
@@ -39,7 +39,7 @@ impl Compression {
         }
     }
 
-    /// Returns the word for it.
+    /// Returns its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -51,7 +51,7 @@ impl Compression {
         }
     }
 
-    /// Returns `true` if archives can be written so.
+    /// Returns `true` if archives can be written in this format.
     #[must_use]
     pub const fn can_be_written(self) -> bool {
         match self {
@@ -61,8 +61,8 @@ impl Compression {
         }
     }
 
-    /// Returns what the bytes are that a stream compresses so. `None`: this build cannot read it. `len`: the length of the stream in
-    /// bytes, where it is known.
+    /// Returns a decoder of the stream. `None`: this build cannot read it. `len` is the length of the stream in bytes, if
+    /// known.
     pub(super) fn decoder(
         self,
         stream: impl BufRead + Send + 'static,
@@ -100,8 +100,8 @@ impl Compression {
     }
 }
 
-/// Reads the members of a gzip file one after another. Zeros behind the last one are padding, as on tapes and in blocks of `dd`, and gzip
-/// ignores them too.
+/// Reads the members of a gzip file one after another. Zeros after the last one are padding, as on tapes and in blocks of
+/// `dd`, and gzip ignores them too.
 #[cfg(feature = "archives")]
 struct GzipMembers<R> {
     /// `None`: the file has ended.
@@ -148,10 +148,10 @@ fn skip_zeros(stream: &mut impl BufRead) -> io::Result<bool> {
 }
 
 impl Compression {
-    /// Compresses what `write` writes.
+    /// Compresses the output of `write`.
     ///
     /// # Errors
-    /// What `write` returns, and the errors of `out`, as `failed` makes them.
+    /// Those of `write`, and those of `out`, converted by `failed`.
     pub(super) fn encode<E>(
         self,
         out: &mut dyn Write,
@@ -185,12 +185,12 @@ impl Compression {
     }
 }
 
-/// How much each thread of zstd compresses at a time, in bytes: bounds the memory.
+/// The number of bytes that each thread of zstd compresses at a time: bounds the memory.
 #[cfg(feature = "archives")]
 const JOB_BYTES: u32 = 2 << 20;
 
-/// Returns the number of threads that compress; `None` if this thread does, because there is one core, or because the system gives
-/// no thread.
+/// Returns the number of compressing threads; `None` if this thread compresses, because there is one core or no thread can
+/// be started.
 #[cfg(feature = "archives")]
 fn workers() -> Option<u32> {
     let cores = std::thread::available_parallelism().ok()?.get();
@@ -203,12 +203,12 @@ fn workers() -> Option<u32> {
     tried.ok().map(|_| workers)
 }
 
-/// A file that is read at places of one's own choice; others may read it at the same time.
+/// A file that is read at any position; others may read it at the same time.
 pub(super) struct FileInput<'a> {
     file: &'a File,
     at: u64,
     len: u64,
-    /// What was read of the file last, and where that was.
+    /// The last bytes that were read, and their position.
     window: Vec<u8>,
     window_at: u64,
     buffer: Box<[u8]>,
@@ -297,7 +297,7 @@ impl Input for StreamInput {
     }
 }
 
-/// A file read from its start on, beside others that read it.
+/// A file read from its start, while others may read it too.
 pub(super) struct FromStart<F> {
     pub(super) file: F,
     pub(super) at: u64,
@@ -311,9 +311,9 @@ impl<F: Borrow<File>> Read for FromStart<F> {
     }
 }
 
-/// Reads the first block of a stream, or what there is of it, and returns it with the stream as it was.
+/// Reads the first block of a stream, or a shorter one at its end, and returns it with the unread stream.
 pub(super) fn peek<'a>(mut stream: impl Read + 'a) -> io::Result<(Vec<u8>, impl Read + 'a)> {
-    // Of this size, so that it is one read.
+    // With this size it is one read.
     let mut head = Vec::with_capacity(super::tar::BLOCK_LEN);
     stream
         .by_ref()

@@ -1,8 +1,8 @@
 //! Links among the members of an archive.
 //!
-//! *Promise*: none is ever made in the scratch directory. Where what a link leads to may decide what is kept, or where a link would
-//! lead to what is deleted, the archive is refused: a list under another name may be what keeps a blob, and a hard link without its
-//! target cannot be unpacked by anybody.
+//! *Promise*: links are never created in the scratch directory. If the target of a link may decide what is kept, or may be
+//! deleted, the archive is refused: a list under another name may keep a blob, and no program can unpack a hard link without
+//! its target.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,18 +11,18 @@ use super::paths::{inside_blobs, may_be_edited, split};
 use super::tar::shown;
 use crate::layout::second_indexes::may_list;
 
-/// How many links lead from one to the next.
+/// The maximum length of a chain of links.
 const MAX_LINKS: usize = 8;
 
 /// A link or a device.
 pub(super) struct Link {
     path: Vec<u8>,
-    /// Where it leads, as it is written; empty for a device.
+    /// Its target, as written; empty for a device.
     target: Vec<u8>,
     kind: LinkKind,
 }
 
-/// What a member is that is no file and no directory.
+/// The kind of a member that is neither a file nor a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LinkKind {
     /// Another name of a file; the target is a path from the root of the archive.
@@ -33,7 +33,7 @@ pub(super) enum LinkKind {
     Special,
 }
 
-/// The links of an archive by path, and the files that they lead to.
+/// The links of an archive by path, and their target files.
 pub(super) struct Links<'a> {
     by_path: HashMap<&'a [u8], &'a Link>,
     members: &'a HashMap<Box<[u8]>, u32>,
@@ -44,11 +44,11 @@ impl Link {
         Self { path, target, kind }
     }
 
-    /// Returns the path that it leads to; `None`: out of the archive.
+    /// Returns its target path; `None`: outside of the archive.
     fn leads_to(&self) -> Option<Vec<u8>> {
         match self.kind {
             LinkKind::Hard => {
-                // `tar` removes slashes at the beginning when it unpacks.
+                // `tar` strips leading slashes when it unpacks.
                 let start = self.target.iter().position(|byte| *byte != b'/');
                 join(b"", self.target.get(start?..)?)
             }
@@ -59,7 +59,7 @@ impl Link {
 }
 
 impl<'a> Links<'a> {
-    /// `members`: the numbers of all members by path, links among them.
+    /// `members` are the numbers of all members by path, including links.
     pub(super) fn new(links: &'a [Link], members: &'a HashMap<Box<[u8]>, u32>) -> Self {
         let by_path = links.iter().map(|link| (link.path.as_slice(), link));
         Self {
@@ -73,7 +73,7 @@ impl<'a> Links<'a> {
         self.by_path.keys().copied()
     }
 
-    /// Follows links to a member that is none, and returns its path and its number.
+    /// Follows links to a member that is not a link, and returns its path and number.
     pub(super) fn resolve(&self, path: &[u8]) -> Option<(&'a [u8], u32)> {
         let mut path = join(b"", path)?;
         for _ in 0..MAX_LINKS {
@@ -86,10 +86,10 @@ impl<'a> Links<'a> {
         None
     }
 
-    /// Refuses links that matter to the layout in this directory, which has a slash at its end or is empty.
+    /// Refuses links that matter to the layout in this directory, which has a trailing slash or is empty.
     ///
     /// # Errors
-    /// The path of the first one that was found.
+    /// The path of the first one found.
     pub(super) fn refuse_in(&self, prefix: &[u8]) -> Result<(), Failure> {
         for link in self.by_path.values() {
             if link.kind == LinkKind::Hard {
@@ -141,7 +141,7 @@ impl<'a> Links<'a> {
         Ok(())
     }
 
-    /// Refuses members below a link: another program would write them to where the link leads.
+    /// Refuses members below a link: another program would write them to the target of the link.
     ///
     /// # Errors
     /// The path of such a member.
@@ -159,7 +159,7 @@ impl<'a> Links<'a> {
                 }
                 if self.by_path.contains_key(directory) {
                     return Err(bad(format!(
-                        "its member `{}` lies below another that is a link or a device",
+                        "its member `{}` is below another one that is a link or a device",
                         shown(path)
                     )));
                 }
@@ -169,7 +169,7 @@ impl<'a> Links<'a> {
     }
 }
 
-/// Puts a relative path behind a directory; `None`: it leads out of the archive.
+/// Appends a relative path to a directory; `None`: the result is outside of the archive.
 fn join(directory: &[u8], path: &[u8]) -> Option<Vec<u8>> {
     if path.first() == Some(&b'/') {
         return None;
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_leads_to_a_path_in_the_archive_or_out_of_it() {
+    fn the_target_of_a_link_is_in_the_archive_or_outside_of_it() {
         let to = |kind, path: &str, target: &str| {
             let link = Link::new(path.into(), target.into(), kind);
             link.leads_to().map(|it| shown(&it))

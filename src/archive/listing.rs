@@ -10,14 +10,14 @@ use super::input::{Compression, FileInput, FromStart, peek};
 use super::tar::{Kind, Members};
 use crate::fs::{Links, open_file, stat_of};
 
-/// The most members whose headers are read.
+/// The maximum number of members whose headers are read.
 const MAX_MEMBERS: usize = 100_000;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// Returns the bytes of `index.json` in an archive that is not compressed. Only headers and that file are read, and nothing is
-/// written. The archive is not verified, so that no deletion may depend on the result.
+/// Returns the bytes of `index.json` in an uncompressed archive. Only headers and that file are read, and nothing is
+/// written. The archive is not verified, so no deletion may depend on the result.
 ///
 /// Returns `None` for everything else: a compressed archive, one with several layouts or more than 100,000 members, a damaged one,
 /// a pipe.
@@ -26,7 +26,7 @@ pub fn index_of_plain(path: &Path) -> Option<Vec<u8>> {
     member_of_plain(path, b"index.json")
 }
 
-/// Returns the bytes of docker save's `manifest.json` in an archive that is not compressed, under the same conditions as
+/// Returns the bytes of docker save's `manifest.json` in an uncompressed archive, under the same conditions as
 /// [`index_of_plain`]. Archives of docker before version 25 have no `index.json`.
 #[must_use]
 pub fn docker_save_of_plain(path: &Path) -> Option<Vec<u8>> {

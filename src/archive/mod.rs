@@ -1,15 +1,17 @@
 //! Archives: image layouts in a tar file.
 //!
-//! An archive is a layout that was read into a scratch directory, so that one engine decides what is removed: what lists,
-//! measures, plans and deletes works on the scratch layout and does not know it. After a run the new archive is written from the
-//! members of the old one, without those that are gone from the scratch layout, and with the documents that the run has edited.
+//! An archive is unpacked as a layout into a scratch directory, so that one engine decides what is removed: the code that
+//! lists, measures, plans and deletes works on the scratch layout as on any other. After a run, the new archive is written
+//! from the members of the old one, without those that were removed from the scratch layout, and with the documents that the
+//! run has edited.
 //!
 //! ```text
 //! archive ─► unpack ─► scratch layout ─► plan, execute ─► compare with the members ─► rewrite ─► rename over the archive
 //! ```
 //!
-//! *Promise*: the old archive is as it was until the new one is complete and flushed to disk; then it is replaced by a rename, and only if
-//! it is still the one that was read. Members that are kept are copied with their headers, byte by byte and in their order.
+//! *Promise*: the old archive is unchanged until the new one is complete and flushed to disk; then it is replaced by a
+//! rename, and only if it is still the one that was read. Members that are kept are copied with their headers, byte by byte
+//! and in their order.
 
 mod ahead;
 mod classic;
@@ -53,33 +55,33 @@ use unpack::unpack;
 /// The path of standard input and standard output.
 pub const STANDARD: &str = "-";
 
-/// How many archives are unpacked in memory at a time. They are kept until the work on them is done.
+/// The number of archives that are unpacked in memory at a time. They are kept until they are processed.
 const MAX_IN_MEMORY: usize = 8;
 
-/// What may be done with archives.
+/// Options for archives.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ArchiveOptions {
     /// Whether blobs are compared with their digests while they are read.
     pub compare: Compare,
-    /// Whether a command writes: then what comes through a pipe is kept, since it is read twice.
+    /// Whether a command writes: piped input is then kept, since it is read twice.
     pub writes: bool,
-    /// Whether archives of docker before version 25 are taken: a layout is made of them, which is good for listing images and for
-    /// removing them by name.
+    /// Whether archives of docker before version 25 are accepted: they are converted to a layout, which only supports
+    /// listing images and removing them by name.
     pub accepts_classic: bool,
-    /// A directory in memory, such as `/dev/shm`. Archives with at most 32 MiB of documents and 10,000 members are unpacked there, if it
-    /// has 1 GiB free: on a disk, making and removing the files takes most of the time. `None`: all are unpacked into the directory for
-    /// temporary files, as larger ones are.
+    /// A directory in memory, such as `/dev/shm`. Archives with at most 32 MiB of documents and 10,000 members are unpacked
+    /// there, if it has 1 GiB free: on a disk, creating and removing the files takes most of the time. `None`: all are
+    /// unpacked into the directory for temporary files, like larger ones.
     pub memory: Option<PathBuf>,
-    /// Where a new archive is written; `None`: in the place of the old one.
+    /// The path of the new archive; `None`: it replaces the old one.
     pub output: Option<PathBuf>,
-    /// How a new archive is compressed; `None`: as the old one.
+    /// The compression of the new archive; `None`: that of the old one.
     pub compression: Option<Compression>,
 }
 
-/// The archives that a run works on, each read once.
+/// The archives of a run, each read once.
 ///
-/// Whatever takes a path of a layout takes that of an archive if it is given this.
+/// Functions that take the path of a layout accept that of an archive if they are given this.
 #[derive(Debug, Clone)]
 pub struct Archives(Arc<Inner>);
 
@@ -97,7 +99,7 @@ struct Inner {
     clean: Once,
 }
 
-/// The place of an archive: two threads do not read the same one, and others are read meanwhile.
+/// The slot of an archive: two threads do not read the same one, and others can be read at the same time.
 type Slot = Mutex<Option<Arc<Archive>>>;
 
 /// An archive that was read.
@@ -109,19 +111,19 @@ pub(crate) struct Archive {
     packed: Arc<Packed>,
 }
 
-/// Where an archive can be read again.
+/// How an archive can be read again.
 #[derive(Debug)]
 enum Source {
-    /// At its path, as long as it is this file.
+    /// At its path, while it is still this file.
     Path(FileVersion),
-    /// In an open file: that of standard input, as long as it is this one, or a copy of what came through a pipe.
+    /// From an open file: standard input, while it is still this file, or a copy of piped input.
     Held(File, Option<FileVersion>),
-    /// Nowhere: it came through a pipe.
+    /// Not at all: it was read from a pipe.
     Gone,
 }
 
 impl Source {
-    /// Returns the version of the file that other programs may change.
+    /// Returns the version of the file, which other programs may change.
     const fn version(&self) -> Option<FileVersion> {
         match self {
             Self::Path(version) => Some(*version),
@@ -132,7 +134,7 @@ impl Source {
 }
 
 impl Archives {
-    /// Returns a set without an archive.
+    /// Returns an empty set.
     #[must_use]
     pub fn new(options: ArchiveOptions) -> Self {
         Self(Arc::new(Inner {
@@ -142,7 +144,7 @@ impl Archives {
         }))
     }
 
-    /// Returns what may be done.
+    /// Returns the options.
     #[must_use]
     pub fn options(&self) -> &ArchiveOptions {
         &self.0.options
@@ -151,7 +153,7 @@ impl Archives {
     /// Opens a layout: a directory, or an archive, which is read if it was not yet.
     ///
     /// # Errors
-    /// As [`Layout::open`], and [`Error::Archive`].
+    /// Those of [`Layout::open`], and [`Error::Archive`].
     pub fn open(&self, path: &Path, progress: &dyn Progress) -> Result<Layout> {
         let (slot, others) = {
             let mut open = self.lock();
@@ -164,7 +166,7 @@ impl Archives {
             Some(archive) => Arc::clone(archive),
             None => match self.read(path, others < MAX_IN_MEMORY, progress) {
                 Ok(Some(archive)) => {
-                    // It may have been forgotten by then.
+                    // It may have been dropped by then.
                     let mut open = self.lock();
                     open.entry(path.to_owned())
                         .or_insert_with(|| Arc::clone(&slot));
@@ -182,13 +184,13 @@ impl Archives {
         Layout::open_packed(archive.path.clone(), Arc::clone(&archive.packed))
     }
 
-    /// Returns `true` if there is an archive at a path, or something that may be one: no directory.
+    /// Returns `true` if there is an archive at a path, or something else that is not a directory.
     #[must_use]
     pub fn may_be(path: &Path) -> bool {
         path == Path::new(STANDARD) || std::fs::metadata(path).is_ok_and(|found| !found.is_dir())
     }
 
-    /// Returns `true` for what can only be read once: standard input and pipes.
+    /// Returns `true` for input that can only be read once: standard input and pipes.
     #[must_use]
     pub fn is_stream(path: &Path) -> bool {
         path == Path::new(STANDARD)
@@ -213,15 +215,16 @@ impl Archives {
         found.clone()
     }
 
-    /// Forgets an archive, so that it is read again. Its scratch directory is removed with the last layout that was opened of it.
+    /// Drops an archive, so that it is read again. Its scratch directory is removed with the last layout that was opened
+    /// from it.
     pub fn forget(&self, path: &Path) {
         let slot = self.lock().remove(path);
         // Not under the lock: removing a scratch directory takes long.
         drop(slot);
     }
 
-    /// Forgets a plain archive until its turn comes, if many others are unpacked: it is read again in no time. What is compressed, or came
-    /// through a pipe, is kept.
+    /// Drops a plain archive until it is processed, if many others are unpacked: reading it again is fast. Compressed
+    /// archives and piped input are kept.
     pub fn forget_until_needed(&self, path: &Path) {
         if self.lock().len() <= MAX_IN_MEMORY {
             return;
@@ -238,7 +241,7 @@ impl Archives {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads an archive; `None`: a directory, or something that can be no archive.
+    /// Reads an archive; `None`: a directory, or something that cannot be an archive.
     fn read(
         &self,
         path: &Path,
@@ -290,7 +293,8 @@ impl Archives {
         let from_start = FromStart { file: &file, at: 0 };
         let (head, _) = peek(from_start).map_err(Error::read(path))?;
         let compression = Compression::of(&head).ok_or_else(|| not_an_archive(path))?;
-        // Listing the directory for temporary files can take as long as reading a small archive: what only reads, and in memory, leaves it.
+        // Listing the directory for temporary files can take as long as reading a small archive: commands that only read,
+        // and unpack in memory, skip it.
         let is_elsewhere = !self.0.options.writes && memory.is_some();
         self.0.clean.call_once(|| {
             Scratch::remove_stale(self.0.options.memory.as_deref(), !is_elsewhere);
@@ -342,7 +346,7 @@ impl Archives {
     }
 
     fn read_stream(&self, path: &Path, file: File, progress: &dyn Progress) -> Result<Archive> {
-        // The flag was for opening it without waiting for a writer; reading has to wait.
+        // The flag was for opening it without waiting for a writer; reading must wait.
         set_blocking(&file).map_err(Error::read(path))?;
         wait_for_writer(&file, progress).map_err(|failure| failed(path, failure))?;
         if self.0.options.writes {
@@ -406,7 +410,7 @@ fn failed(path: &Path, failure: Failure) -> Error {
         Failure::Archive(Problem::Io(source)) => return Error::Read { path, source },
         Failure::Archive(Problem::Bad(why)) => ArchiveProblem::Malformed(why),
         Failure::Scratch(error) => ArchiveProblem::Scratch(error.to_string()),
-        // It was tried again on a disk.
+        // It was already retried on a disk.
         Failure::TooLarge => ArchiveProblem::Scratch(io::ErrorKind::StorageFull.to_string()),
         Failure::Several(layouts) => {
             let layouts: Vec<String> = layouts
@@ -429,7 +433,7 @@ fn set_blocking(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until something comes through a pipe or its writer has ended: a FIFO without a writer so far seems to be at its end.
+/// Waits until a pipe has data or its writer has exited: a FIFO without a writer appears to be at its end.
 fn wait_for_writer(file: &File, progress: &dyn Progress) -> Result<(), Failure> {
     use rustix::event::{PollFd, PollFlags, poll};
 
@@ -450,7 +454,7 @@ fn wait_for_writer(file: &File, progress: &dyn Progress) -> Result<(), Failure> 
     }
 }
 
-/// Copies what comes through a pipe into a file without a name.
+/// Copies piped input into an unnamed file.
 fn copy_of(mut stream: File, progress: &dyn Progress) -> Result<File, Failure> {
     use std::io::Write as _;
 

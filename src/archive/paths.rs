@@ -2,7 +2,7 @@
 
 use crate::oci::{Algorithm, Digest};
 
-/// Returns the directory of a path, with a slash at its end or empty, and its name.
+/// Returns the directory of a path, with a trailing slash or empty, and its name.
 pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     let cut = path.iter().rposition(|byte| *byte == b'/');
     path.split_at(cut.map_or(0, |at| at + 1))
@@ -25,7 +25,7 @@ pub(super) fn inside_blobs(path: &[u8]) -> bool {
     owner_of_blob(path).is_some_and(<[u8]>::is_empty)
 }
 
-/// Returns the digest that the path of a blob says.
+/// Returns the digest in the path of a blob.
 pub(super) fn digest_of(path: &[u8]) -> Option<Digest> {
     let (directory, name) = split(path);
     let (_, algorithm) = split(directory.strip_suffix(b"/")?);

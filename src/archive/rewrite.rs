@@ -1,8 +1,8 @@
-//! Writing the new archive: the members of the old one without what is gone, with the edited documents in their places.
+//! Writes the new archive: the members of the old one without the removed ones, and with the edited documents in place.
 //!
-//! *Order*: what changed is found by comparing the scratch layout with the members; the new archive is written beside the old one
-//! and flushed to disk; then it is renamed over it, if the old one is still the file that was read. A crash leaves the old archive or
-//! the new one.
+//! *Order*: changes are found by comparing the scratch layout with the members; the new archive is written beside the old
+//! one and flushed to disk; then it is renamed over it, if the old one is still the file that was read. A crash leaves the
+//! old archive or the new one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,11 +28,11 @@ use crate::oci::Digest;
 use crate::oci::index_json::MAX_INDEX_BYTES;
 use crate::progress::{Phase, Progress, Running, Total};
 
-/// What became of an archive.
+/// The result for an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// It is written, or nothing was to be written. By how many bytes it is shorter than the old one, where neither is
-    /// compressed.
+    /// It was written, or there was nothing to write. The number of bytes by which it is shorter than the old one, if
+    /// neither is compressed.
     Yes(Option<i128>),
     /// Another program has replaced the old one since it was read. Nothing was changed.
     Changed,
@@ -41,11 +41,11 @@ pub(crate) enum Written {
 /// A part of the new archive.
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
-    /// As many bytes of the old archive, as they are.
+    /// This number of bytes of the old archive, unchanged.
     Copy(u64),
-    /// As many bytes of the old archive are left out.
+    /// This number of bytes of the old archive is omitted.
     Drop(u64),
-    /// A file takes the place of a member: of its extended headers, its header, its content, each of this many bytes.
+    /// A file replaces a member: its extended headers, its header and its content, with these numbers of bytes.
     Edit {
         extended: u64,
         old: u64,
@@ -57,13 +57,13 @@ enum Part {
     Add { path: Vec<u8> },
 }
 
-/// Where a new archive goes.
+/// The target of a new archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place<'a> {
     Stdout,
     /// A device or a FIFO.
     Stream(&'a Path),
-    /// A file, written beside and renamed. With a version: it takes the place of the archive that was read.
+    /// A file, written beside the target and renamed. With a version: it replaces the archive that was read.
     File(&'a Path, Option<FileVersion>),
 }
 
@@ -76,14 +76,14 @@ impl Place<'_> {
         }
     }
 
-    /// Returns `true` if the new archive takes the place of the old one.
+    /// Returns `true` if the new archive replaces the old one.
     const fn is_of_old_one(&self) -> bool {
         matches!(self, Self::File(_, Some(_)))
     }
 }
 
 impl Archive {
-    /// Refuses to plan what can never be done, and for a run that `writes`, to write an archive that cannot be written.
+    /// Refuses operations that are impossible, and for a run that `writes`, an archive that cannot be written.
     ///
     /// # Errors
     /// [`Error::Archive`].
@@ -125,7 +125,7 @@ impl Archive {
         options.compression.unwrap_or(self.compression)
     }
 
-    /// Returns where the new archive goes.
+    /// Returns the target of the new archive.
     fn place<'a>(&'a self, options: &'a ArchiveOptions) -> Place<'a> {
         match options.output.as_deref() {
             None => Place::File(&self.path, self.source.version()),
@@ -138,23 +138,24 @@ impl Archive {
         }
     }
 
-    /// Returns `true` if the new archive takes the place of the old one.
+    /// Returns `true` if the new archive replaces the old one.
     pub(crate) fn is_replaced(&self, options: &ArchiveOptions) -> bool {
         self.place(options).is_of_old_one()
     }
 
-    /// Returns `true` if what was found is the file of the archive.
+    /// Returns `true` if this is the file of the archive.
     fn is_own_file(&self, found: rustix::io::Result<Stat>) -> bool {
         let found = found.ok().map(|stat| FileVersion::from(&stat));
         matches!((found, self.source.version()), (Some(a), Some(b)) if a.is_same_file(&b))
     }
 
-    /// Returns `true` if neither the old archive nor the new one is compressed: then lengths of files tell what is freed.
+    /// Returns `true` if neither the old archive nor the new one is compressed: the freed bytes are then the difference of
+    /// the file lengths.
     pub(crate) fn stays_plain(&self, options: &ArchiveOptions) -> bool {
         self.compression == Compression::None && self.new_compression(options) == Compression::None
     }
 
-    /// Returns by how many bytes the archive gets shorter by a change; `None`: its blobs tell.
+    /// Returns the number of bytes by which a change shortens the archive; `None`: use the bytes of its blobs.
     pub(crate) fn shorter_by(
         &self,
         change: &ArchiveChange,
@@ -164,7 +165,7 @@ impl Archive {
         if self.stays_plain(options) {
             return Some(i128::from(packed.len) - i128::from(packed.length_after(change)));
         }
-        // The layout that was made of it has manifests that are not in the archive.
+        // The converted layout has manifests that are not in the archive.
         packed.classic.as_ref().map(|_| {
             let dropped = change.dropped.iter().filter_map(|it| packed.member(*it));
             dropped.map(|member| i128::from(member.len)).sum()
@@ -175,12 +176,13 @@ impl Archive {
         &self.packed
     }
 
-    /// Writes the new archive after a run has changed the scratch layout. `planned`: what the run was to change; `rewritten`: blobs that
-    /// the run has written.
+    /// Writes the new archive after a run has changed the scratch layout. `planned` are the changes of the plan; `rewritten`
+    /// are blobs that the run has written.
     ///
     /// # Errors
-    /// [`Error::Read`] and [`Error::Write`], and [`Error::Changed`] if another program has changed the old archive and it cannot be read
-    /// again, or part of the new one has already gone to where it cannot be taken back. The old archive is as it was then.
+    /// [`Error::Read`] and [`Error::Write`], and [`Error::Changed`] if another program has changed the old archive and it
+    /// cannot be read again, or part of the new one was already written to a pipe or device. The old archive is then
+    /// unchanged.
     pub(crate) fn write(
         &self,
         planned: &ArchiveChange,
@@ -205,7 +207,7 @@ impl Archive {
             time,
             progress,
         };
-        // It can be read again, and nothing was put into any place.
+        // It can be read again, and nothing was put in place.
         let can_repeat = matches!((&self.source, place), (Source::Path(_), Place::File(..)));
         match job.write() {
             Ok(Placed::Yes) => Ok(Written::Yes(self.shorter_by(&change, options))),
@@ -215,8 +217,8 @@ impl Archive {
         }
     }
 
-    /// Refuses a change that was not planned: another program has removed files from the scratch directory, as programs do that clean up
-    /// directories for temporary files. What is gone there is no reason to leave anything out of the new archive.
+    /// Refuses a change that was not planned: another program has removed files from the scratch directory, such as one that
+    /// cleans up temporary files. A file that is missing there must not be omitted from the new archive.
     fn refuse_unplanned(&self, planned: &ArchiveChange, change: &mut ArchiveChange) -> Result<()> {
         // A lock file is removed with the lock.
         if let Some((lock, _)) = self.packed.in_layout(LOCK_FILE.as_bytes()) {
@@ -234,7 +236,7 @@ impl Archive {
             .keys()
             .any(|number| change.dropped.contains(number))
         {
-            "a file in it is to be edited and to be left out"
+            "a file in it is to be both edited and removed"
         } else {
             return Ok(());
         };
@@ -262,7 +264,7 @@ impl Archive {
         Ok(file)
     }
 
-    /// Refuses a file that is not as it was when it was read.
+    /// Refuses a file that has changed since it was read.
     fn refuse_changed(&self, file: &File) -> Result<()> {
         let Some(version) = self.source.version() else {
             return Ok(());
@@ -280,7 +282,7 @@ impl Archive {
     }
 }
 
-/// Writing one new archive.
+/// The writer of a new archive.
 struct Job<'a> {
     archive: &'a Archive,
     change: &'a ArchiveChange,
@@ -307,7 +309,7 @@ impl Job<'_> {
                 Ok(Placed::Yes)
             }
             Place::File(path, expected) => {
-                // What was not readable for others is not readable for them in the new file either.
+                // If others could not read the old file, they must not be able to read the new one.
                 let mode = self.archive.source.version().map(|old| old.mode);
                 let new = LargeFile::begin(path, mode);
                 let mut new = new.map_err(|error| self.write_error(error))?;
@@ -337,7 +339,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Begins to tell how far it is.
+    /// Starts to report progress.
     fn packing(&self) -> Running<'_> {
         let bytes = self.archive.packed.length_after(self.change);
         Running::begin(
@@ -381,7 +383,7 @@ impl Job<'_> {
         self.archive.refuse_changed(&file)
     }
 
-    /// Writes to a stream, compressed as asked.
+    /// Writes to a stream, compressed as requested.
     fn compressed_to(&self, out: &mut dyn Write) -> Result<()> {
         let archive = self.archive;
         let file = archive.reopen()?;
@@ -432,7 +434,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Writes a part that is no copy of the old archive.
+    /// Writes a part that is not a copy of the old archive.
     fn special(&self, part: &Part, input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
         let read = |error| self.read_error(error);
         let write = |error| self.write_error(error);
@@ -561,7 +563,7 @@ fn push(parts: &mut Vec<Part>, part: Part) {
     }
 }
 
-/// Writes the header of a file under a name, which may need a header of its own.
+/// Writes the header of a file, with an extended header if its name needs one.
 fn named_header(
     header: &[u8; BLOCK_LEN],
     path: &[u8],
@@ -582,13 +584,13 @@ fn write_padded(content: &[u8], out: &mut dyn Write) -> io::Result<()> {
     out.write_all([0; BLOCK_LEN].get(..padding).unwrap_or_default())
 }
 
-/// Returns where a member is in the scratch directory.
+/// Returns the path of a member in the scratch directory.
 fn place(packed: &Packed, path: &[u8]) -> PathBuf {
     let inside = Path::new(std::ffi::OsStr::from_bytes(path));
     packed.scratch.path().join(inside)
 }
 
-/// Returns `true` if something is written to that cannot be replaced: a device or a FIFO.
+/// Returns `true` if the target cannot be replaced: a device or a FIFO.
 fn is_special(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }

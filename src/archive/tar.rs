@@ -1,30 +1,30 @@
 //! The headers of a tar archive: ustar, PAX and GNU, as POSIX `pax` and `tar(5)` of libarchive describe them.
 //!
-//! By hand and not by a crate, for three reasons: a member has to be copied with every block that belongs to it, so that its span must
-//! be known; nothing that a header says may take memory without a cap; and where two readers would understand an archive in two
-//! ways, such as with sizes for links or two names for one member, it is refused.
+//! No crate is used, for three reasons: a member must be copied with every block that belongs to it, so its span must be
+//! known; no value in a header may cause unbounded memory use; and if two readers would interpret an archive differently,
+//! for example because of sizes of links or two names for one member, it is refused.
 //!
-//! *Failure*: what cannot be understood is a [`Problem`], never a shorter archive.
+//! *Failure*: anything that cannot be parsed is a [`Problem`], never a shorter archive.
 
 use std::io::{self, Read};
 
 /// The unit of an archive, in bytes.
 pub(crate) const BLOCK: u64 = 512;
-/// The same, as the length of an array.
+/// The same, as an array length.
 pub(crate) const BLOCK_LEN: usize = 512;
 
 /// The largest extended header that is read, in bytes: names and attributes.
 const MAX_EXTENDED_BYTES: u64 = 1 << 20;
 
-/// The largest padding after the end of an archive, in bytes. GNU tar pads to 10 KiB, a tape drive to what it likes.
+/// The largest padding after the end of an archive, in bytes. GNU tar pads to 10 KiB, a tape drive to any length.
 const MAX_TRAILER_BYTES: u64 = 16 << 20;
 
 /// Why an archive cannot be read.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// The system says so, or the decompressor.
+    /// An error of the system or of the decompressor.
     Io(io::Error),
-    /// What it says is not understood, in words that follow the name of the archive.
+    /// It cannot be parsed; the text follows the name of the archive.
     Bad(String),
 }
 
@@ -41,16 +41,16 @@ pub(crate) fn truncated() -> Problem {
     Problem::Bad("it ends too early: it is truncated".to_owned())
 }
 
-/// What an archive is read from.
+/// The input of an archive.
 pub(crate) trait Input: Read {
-    /// Goes on behind so many bytes.
+    /// Skips this number of bytes.
     ///
     /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] where there are fewer.
+    /// [`io::ErrorKind::UnexpectedEof`] if there are fewer.
     fn skip(&mut self, len: u64) -> io::Result<()>;
 }
 
-/// What a member is.
+/// The kind of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     File,
@@ -61,39 +61,39 @@ pub(crate) enum Kind {
     Special,
 }
 
-/// A member of an archive. Positions are counted from the start of the archive as it is when it is not compressed.
+/// A member of an archive. Positions are counted from the start of the uncompressed archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Where the first of its headers is.
+    /// The position of the first of its headers.
     pub(crate) start: u64,
-    /// Where its own header is, after extended ones.
+    /// The position of its own header, after extended ones.
     pub(crate) header: u64,
-    /// Its path, without `./` and slashes at its end. Empty for the root directory.
+    /// Its path, without `./` and trailing slashes. Empty for the root directory.
     pub(crate) path: Vec<u8>,
-    /// Where a link leads, as it is written.
+    /// The target of a link, as written.
     pub(crate) link: Vec<u8>,
     pub(crate) kind: Kind,
     /// Bytes of its content.
     pub(crate) len: u64,
     /// When it was written, in nanoseconds since 1970.
     pub(crate) modified: i128,
-    /// An extended header says how long it is.
+    /// An extended header has its length.
     pub(crate) has_extended_size: bool,
 }
 
 impl Entry {
-    /// Returns where the content is.
+    /// Returns the position of the content.
     pub(crate) const fn data(&self) -> u64 {
         self.header.saturating_add(BLOCK)
     }
 
-    /// Returns where the next member is.
+    /// Returns the position of the next member.
     pub(crate) fn end(&self) -> u64 {
         self.data().saturating_add(padded(self.len))
     }
 }
 
-/// Returns the room that so many bytes take in an archive.
+/// Returns the space that this number of bytes takes in an archive.
 pub(crate) const fn padded(len: u64) -> u64 {
     len.div_ceil(BLOCK).saturating_mul(BLOCK)
 }
@@ -102,14 +102,14 @@ pub(crate) const fn padded(len: u64) -> u64 {
 pub(crate) struct Members<'a> {
     input: &'a mut dyn Input,
     position: u64,
-    /// What is left of the content of the current member, and of its padding.
+    /// The remaining bytes of the content of the current member, and of its padding.
     content: u64,
     padding: u64,
     /// The header of the current member.
     header: [u8; BLOCK_LEN],
 }
 
-/// What extended headers say of the member after them.
+/// The values in extended headers for the member after them.
 #[derive(Default)]
 struct Extended {
     path: Option<Vec<u8>>,
@@ -137,7 +137,7 @@ impl<'a> Members<'a> {
         &self.header
     }
 
-    /// Goes on to the next member; `None` at the end of the archive, after everything behind it was read.
+    /// Advances to the next member; `None` at the end of the archive, after everything that follows it was read.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, Problem> {
         self.leave()?;
         let mut start = self.position;
@@ -186,7 +186,7 @@ impl<'a> Members<'a> {
                             "a global header gives all members one path or size".to_owned(),
                         ));
                     }
-                    // It is for all members after it, and stays when the next one goes.
+                    // It applies to all members after it, and is kept when the next one is removed.
                     start = self.position;
                 }
                 which @ (b'L' | b'K') => {
@@ -218,12 +218,12 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Returns where the next byte is.
+    /// Returns the position of the next byte.
     pub(crate) const fn position(&self) -> u64 {
         self.position
     }
 
-    /// Passes over so much of the content of the current member.
+    /// Skips this number of bytes of the current member.
     pub(crate) fn skip(&mut self, len: u64) -> Result<(), Problem> {
         let len = len.min(self.content);
         self.input.skip(len)?;
@@ -232,7 +232,7 @@ impl<'a> Members<'a> {
         Ok(())
     }
 
-    /// Passes over what is left of the current member.
+    /// Skips the rest of the current member.
     fn leave(&mut self) -> Result<(), Problem> {
         let left = self.content.saturating_add(self.padding);
         self.input.skip(left)?;
@@ -277,13 +277,13 @@ impl<'a> Members<'a> {
         Ok(text)
     }
 
-    /// Reads what is behind the end of the archive, which has to be zeros.
+    /// Reads the rest after the end of the archive, which must be zeros.
     fn finish(&mut self) -> Result<(), Problem> {
         let mut read = 0;
         while let Some(block) = self.block()? {
             if block.iter().any(|byte| *byte != 0) {
                 return Err(Problem::Bad(
-                    "there is something behind its end (another archive?)".to_owned(),
+                    "there is data after its end (another archive?)".to_owned(),
                 ));
             }
             read += BLOCK;
@@ -322,7 +322,7 @@ fn twice(at: u64) -> Problem {
     ))
 }
 
-/// Returns bytes of an archive as they stand in a message.
+/// Returns bytes of an archive for a message.
 pub(crate) fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }
@@ -334,7 +334,7 @@ fn bad_size(path: &[u8]) -> String {
 impl Extended {
     /// Reads the records of a PAX header: `<length> <key>=<value>\n`.
     fn read(&mut self, mut text: &[u8]) -> Result<(), Problem> {
-        let bad = || Problem::Bad("an extended header cannot be understood".to_owned());
+        let bad = || Problem::Bad("an extended header cannot be parsed".to_owned());
         // Some writers fill the block.
         while text.first().is_some_and(|byte| *byte != 0) {
             let space = text.iter().position(|byte| *byte == b' ').ok_or_else(bad)?;
@@ -359,7 +359,7 @@ impl Extended {
                 b"path" => self.path = Some(value.to_owned()),
                 b"linkpath" => self.link = Some(value.to_owned()),
                 b"size" => self.size = Some(number().ok_or_else(bad)?),
-                // A time that cannot be read decides nothing that the one in the header would not.
+                // If a time cannot be parsed, the one in the header is used.
                 b"mtime" => self.modified = time_of(value),
                 key if key.starts_with(b"GNU.sparse.") => {
                     return Err(Problem::Bad(
@@ -468,7 +468,7 @@ impl Header<'_> {
         let name = self.text(0, 100);
         let prefix = match self.field(257, 6) {
             b"ustar\0" => self.text(345, 155),
-            // GNU tar has other things in its place.
+            // GNU tar stores other values in its place.
             _ => &[],
         };
         if prefix.is_empty() {
@@ -523,7 +523,7 @@ impl Header<'_> {
             None => self.number(124, 12, "size")?,
         };
         if kind != Kind::File && len != 0 {
-            // Some readers pass over that many bytes, others do not.
+            // Some readers skip that number of bytes, others do not.
             return Err(Problem::Bad(bad_size(&path)));
         }
         let seconds = || {
@@ -545,10 +545,10 @@ impl Header<'_> {
     }
 }
 
-/// Returns a path without `./` and slashes too many.
+/// Returns a path without `./` and redundant slashes.
 ///
 /// # Errors
-/// For a path that leads out of the directory, or is none.
+/// If the path leads out of the directory, or is not a path.
 fn relative(path: &[u8], kind: Kind) -> Result<Vec<u8>, Problem> {
     let bad = |what: &str| Problem::Bad(format!("its member `{}` {what}", shown(path)));
     if path.first() == Some(&b'/') {
@@ -571,7 +571,7 @@ fn relative(path: &[u8], kind: Kind) -> Result<Vec<u8>, Problem> {
     Ok(parts.join(&b'/'))
 }
 
-/// Returns the header of a file with the content of another length. The name of a new one has to fit.
+/// Returns the header of a file with content of another length. The name of a new file must fit.
 pub(crate) fn edited_header(
     header: &[u8; BLOCK_LEN],
     len: u64,
@@ -625,7 +625,7 @@ fn put(block: &mut [u8; BLOCK_LEN], at: usize, len: usize, text: &[u8]) {
     }
 }
 
-/// Writes a size: octal digits, or base 256 where there is no room for them.
+/// Writes a size: octal digits, or base 256 if they do not fit.
 fn put_number(block: &mut [u8; BLOCK_LEN], at: usize, number: u64) {
     if number < 1 << 33 {
         put(block, at, 12, format!("{number:011o}\0").as_bytes());
@@ -686,7 +686,7 @@ mod tests {
         Ok(found)
     }
 
-    /// Makes an archive as the `tar` crate writes it.
+    /// Returns an archive written by the `tar` crate.
     fn packed(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         for (path, content) in files {
@@ -723,13 +723,13 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_that_is_cut_off_anywhere_is_no_archive() {
+    fn an_archive_that_is_truncated_anywhere_is_refused() {
         let bytes = packed(&[("index.json", b"{}"), ("blobs/sha256/a", &[7; 1000])]);
         let len = bytes.len();
         let whole = read(&bytes).expect("it is read");
         for end in 0..len {
             match read(&bytes[..end]) {
-                // One block of zeros is enough to know that it ended.
+                // One block of zeros is enough to recognise the end.
                 Ok(found) => assert!(end == len - 512 && found == whole, "{end}"),
                 Err(why) => assert!(
                     why.contains("truncated") || end == 0 && why == "it is empty",
@@ -740,7 +740,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edited_header_says_what_it_should() {
+    fn an_edited_header_has_the_new_values() {
         let bytes = packed(&[("index.json", b"{}")]);
         let header: &[u8; 512] = bytes[..512].try_into().expect("a block");
         for len in [0, 7, 8_589_934_591, 8_589_934_592, 1 << 40] {
@@ -759,7 +759,7 @@ mod tests {
         let found = read(&new).expect("it is read");
         assert_eq!(found[0].0.path, path.as_bytes());
         assert_eq!(found[0].1, b"{}");
-        // Another reader understands it as well.
+        // Another reader can parse it as well.
         let mut other = tar::Archive::new(&new[..]);
         let entry = other.entries().expect("entries").next();
         let entry = entry.expect("there is one").expect("it is read");
@@ -767,7 +767,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_readers_would_read_in_two_ways_is_refused() {
+    fn ambiguous_archives_are_refused() {
         let one = |edit: &dyn Fn(&mut tar::Header)| {
             let mut header = tar::Header::new_ustar();
             header.set_path("a").expect("a path");

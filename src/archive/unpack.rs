@@ -1,13 +1,13 @@
-//! Reading an archive into a scratch layout.
+//! Unpacks an archive into a scratch layout.
 //!
-//! *Promise*: the scratch layout has every file and directory of the archive with its length and time. What a command reads is
-//! there to the byte: files up to [`SMALL_BYTES`], and larger ones that begin like JSON or are called so, up to one byte more than is read of
-//! documents, so that one that is too large is seen to be.
-//! Of all others the first block is there, and zeros that take no room. Altogether not more than [`MAX_SCRATCH_BYTES`] are written.
-//! No link is made, and nothing outside of the scratch directory.
+//! *Promise*: the scratch layout has every file and directory of the archive with its length and time. Files that a command
+//! reads are complete: those up to [`SMALL_BYTES`], and larger ones that begin like JSON or have such a name, up to one byte
+//! more than the limit for documents, so that a document that is too large is recognised. All others have their first block,
+//! then zeros that take no space. At most [`MAX_SCRATCH_BYTES`] are written in total. No link is created, and nothing
+//! outside of the scratch directory.
 //!
-//! *Failure*: whatever is doubtful (two members of one path, a link where a blob should be) is an error, since what another
-//! reader makes of it is not known.
+//! *Failure*: anything doubtful (two members of one path, a link in place of a blob) is an error, since another reader might
+//! interpret it differently.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -31,31 +31,31 @@ use crate::oci::index_json::MAX_INDEX_BYTES;
 use crate::oci::second_index::may_become_json;
 use crate::progress::Progress;
 
-/// Files up to this length are unpacked whatever is in them, in bytes.
+/// Files up to this number of bytes are always unpacked.
 const SMALL_BYTES: u64 = 64 << 10;
 
-/// The most that is written of one archive, in bytes. Documents of 100,000 images take less.
+/// The maximum number of bytes that are written for one archive. Documents of 100,000 images take less.
 const MAX_SCRATCH_BYTES: u64 = 4 << 30;
 
-/// The most that is written into memory, in bytes.
+/// The maximum number of bytes that are written to memory.
 const MAX_MEMORY_BYTES: u64 = 32 << 20;
 
-/// The most files and directories in memory: each takes about a kilobyte there.
+/// The maximum number of files and directories in memory: each takes about a kilobyte there.
 const MAX_MEMORY_FILES: usize = 10_000;
 
-/// The most members of an archive: each takes some 200 bytes of memory.
+/// The maximum number of members of an archive: each takes some 200 bytes of memory.
 const MAX_MEMBERS: usize = 2_000_000;
 
-/// The most directories that are made of its paths, which need not be members.
+/// The maximum number of directories that are created from its paths, which do not have to be members.
 const MAX_DIRECTORIES: usize = 2_000_000;
 
-/// The longest path of a member, in bytes: what Linux takes.
+/// The longest path of a member, in bytes: the limit of Linux.
 const MAX_PATH_BYTES: usize = 4096;
 
 /// Whether blobs are compared with their digests while they are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Compare {
-    /// They are not: of an archive in which one can go on at any place layers are not even read.
+    /// They are not: in a seekable archive, layers are not even read.
     #[default]
     No,
     /// They are.
@@ -65,7 +65,7 @@ pub enum Compare {
 /// Unpacks an archive into a scratch directory: this one in memory, or one in the directory for temporary files.
 ///
 /// # Errors
-/// [`Failure::TooLarge`] if its documents or its members are too many for memory.
+/// [`Failure::TooLarge`] if its documents or its members do not fit in memory.
 pub(super) fn unpack(
     memory: Option<Scratch>,
     input: &mut dyn Input,
@@ -123,14 +123,14 @@ struct Unpacking<'a> {
     writer: ScratchWriter,
     compare: Compare,
     progress: &'a dyn Progress,
-    /// What may still be written, in bytes.
+    /// The number of bytes that may still be written.
     room: u64,
     is_in_memory: bool,
     buffer: Vec<u8>,
     found: Found,
 }
 
-/// What an archive was found to hold.
+/// The contents of an archive.
 #[derive(Default)]
 struct Found {
     members: Vec<Member>,
@@ -138,12 +138,12 @@ struct Found {
     compared: HashMap<Digest, bool>,
     directories: BTreeMap<Vec<u8>, i128>,
     links: Vec<Link>,
-    /// Directories that have `index.json`, and those that have `blobs` or `oci-layout`, each with a slash at its end.
+    /// Directories that have `index.json`, and those that have `blobs` or `oci-layout`, each with a trailing slash.
     indexes: BTreeSet<Vec<u8>>,
     layouts: BTreeSet<Vec<u8>>,
-    /// The times of files, as long as no layout was met: of an archive of docker before version 25 one is made.
+    /// The times of files, while no layout was found: an archive of docker before version 25 is converted to one.
     modified: BTreeMap<u32, i128>,
-    /// The last file in `blobs` of each directory that has such.
+    /// The last file in `blobs` of each directory that has `blobs`.
     templates: HashMap<Vec<u8>, (u32, Box<[u8; 512]>)>,
 }
 
@@ -190,7 +190,7 @@ impl Unpacking<'_> {
         let file = self.writer.create(path);
         let mut file = file.map_err(|error| unwritable(path, error))?;
         let head = entry.len.min(SMALL_BYTES);
-        // What is as large as that is read at once, to see how it begins.
+        // Files of this size are read at once, to inspect their beginning.
         let mut first = usize::try_from(head).unwrap_or_default();
         if entry.len > SMALL_BYTES {
             first = first.min(super::tar::BLOCK_LEN);
@@ -200,7 +200,7 @@ impl Unpacking<'_> {
         left -= first as u64;
         let begin = self.buffer.get(..first).unwrap_or_default();
         let most = read_of(path, begin);
-        // Of a document that is too large so much is kept that whoever reads it sees that.
+        // Enough of a document that is too large is kept for its reader to recognise that.
         let mut kept = most.map_or(0, |most| left.min(most.saturating_add(1)));
         let is_kept = kept == left;
         let digest = digest_of(path).filter(|_| !is_kept && self.compare == Compare::Yes);
@@ -237,7 +237,7 @@ impl Unpacking<'_> {
             left -= len as u64;
         }
         if !is_kept {
-            // Only now that it is known to be that long.
+            // Only now is it known to be that long.
             set_length(&file, entry.len).map_err(Failure::Scratch)?;
         }
         if let (Some(hasher), Some(digest)) = (hasher, digest) {
@@ -247,7 +247,7 @@ impl Unpacking<'_> {
         set_modified(&file, entry.modified).map_err(Failure::Scratch)
     }
 
-    /// Reads so many bytes of a member into the buffer.
+    /// Reads this number of bytes of a member into the buffer.
     fn fill(&mut self, content: &mut Members<'_>, len: usize) -> Result<(), Failure> {
         let buffer = self.buffer.get_mut(..len).unwrap_or_default();
         Ok(content.read_exact(buffer)?)
@@ -271,10 +271,11 @@ fn write(
     file.write_all(bytes).map_err(Failure::Scratch)
 }
 
-/// Returns how many bytes are read of a file if it is read as a document; `None`: it is none, going by its first bytes.
+/// Returns the number of bytes of a file that are read if it is a document; `None`: according to its first bytes it is not
+/// one.
 ///
-/// The rule has to take every file that is read as a list of blobs, see [`crate::layout::second_indexes`], and every blob that may be
-/// a manifest.
+/// The rule must include every file that is read as a list of blobs, see [`crate::layout::second_indexes`], and every blob
+/// that may be a manifest.
 fn read_of(path: &[u8], begin: &[u8]) -> Option<u64> {
     let (_, name) = split(path);
     let most = match name {
@@ -285,13 +286,13 @@ fn read_of(path: &[u8], begin: &[u8]) -> Option<u64> {
     (is_json || may_become_json(begin)).then_some(most)
 }
 
-/// Says why a member cannot be created: for most reasons the archive is to blame.
+/// Explains why a member cannot be created: in most cases the archive is at fault.
 fn unwritable(path: &[u8], error: io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::AlreadyExists
         | io::ErrorKind::NotADirectory
         | io::ErrorKind::IsADirectory => bad(format!(
-            "two of its members have the path `{}`, or one lies below another that is a file",
+            "two of its members have the path `{}`, or one is below another that is a file",
             shown(path)
         )),
         io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => bad(format!(
@@ -337,7 +338,7 @@ impl Found {
         });
         let path = entry.path.as_slice();
         let is_new = self.by_path.insert(path.into(), number).is_none();
-        // A directory may be there several times.
+        // A directory may occur several times.
         let may_repeat = entry.kind == Kind::Directory && self.directories.contains_key(path);
         if !(is_new || may_repeat) {
             return Err(bad(format!(
@@ -396,7 +397,7 @@ impl Found {
         if is_layout && classic.is_none() {
             links.refuse_in(&prefix)?;
         }
-        // Of a classic archive its own files are edited, not those of the layout that was made of it.
+        // In a classic archive its own files are edited, not those of the converted layout.
         let root = if classic.is_some() { &b""[..] } else { &prefix };
         let mut documents = BTreeMap::new();
         for (path, number) in &self.by_path {

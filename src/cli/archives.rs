@@ -1,4 +1,4 @@
-//! What the command line says of archives.
+//! Archive flags on the command line.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ pub fn no_output(layouts: &[PathBuf], is_recursive: bool) -> Option<(&'static st
 /// Reads the flags for archives.
 ///
 /// # Errors
-/// The exit status, after the reason was printed: flags and layouts do not go together.
+/// The exit status, after the reason was printed, if flags and layouts cannot be combined.
 pub fn of(term: &Term, command: &Command) -> Result<Archives, Exit> {
     let mut options = ArchiveOptions::default();
     options.writes = command.changes();
@@ -54,7 +54,7 @@ pub fn of(term: &Term, command: &Command) -> Result<Archives, Exit> {
         reason = "the command has the environment of its user"
     )]
     let directory = std::env::var_os("TMPDIR");
-    // Users who name a directory for temporary files want it to be used.
+    // A directory for temporary files that the user set is always used.
     if directory.is_none() {
         options.memory = Some(PathBuf::from("/dev/shm"));
     }

@@ -1,10 +1,11 @@
-//! The audit log: lines of JSON that say who changed what, when and why.
+//! The audit log: lines of JSON that record who changed what, when and why.
 //!
-//! *Order*: `begin` and a line for everything that is removed are flushed to disk before the first change of a layout, `end` after
-//! the last one. A crash leaves a `begin` without an `end`: then everything that the lines between name may have gone.
+//! *Order*: `begin` and a line for everything that is removed are flushed to disk before the first change of a layout, `end`
+//! after the last one. A crash leaves a `begin` without an `end`: everything that the lines after it name may then have been
+//! deleted.
 //!
-//! *Failure*: if the lines before a change cannot be written, nothing is changed. If `end` cannot be written, the run says so
-//! and fails, after the change.
+//! *Failure*: if the lines before a change cannot be written, nothing is changed. If `end` cannot be written, the run
+//! reports that and fails, after the change.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -27,13 +28,13 @@ use super::hint::with_causes;
 /// The version of the lines.
 const SCHEMA_VERSION: u32 = 1;
 
-/// How every line begins, and with it every log.
+/// The beginning of every line, and so of every log.
 const HEAD: &[u8] = b"{\"schema_version\":1,\"event\":\"";
 
-/// How many bytes of lines are written at a time.
+/// The number of bytes written at a time.
 const PIECE: usize = 1 << 20;
 
-/// Why a blob is deleted that no command named.
+/// The reason for deleting a blob that no command named.
 const UNREFERENCED: &str = "unreferenced";
 
 /// An audit log that is open.
@@ -49,9 +50,9 @@ pub struct Audit {
 struct State {
     changes: HashMap<u64, Begun>,
     last: u64,
-    /// What planning noted, by layout.
+    /// Details that were recorded during planning, by layout.
     noted: HashMap<PathBuf, Vec<Removed>>,
-    /// Why an end could not be written.
+    /// The error of writing an `end`.
     failure: Option<String>,
 }
 
@@ -70,9 +71,9 @@ pub struct Removed {
     pub what: What,
     /// The image.
     pub digest: Option<Digest>,
-    /// The names that it loses.
+    /// The names that are removed from it.
     pub names: Vec<String>,
-    /// The platform, if only that goes.
+    /// The platform, if only that is removed.
     pub platform: Option<String>,
     /// Its bytes, shared ones included.
     pub bytes: Option<u64>,
@@ -162,7 +163,7 @@ impl Audit {
         })
     }
 
-    /// Notes what the plan of a layout removes, in place of what was noted before: a plan may be made several times.
+    /// Records what the plan of a layout removes, replacing an earlier record: a plan may be made several times.
     pub fn note(&self, layout: &Path, removed: Vec<Removed>) {
         self.lock().noted.insert(layout.to_owned(), removed);
     }
@@ -261,7 +262,7 @@ impl Audit {
                     });
                 }
             }
-            // A change that this version does not know has no details.
+            // A change of an unknown kind has no details.
             _ => {}
         }
         lines
@@ -400,7 +401,7 @@ impl Journal for Audit {
         write_emptied(&mut lines, run, layout, (emptied, "the disk was full"));
         if let Err(error) = lines.finish() {
             let path = self.path.display();
-            let text = format!("cannot write to `{path}` what was emptied: {error}");
+            let text = format!("cannot write to `{path}` which runs were deleted: {error}");
             state.failure.get_or_insert(text);
         }
     }
@@ -418,7 +419,7 @@ impl Journal for Audit {
 }
 
 impl Removed {
-    /// Returns what a command removes that names images.
+    /// Returns what a command that names images removes.
     pub fn by_name(removal: &Removal, reason: &str) -> Vec<Self> {
         let of = |what| Self {
             what,
@@ -490,7 +491,7 @@ impl Who {
     fn of_this_process() -> Self {
         #[expect(
             clippy::disallowed_methods,
-            reason = "the log names what was typed, where, and by whom"
+            reason = "the log records the command line, the directory and the user"
         )]
         let (words, directory, sudo_user) = (
             std::env::args_os(),
@@ -533,7 +534,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Lines on their way to the log.
+/// Lines that are not written yet.
 struct Writing<'a> {
     log: &'a AppendFile,
     buffer: Vec<u8>,
@@ -622,7 +623,7 @@ fn write_plan(lines: &mut Writing<'_>, run: &str, plan: &Plan) {
     }
 }
 
-/// Writes a line for each blob that was named before and was kept.
+/// Writes a line for each announced blob that was kept.
 fn write_kept(lines: &mut Writing<'_>, run: &str, plan: &Plan, outcome: &Outcome) {
     let layout = absolute(plan.layout());
     for (deletion, result) in plan.sweep().iter().zip(&outcome.results) {
@@ -716,7 +717,7 @@ fn write_restored<'a>(
     }
 }
 
-/// Returns a path that means the same in every directory.
+/// Returns an absolute path.
 fn absolute(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     absolute.to_string_lossy().into_owned()
@@ -725,7 +726,7 @@ fn absolute(path: &Path) -> String {
 fn now() -> Timestamp {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the log has the time at which something happened"
+        reason = "the log records the time of each event"
     )]
     Timestamp::now()
 }
@@ -735,7 +736,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_begins_as_the_log_does() {
+    fn every_line_begins_like_the_log() {
         let line = serde_json::to_vec(&Line::of("begin", "1")).expect("a line is JSON");
         assert!(line.starts_with(HEAD));
     }

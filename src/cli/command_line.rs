@@ -1,7 +1,7 @@
-//! Parses the command line, under docker's words too, and says what is wrong with it.
+//! Parses the command line, with docker's command names as well, and explains errors in it.
 //!
-//! `image ls`, `image rm`, `image prune`, `system df` and `system prune` are the commands of the same names without the first
-//! word. They are copies of these, so that no flag is missing and no help differs.
+//! `image ls`, `image rm`, `image prune`, `system df` and `system prune` are the commands of the same names without the
+//! first word. They are copies of those, so that flags and help are the same.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ const GROUPS: [(&str, &[&str]); 2] = [
     ("system", &["df", "prune"]),
 ];
 
-/// Words of docker that are no commands here, and what helps instead.
+/// Docker commands that do not exist here, each with a hint.
 const ELSEWHERE: [(&str, &str); 5] = [
     (
         "inspect",
@@ -78,7 +78,7 @@ pub fn command() -> Command {
 /// Parses the command line of this process.
 ///
 /// # Errors
-/// The exit status, after help, or what is wrong, was printed.
+/// The exit status, after help or an error was printed.
 pub fn parse(words: Vec<OsString>, environment: &Settings) -> Result<Args, ExitCode> {
     if asks_for_version(&words) {
         let mut out = io::stdout().lock();
@@ -92,8 +92,8 @@ pub fn parse(words: Vec<OsString>, environment: &Settings) -> Result<Args, ExitC
     parsed.map_err(|error| refuse(&error, &words, environment))
 }
 
-/// Parses a command line that begins with the name of a command and has no mistake. Making the parser of all commands takes a
-/// millisecond, a third of what `ls` takes on a small layout; that of one makes neither help nor hints.
+/// Parses a valid command line that begins with the name of a command. Building the parser of all commands takes a
+/// millisecond, a third of the time of `ls` on a small layout; the parser of one command has neither help nor hints.
 fn parse_one(words: &[OsString]) -> Option<Args> {
     let parser = args::Command::parser(words.get(1)?.to_str()?)?;
     let root = Global::augment_args(Command::new("ocisweep")).subcommand(parser);
@@ -142,7 +142,7 @@ fn version_json() -> String {
     )
 }
 
-/// Returns how printing ended. A closed pipe is no error: the reader has read enough.
+/// Returns the result of printing. A closed pipe is not an error: the reader has read enough.
 pub fn printed(result: io::Result<()>) -> Exit {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -155,7 +155,7 @@ pub fn printed(result: io::Result<()>) -> Exit {
     }
 }
 
-/// Prints help to stdout. clap's own printing has other rules for colours: it knows neither `--color` nor, where `CI` is set,
+/// Prints help to stdout. clap's own printing has other rules for colours: it ignores `--color` and, if `CI` is set,
 /// `TERM=dumb`.
 pub fn print_help(help: &clap::Error, colors: Colors) -> Exit {
     let mut out = io::stdout().lock();
@@ -171,7 +171,7 @@ fn help_text(help: &clap::Error, colors: Colors) -> String {
     }
 }
 
-/// Returns what these words, which may have mistakes, say about colours.
+/// Returns the value of `--color` in a command line that may be invalid.
 fn color_of(words: &[OsString]) -> When {
     let mut color = When::default();
     let mut words = words.iter().map(|word| word.to_string_lossy());
@@ -189,7 +189,7 @@ fn color_of(words: &[OsString]) -> When {
     color
 }
 
-/// Prints the requested help, or what is wrong in the format of all other errors.
+/// Prints the requested help, or the error in the format of all other errors.
 fn refuse(error: &clap::Error, words: &[OsString], environment: &Settings) -> ExitCode {
     let settings = Settings {
         color: color_of(words),
@@ -224,7 +224,8 @@ fn refuse(error: &clap::Error, words: &[OsString], environment: &Settings) -> Ex
     exit::USAGE.code()
 }
 
-/// Returns what the program prints when it is called without a word: the commands, in less than the 24 lines of a terminal.
+/// Returns what the program prints when it is called without arguments: the commands, in fewer than the 24 lines of a
+/// terminal.
 fn overview() -> Command {
     const TEMPLATE: &str = "{about}\n\n{subcommands}{after-help}";
     command()
@@ -232,7 +233,7 @@ fn overview() -> Command {
         .after_help("`ocisweep help [COMMAND]` lists options, topics and exit statuses")
 }
 
-/// Returns the command that the words name, and its name behind the program's.
+/// Returns the command that the words name, and its name without that of the program.
 fn named<'c>(root: &'c Command, words: &[OsString]) -> (&'c Command, String) {
     let mut command = root;
     let mut names = Vec::new();
@@ -243,7 +244,7 @@ fn named<'c>(root: &'c Command, words: &[OsString]) -> (&'c Command, String) {
                 command = found;
                 names.push(found.get_name());
             }
-            // A global flag may stand before the command, a layout behind it.
+            // A global flag may precede the command, a layout may follow it.
             None if command.has_subcommands() => {}
             None => break,
         }
@@ -251,7 +252,7 @@ fn named<'c>(root: &'c Command, words: &[OsString]) -> (&'c Command, String) {
     (command, names.join(" "))
 }
 
-/// Returns what is wrong, and what helps.
+/// Returns the error and a hint.
 fn explain(error: &clap::Error, root: &Command, words: &[OsString]) -> (String, String) {
     let (command, name) = named(root, words);
     let help = match name.as_str() {
@@ -286,7 +287,7 @@ fn explain(error: &clap::Error, root: &Command, words: &[OsString]) -> (String, 
         ErrorKind::UnknownArgument => {
             let usage = usage(command);
             (
-                format!("`{called}` takes no further argument `{arg}`"),
+                format!("unexpected argument `{arg}` for `{called}`"),
                 format!("`{usage}`; {help}"),
             )
         }
@@ -300,10 +301,7 @@ fn explain(error: &clap::Error, root: &Command, words: &[OsString]) -> (String, 
                 (None, None) => commands(command),
             };
             let word = format!("{name} {word}");
-            (
-                format!("no command is called `{}`", word.trim_start()),
-                hint,
-            )
+            (format!("unknown command `{}`", word.trim_start()), hint)
         }
         ErrorKind::MissingRequiredArgument => {
             let missing: Vec<String> = given(ContextKind::InvalidArg)
@@ -399,7 +397,7 @@ fn owners(root: &Command, flag: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns the list of the commands in place of one that is not known.
+/// Returns the list of commands, for an unknown one.
 fn commands(command: &Command) -> String {
     let visible = command
         .get_subcommands()
@@ -429,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parser_of_one_command_is_that_among_all() {
+    fn the_parser_of_one_command_equals_that_of_the_full_parser() {
         let mut root = command();
         root.build();
         let mut found = 0;
@@ -468,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_means_the_same_to_both_parsers() {
+    fn both_parsers_parse_a_line_alike() {
         let mut quick = 0;
         for line in [
             "gc a -n --grace 0",

@@ -49,24 +49,24 @@ pub struct Context<'a> {
     pub audit: Option<Arc<Audit>>,
     /// The file for numbers of the run.
     pub metrics: Option<Metrics>,
-    /// How many more lines of lists fit the screen; `None`: there is no limit.
+    /// The number of further list lines that fit on the screen; `None`: there is no limit.
     room: Option<AtomicUsize>,
-    /// How many lines did not.
+    /// The number of lines that did not fit.
     hidden: AtomicUsize,
     zone: OnceLock<TimeZone>,
     watcher: Watcher<'a>,
     has_noted_overlay: AtomicBool,
 }
 
-/// Shows progress, and knows whether a signal came.
+/// Shows progress, and records signals.
 #[derive(Debug)]
 struct Watcher<'a> {
     term: &'a Term,
     progress: ProgressLine,
     stop: Arc<AtomicBool>,
-    /// Several layouts are processed at the same time: they are counted, not what is in them.
+    /// Several layouts are processed at the same time: progress counts them, not their contents.
     counts_layouts: AtomicBool,
-    /// The parked files that were noted: a plan is made again after a question, and where a layout changed.
+    /// The parked files that were already reported: a plan is made again after the confirmation, and if a layout changed.
     parked: Mutex<HashSet<PathBuf>>,
 }
 
@@ -88,7 +88,7 @@ impl Drop for Together<'_> {
 }
 
 impl Progress for Watcher<'_> {
-    // The line passes from one phase to the next: `finish` is not needed.
+    // One phase replaces the other on the line, so `finish` is not needed.
     fn begin(&self, phase: Phase, total: Total) {
         if self.counts_layouts.load(Ordering::Relaxed) {
             return;
@@ -136,7 +136,7 @@ impl Progress for Watcher<'_> {
         }
         drop(noted);
         self.term.note(&format!(
-            "`{}` was written by another program while a run that was killed replaced it; a run that changes the layout puts it back, or keeps it as `….rescued-…` where its place is taken",
+            "`{}` was written by another program while a run that was killed was replacing it; the next run that changes the layout puts it back, or keeps it as `….rescued-…` if its place is taken",
             file.display()
         ));
     }
@@ -165,8 +165,8 @@ fn ignored_signals() -> u64 {
 }
 
 impl<'a> Context<'a> {
-    /// Begins to catch signals that end a program: the first one stops the run at the next file, a second one ends the process at
-    /// once. SIGHUP and SIGQUIT are not caught where they are ignored, by `nohup` or in the background of a shell.
+    /// Starts to catch terminating signals: the first one stops the run at the next file, a second one ends the process
+    /// immediately. SIGHUP and SIGQUIT are not caught if they are ignored, as with `nohup` or in the background of a shell.
     ///
     /// # Errors
     /// Those of `sigaction`.
@@ -213,8 +213,8 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Returns the time zone of times that are given without one. Most runs need none, and to find it takes reading the names of
-    /// all zones of the system.
+    /// Returns the time zone of times that are given without one. Most runs need none, and finding it requires reading the
+    /// names of all zones of the system.
     pub fn zone(&self) -> &TimeZone {
         #[expect(
             clippy::disallowed_methods,
@@ -226,7 +226,7 @@ impl<'a> Context<'a> {
     /// Reads the filters of the command line.
     ///
     /// # Errors
-    /// As [`Filters::parse`].
+    /// Those of [`Filters::parse`].
     pub fn filters(&self, texts: &[String]) -> Result<Filters, FilterError> {
         if texts.is_empty() {
             return Ok(Filters::default());
@@ -240,12 +240,12 @@ impl<'a> Context<'a> {
         Some(Arc::<Audit>::clone(audit))
     }
 
-    /// Writes the numbers of the run, if that is requested, and returns how it ended.
+    /// Writes the metrics of the run, if requested, and returns its exit.
     pub fn write_metrics(&self, exit: Exit) -> Exit {
         let Some(metrics) = &self.metrics else {
             return exit;
         };
-        // A layout that was removed has no bytes; standard input cannot be read again.
+        // A removed layout has no bytes; standard input cannot be read again.
         let (archives, layouts): (Vec<_>, Vec<_>) = metrics
             .stored()
             .into_iter()
@@ -262,7 +262,7 @@ impl<'a> Context<'a> {
         let stored_bytes = stored_bytes.map(|bytes| bytes + lengths.sum::<u64>());
         #[expect(
             clippy::disallowed_methods,
-            reason = "the numbers say how long the run took"
+            reason = "the metrics include the duration of the run"
         )]
         let ended = Timestamp::now();
         let written = metrics.write(&Ended {
@@ -300,13 +300,13 @@ impl<'a> Context<'a> {
         self.watcher.is_cancelled()
     }
 
-    /// Waits until there is something to read on standard input. `false`: a signal came before. A read would go on after a
-    /// signal, until the user presses the return key.
+    /// Waits until standard input can be read. `false`: a signal came first. A read would continue after a signal, until the
+    /// user presses the return key.
     ///
     /// # Errors
     /// Those of `poll`.
     pub fn wait_for_input(&self) -> std::io::Result<bool> {
-        // Another thread may get the signal, and this one would not notice.
+        // Another thread may get the signal, which does not interrupt this one.
         let pause = Timespec {
             tv_sec: 0,
             tv_nsec: 50_000_000,
@@ -319,15 +319,15 @@ impl<'a> Context<'a> {
             let mut inputs = [PollFd::new(&stdin, PollFlags::IN)];
             match poll(&mut inputs, Some(&pause)) {
                 Ok(0) | Err(Errno::INTR) => {}
-                // A terminal that goes away is both: a signal, and the end of the input.
+                // A terminal that is closed causes both a signal and the end of the input.
                 Ok(_) => return Ok(!self.stopped()),
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// Returns `true` if a line of a list, which may be wrapped, fits the screen, and counts it. A line that explains something
-    /// always does.
+    /// Returns `true` if a line of a list, which may be wrapped, fits on the screen, and counts it. A line that explains
+    /// something always fits.
     pub fn fits(&self, line: &str) -> bool {
         let Some(room) = &self.room else {
             return true;
@@ -344,7 +344,7 @@ impl<'a> Context<'a> {
         taken.is_ok()
     }
 
-    /// Keeps lines of the screen for what is printed below the lists.
+    /// Reserves lines of the screen for what is printed below the lists.
     pub fn reserve(&self, lines: usize) {
         if let Some(room) = &self.room {
             let rest = |left: usize| Some(left.saturating_sub(lines));
@@ -353,7 +353,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Returns the line on those that did not fit; empty if all did.
+    /// Returns the line about those that did not fit; empty if all did.
     pub fn more_line(&self) -> String {
         match self.hidden.swap(0, Ordering::Relaxed) {
             0 => String::new(),
@@ -370,17 +370,17 @@ impl<'a> Context<'a> {
         Ok(layout.ignoring(&self.ignored))
     }
 
-    /// Frees what was unpacked of an archive, once nothing more is to be done with it. What came through a pipe cannot be read again.
+    /// Removes the unpacked files of an archive that is no longer needed. Piped input cannot be read again.
     pub fn done_with(&self, layout: &Path) {
         if !Archives::is_stream(layout) {
             self.archives.forget(layout);
         }
     }
 
-    /// Opens a layout for a command that cannot be run on an archive. `why`: the reason for the message.
+    /// Opens a layout for a command that does not support archives. `why` is the reason in the message.
     ///
     /// # Errors
-    /// As [`Context::open`], and [`Error::Archive`].
+    /// Those of [`Context::open`], and [`Error::Archive`].
     pub fn open_directory(&self, path: &Path, why: &'static str) -> ocisweep::Result<Layout> {
         let layout = self.open(path)?;
         if layout.is_packed() {
@@ -404,7 +404,7 @@ impl<'a> Context<'a> {
         Ok(layout.ignoring(&self.ignored))
     }
 
-    /// Reads a layout, whose blobs may be in a shared store, to show what is in it.
+    /// Reads a layout, whose blobs may be in a shared store, to show its contents.
     ///
     /// # Errors
     /// Those of opening and reading it.
@@ -412,7 +412,7 @@ impl<'a> Context<'a> {
         Snapshot::of_to_show(self.open_in(path, store)?, self.now, self.watcher())
     }
 
-    /// Reports which blobs count as 0 bytes because they cannot be measured, and returns how that ends the run.
+    /// Reports which blobs count as 0 bytes because they cannot be measured, and returns the resulting exit.
     pub fn report_unmeasured(&self, path: &str, unmeasured: &Unmeasured) -> Exit {
         let Unmeasured { blobs, first, why } = unmeasured;
         let which = match blobs {
@@ -435,30 +435,30 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Notes the second indexes that cannot be parsed, for commands that do not need what these list.
+    /// Notes the second indexes that cannot be parsed, for commands that do not depend on what they list.
     pub fn note_unknown_lists(&self, snapshot: &Snapshot) {
         for index in &snapshot.state.second_indexes {
             if let Err(why) = &index.links {
                 self.term.note(&format!(
-                    "cannot understand `{}`: {why}; what it lists is not shown, and nothing can be swept",
+                    "cannot parse `{}`: {why}; what it lists is not shown, and nothing can be swept",
                     snapshot.layout.path().join(&index.file).display()
                 ));
             }
         }
     }
 
-    /// Reports an error with a hint where one helps, and returns how it ends the run.
+    /// Reports an error, with a hint if there is one, and returns the resulting exit.
     pub fn report(&self, error: &Error) -> Exit {
         self.report_with(error, None)
     }
 
-    /// Reports an error with a hint that knows more than the error does.
+    /// Reports an error with a hint that depends on more than the error.
     pub fn report_with(&self, error: &Error, better: Option<String>) -> Exit {
         let hint = better.or_else(|| hint(error, self.trash.is_some()));
         self.fail(Exit::of(error), &with_causes(error), hint.as_deref())
     }
 
-    /// Reports what cannot be done, and returns how that ends the run.
+    /// Reports a failure, and returns the resulting exit.
     pub fn fail(&self, exit: Exit, text: &str, hint: Option<&str>) -> Exit {
         self.term.error(text, hint);
         exit
@@ -475,7 +475,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Prints paths, each with its end, to stdout: byte for byte for programs, escaped for a terminal.
+    /// Prints paths, each with its terminator, to stdout: byte for byte for programs, escaped for a terminal.
     pub fn print_paths(&self, paths: &[u8]) -> Exit {
         if self.term.width().is_none() {
             return self.print_bytes(paths);
@@ -489,7 +489,7 @@ impl<'a> Context<'a> {
         self.print(&text)
     }
 
-    /// Prints to stdout. A closed pipe is no error; a full disk behind a redirection is one.
+    /// Prints to stdout. A closed pipe is not an error; a full disk at the target of a redirection is one.
     pub fn print(&self, text: &str) -> Exit {
         self.print_bytes(text.as_bytes())
     }

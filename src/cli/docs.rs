@@ -36,7 +36,7 @@ fn unknown(context: &Context<'_>, what: &str, word: &str, known: &str, topics: &
     let hint = format!("the commands are {known}{topics}");
     context.fail(
         exit::USAGE,
-        &format!("no {what} is called `{word}`"),
+        &format!("unknown {what} `{word}`"),
         (!known.is_empty()).then_some(hint.as_str()),
     )
 }
@@ -73,7 +73,7 @@ pub fn completions(context: &Context<'_>, args: &CompletionsArgs) -> Exit {
     if let Some(shell) = completion::Shell::parse(&args.shell.to_string()) {
         return context.print(shell.script());
     }
-    // Other shells get the commands and flags of this version, and no names.
+    // Other shells get the commands and flags of this version, without names.
     let mut script = Vec::new();
     clap_complete::generate(
         args.shell,
@@ -107,7 +107,7 @@ fn write_pages(context: &Context<'_>, root: &Command, dir: &Path) -> Result<Exit
     let mut open = vec![root];
     let mut written = String::new();
     while let Some(command) = open.pop() {
-        // What is hidden has its page under its own name.
+        // A hidden command has its page under its own name.
         let visible = command.get_subcommands();
         open.extend(visible.filter(|command| !command.is_hide_set()));
         let path = dir.join(format!("{}.1", name(command)));

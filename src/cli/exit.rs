@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use ocisweep::{Error, ErrorKind};
 
-/// How a run ended.
+/// The result of a run.
 ///
-/// Of several layouts the worst counts. From bad to worse: 0, 10, 1, 5, 2, 6, 4, 3, 130. A layout that was
-/// refused is what a person has to look at; whatever else went wrong may be gone the next time.
+/// With several layouts, the worst one counts. From best to worst: 0, 10, 1, 5, 2, 6, 4, 3, 130. A refused layout needs a
+/// person to inspect it; other errors may not recur in the next run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
     status: u8,
@@ -24,7 +24,7 @@ pub const WOULD_CHANGE: Exit = Exit {
 };
 /// Not everything was done.
 pub const INCOMPLETE: Exit = Exit { status: 1, rank: 2 };
-/// The command line makes no sense.
+/// The command line is invalid.
 pub const USAGE: Exit = Exit { status: 2, rank: 4 };
 /// The size budget cannot be reached.
 pub const BUDGET: Exit = Exit { status: 5, rank: 3 };
@@ -34,7 +34,7 @@ pub const BUSY: Exit = Exit { status: 6, rank: 5 };
 pub const IO: Exit = Exit { status: 4, rank: 6 };
 /// Refused, nothing was changed.
 pub const REFUSED: Exit = Exit { status: 3, rank: 7 };
-/// A signal asked to stop.
+/// A signal stopped the run.
 pub const INTERRUPTED: Exit = Exit {
     status: 130,
     rank: 8,
@@ -46,7 +46,7 @@ impl Exit {
         if other.rank > self.rank { other } else { self }
     }
 
-    /// Returns how one of several layouts ended, in a word.
+    /// Returns the result of one of several layouts, as a word.
     pub const fn state(self) -> &'static str {
         match self.status {
             0 => "done",
@@ -71,7 +71,7 @@ impl Exit {
         ExitCode::from(self.status)
     }
 
-    /// Returns how an error ends a run.
+    /// Returns the exit for an error.
     pub const fn of(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::Refused => REFUSED,

@@ -49,7 +49,7 @@ pub fn hint(error: &Error, has_trash: bool) -> Option<String> {
             SharedStoreProblem::Owned(_) => {
                 "give every layout that uses these blobs; otherwise blobs that the others need would be deleted"
             }
-            _ => "give every layout, or run it as a user who may read all of them",
+            _ => "give every layout, or run it as a user who can read all of them",
         }
         .to_owned(),
         Error::Incomplete { path, broken } => incomplete(path, broken.first()?),
@@ -63,7 +63,7 @@ pub fn hint(error: &Error, has_trash: bool) -> Option<String> {
                     ErrorKind::StorageFull | ErrorKind::QuotaExceeded
                 ) =>
         {
-            "the trash is empty already; `--trash=0` deletes at once and frees space".to_owned()
+            "the trash is already empty; `--trash=0` deletes immediately and frees space".to_owned()
         }
         Error::Read { path, source } | Error::Write { path, source } => {
             return cannot_access(path, source, matches!(error, Error::Write { .. }));
@@ -75,7 +75,7 @@ pub fn hint(error: &Error, has_trash: bool) -> Option<String> {
             quote(&file.to_string_lossy())
         ),
         Error::ReleasedNote { path, .. } => format!(
-            "nothing was changed; when no writer is at work, `rm {}` removes the note, and `--grace 0` proceeds anyway",
+            "nothing was changed; when no writer is at work, `rm {}` removes the record, and `--grace 0` proceeds anyway",
             quote_path(path)
         ),
         Error::Malformed { .. } => {
@@ -85,7 +85,7 @@ pub fn hint(error: &Error, has_trash: bool) -> Option<String> {
     })
 }
 
-/// Returns what to do with a path that is not a layout.
+/// Returns the hint for a path that is not a layout.
 fn not_a_layout(path: &Path, what: &NotALayout) -> Option<String> {
     let hint = match what {
         NotALayout::Tar => return Some(extract(path)),
@@ -103,7 +103,7 @@ fn not_a_layout(path: &Path, what: &NotALayout) -> Option<String> {
         NotALayout::Sparse => "it is a result of a build, which `bazel clean` removes",
         NotALayout::Flat => "`ocm download artifact --oci-layout` writes a layout",
         NotALayout::NoIndex => {
-            "a writer may be at its first image; without `index.json` every blob would look like garbage"
+            "a writer may be writing its first image; without `index.json` every blob would look like garbage"
         }
         NotALayout::NothingBelow => "a layout is a directory that holds `index.json` and `blobs`",
         NotALayout::NotADirectory => {
@@ -117,11 +117,11 @@ fn not_a_layout(path: &Path, what: &NotALayout) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// Returns what helps where an archive cannot be used.
+/// Returns the hint for an archive that cannot be used.
 fn archive(path: &Path, what: &ArchiveProblem) -> Option<String> {
     let hint = match what {
         ArchiveProblem::NoTrash => {
-            "`-o FILE` writes the new archive to another file, so that the old one is kept; `--trash=0` does without a trash"
+            "`-o FILE` writes the new archive to another file, so that the old one is kept; `--trash=0` deletes without a trash"
         }
         ArchiveProblem::Classic => {
             let (old, new) = (
@@ -129,7 +129,7 @@ fn archive(path: &Path, what: &ArchiveProblem) -> Option<String> {
                 quote_path(&path.with_extension("oci.tar")),
             );
             return Some(format!(
-                "make a layout of it: `skopeo copy docker-archive:{old} oci-archive:{new}` of one image; or `docker load -i {old}`, then `docker save` with docker 25 or newer"
+                "convert it to a layout: `skopeo copy docker-archive:{old} oci-archive:{new}` for one image; or `docker load -i {old}`, then `docker save` with docker 25 or newer"
             ));
         }
         ArchiveProblem::NeedsOutput => "`-o FILE` names it; `-o -` writes to standard output",
@@ -143,13 +143,13 @@ fn archive(path: &Path, what: &ArchiveProblem) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// Returns how an archive is unpacked.
+/// Returns the command that unpacks an archive.
 fn extract(path: &Path) -> String {
     let path = quote_path(path);
     format!("extract it first: `mkdir DIR && tar -C DIR -xf {path}`")
 }
 
-/// Returns what helps where a file cannot be read or written.
+/// Returns the hint for a file that cannot be read or written.
 fn cannot_access(path: &Path, source: &io::Error, is_write: bool) -> Option<String> {
     // The attribute that a rewritten file could not keep.
     let attribute = source.get_ref().and_then(|error| error.downcast_ref());
@@ -166,14 +166,14 @@ fn cannot_access(path: &Path, source: &io::Error, is_write: bool) -> Option<Stri
         }
         ErrorKind::PermissionDenied => "run as the owner of the layout",
         ErrorKind::ResourceBusy | ErrorKind::ExecutableFileBusy => {
-            "another program or a mount uses it: try again later"
+            "it is used by another program or a mount; try again later"
         }
         _ => return None,
     };
     Some(hint.to_owned())
 }
 
-/// Returns what helps against the first document that stops a sweep.
+/// Returns the hint for the first document that stops a sweep.
 fn incomplete(layout: &Path, first: &Broken) -> String {
     if let Some(file) = first.second_indexes.first().filter(|_| !first.missing) {
         return format!(
@@ -184,18 +184,18 @@ fn incomplete(layout: &Path, first: &Broken) -> String {
     if first.images.is_empty() {
         return "run as the owner of the layout, or write the damaged file again".to_owned();
     }
-    // skopeo leaves `blobs` empty when it is told to share blobs.
+    // skopeo leaves `blobs` empty when it shares blobs.
     let has_blobs =
         || std::fs::read_dir(layout.join("blobs")).is_ok_and(|mut names| names.next().is_some());
     if first.missing && !has_blobs() {
         return format!(
-            "if its blobs are where other layouts have theirs: `ocisweep gc --shared-blobs DIR {} LAYOUT...`, with all of them",
+            "if it shares its blobs with other layouts: `ocisweep gc --shared-blobs DIR {} LAYOUT...`, with all of them",
             quote_path(layout)
         );
     }
     let holders = match first.images.as_slice() {
-        [_] => "the image that holds it",
-        _ => "the images that hold it",
+        [_] => "the image that references it",
+        _ => "the images that reference it",
     };
     let proceed = if first.missing {
         "; `--allow-missing` proceeds anyway"
@@ -206,7 +206,7 @@ fn incomplete(layout: &Path, first: &Broken) -> String {
     format!("{command} removes {holders}{proceed}")
 }
 
-/// Returns the directory behind a link that replaces blobs, as `--shared-blobs` takes it.
+/// Returns the target of a link in place of `blobs`, as `--shared-blobs` accepts it.
 fn store_behind(link: &Path) -> String {
     let target = std::fs::canonicalize(link).ok();
     let is_whole = link.file_name().is_some_and(|name| name == "blobs");

@@ -1,9 +1,9 @@
-//! The layouts of a run: finding them, processing several at the same time, and reporting what became of each.
+//! The layouts of a run: finding them, processing several at the same time, and reporting the result of each.
 //!
-//! *Order*: a few threads process the layouts; what is printed is printed afterwards, in the order of the layouts. Each
-//! thread has one layout at a time, from its first read to the release of its lock. The threads are not those of the pool
-//! that reads documents: while one of those waits for a part of its work it takes up other work, and would begin a layout
-//! in the middle of another one.
+//! *Order*: a few threads process the layouts; the results are printed afterwards, in the order of the layouts. Each thread
+//! processes one layout at a time, from its first read to the release of its lock. These threads are not in the pool that
+//! reads documents: a pool thread that waits for a part of its work takes up other work, and would begin a layout in the
+//! middle of another one.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -39,9 +39,9 @@ const MAX_THREADS: usize = 4;
 pub struct Selected {
     /// The groups; no layout is in two of them.
     pub groups: Vec<LayoutGroup>,
-    /// Several layouts were given: each gets a row, even if only one was found.
+    /// Several layouts can be given: each gets a row, even if only one was found.
     pub is_many: bool,
-    /// How the search ended.
+    /// The result of the search.
     pub exit: Exit,
     /// The search read every directory.
     is_complete: bool,
@@ -69,8 +69,8 @@ impl Selected {
         self.groups.iter().map(LayoutGroup::path)
     }
 
-    /// Refuses a layout, by its number, that shares its blobs with another one of this run: each of the two would treat as
-    /// garbage what only the other one needs.
+    /// Refuses a layout, by its number, that shares its blobs with another one of this run: each of the two would delete
+    /// blobs that only the other one needs.
     ///
     /// # Errors
     /// [`Error::SharedWith`].
@@ -112,7 +112,7 @@ impl Selected {
 /// Finds the layouts, each in a group of its own, or with a shared store all in one.
 ///
 /// # Errors
-/// The exit status, after the reason was printed; nothing must be printed or changed then.
+/// The exit status, after the reason was printed; the caller must then print and change nothing.
 pub fn choose_groups(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit> {
     match given.shared_blobs {
         Some(store) => {
@@ -126,7 +126,7 @@ pub fn choose_groups(context: &Context<'_>, given: Given<'_>) -> Result<Selected
 /// Finds the layouts, each in a group of its own. Every path is opened before anything is printed or changed.
 ///
 /// # Errors
-/// The exit status, if a path is not a layout: that was reported, and nothing must be printed or changed.
+/// The exit status, if a path is not a layout: that was reported, and the caller must print and change nothing.
 pub fn choose(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit> {
     let mut exit = exit::DONE;
     let existing: Vec<PathBuf> = if given.if_exists {
@@ -210,8 +210,8 @@ pub fn choose(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit>
     })
 }
 
-/// Returns `true`, after a note, if there is no layout yet at a path: nothing, an empty directory, or what BuildKit leaves of one
-/// when a build fails. A link to nothing is none of these, and no more is a directory that cannot be read.
+/// Returns `true`, after a note, if there is no layout yet at a path: nothing, an empty directory, or what BuildKit leaves
+/// of one when a build fails. A dangling link does not count, and neither does a directory that cannot be read.
 pub fn is_absent(context: &Context<'_>, path: &Path) -> bool {
     let is_nothing = || {
         let found = std::fs::symlink_metadata(path);
@@ -223,7 +223,7 @@ pub fn is_absent(context: &Context<'_>, path: &Path) -> bool {
         match names_in(path).as_deref() {
             Some([]) => "is empty",
             Some([name]) if name == INGEST && is_empty_directory(&path.join(INGEST)) => {
-                "has nothing but an empty `ingest`"
+                "contains only an empty `ingest`"
             }
             _ => return false,
         }
@@ -246,13 +246,13 @@ fn names_in(path: &Path) -> Option<Vec<OsString>> {
 }
 
 fn is_empty_directory(path: &Path) -> bool {
-    // A link is followed by reading, and somewhere else is not this layout.
+    // Reading follows a link, and its target is not this layout.
     let found = std::fs::symlink_metadata(path);
     found.is_ok_and(|found| found.is_dir()) && names_in(path).is_some_and(|names| names.is_empty())
 }
 
-/// Returns `true` if a file below a directory is an archive of a layout, or cannot be read and may be one: then the run reports
-/// it, as it does a directory. Only files that have the name of an archive are opened.
+/// Returns `true` if a file below a directory is an archive of a layout, or cannot be read and may be one: the run then
+/// reports it like a directory. Only files with the name of an archive are opened.
 fn is_archive(context: &Context<'_>, file: &Path) -> bool {
     let has_name = file.file_name().is_some_and(|name| {
         let name = name.to_string_lossy().to_ascii_lowercase();
@@ -266,7 +266,7 @@ fn is_archive(context: &Context<'_>, file: &Path) -> bool {
     if !has_name || !Archives::begins_like_one(file) {
         return false;
     }
-    // What is not a layout is an archive of something else.
+    // Without a layout, it is an archive of something else.
     let is_layout = !matches!(context.open(file), Err(Error::NotALayout { .. }));
     context.archives.forget_until_needed(file);
     is_layout
@@ -285,10 +285,10 @@ pub fn choose_sharing(
     let exit = match choose(context, given) {
         Ok(chosen) if chosen.is_complete => {
             let layouts: Vec<PathBuf> = chosen.paths().map(Path::to_owned).collect();
-            // Whoever shares blobs has several layouts, and those that are not given lose theirs.
+            // Shared blobs usually belong to several layouts, and those that are not given would lose theirs.
             if let ([layout], true, false) = (&*layouts, given.deletes, given.is_recursive) {
                 context.term.note(&format!(
-                    "`{}` is the only layout given that uses `{}`: what only others need is deleted",
+                    "`{}` is the only layout given that uses `{}`: blobs that only others need are deleted",
                     layout.display(),
                     store.display()
                 ));
@@ -322,11 +322,11 @@ pub fn group_of(
     if let Some(error) = not_a_layout(context, layout) {
         return Err(context.report(&error));
     }
-    // Counted as another one, it would hide that the others were forgotten.
+    // If it counted as another one, this would hide that the others were forgotten.
     let (_, again) = distinct([&[layout.to_owned()], with].concat());
     if let Some((path, _)) = again.iter().find(|(_, first)| first == layout) {
         let text = format!("`--with {}` is the layout itself", path.display());
-        let hint = "`--with` names each other layout that uses these blobs, or a directory below which they are";
+        let hint = "`--with` names each other layout that uses these blobs, or a directory that contains them";
         return Err(context.fail(exit::USAGE, &text, Some(hint)));
     }
     let mut layouts = vec![layout.to_owned()];
@@ -394,7 +394,7 @@ pub fn each<I: Sync, T: Send>(
             thread.spawn_scoped(scope, work).is_ok()
         };
         if (0..threads).take_while(start).count() == 0 {
-            // No thread can be started: this one does the work.
+            // If no thread can be started, this one does the work.
             work();
         }
     });
@@ -410,7 +410,7 @@ pub fn finished<T, E>(runs: &Runs<T, E>) -> impl Iterator<Item = &Finished<T>> {
     runs.iter().flatten().flatten()
 }
 
-/// Collects what a sweeping command reports of its layouts: a document, rows and totals.
+/// Collects what a sweeping command reports about its layouts: a document, rows and totals.
 #[derive(Debug)]
 pub struct RunReport<'a> {
     command: &'a str,
@@ -425,7 +425,7 @@ pub struct RunReport<'a> {
 }
 
 impl<'a> RunReport<'a> {
-    /// Begins without a layout.
+    /// Returns an empty report.
     pub fn new(command: &'a str, style: Style) -> Self {
         Self {
             command,
@@ -443,7 +443,7 @@ impl<'a> RunReport<'a> {
         }
     }
 
-    /// Reports that many dangling images, which the command keeps.
+    /// Reports the number of dangling images that the command keeps.
     pub const fn dangling(&mut self, images: usize) {
         self.dangling = images;
     }
@@ -453,9 +453,9 @@ impl<'a> RunReport<'a> {
         self.document.budget = budget;
     }
 
-    /// Adds the result of each group, and returns how they ended. `show` prints a layout or a shared store, with what
-    /// planning noted of a layout, and returns how it ended and its part of the document; `report` prints why nothing was
-    /// done in a group.
+    /// Adds the result of each group, and returns the combined exit. `show` prints a layout or a shared store, with the
+    /// notes of planning, and returns its exit and its part of the document; `report` prints why nothing was done in a
+    /// group.
     pub fn add_runs<T, E: fmt::Display>(
         &mut self,
         context: &Context<'_>,
@@ -467,7 +467,7 @@ impl<'a> RunReport<'a> {
         let shares = totals_of(runs);
         let mut exit = exit::DONE;
         if self.style.is_many {
-            // A row for each, their head and their sum.
+            // A row for each, the header and the sum.
             context.reserve(selected.groups.len() + 2);
         }
         if let Some(metrics) = &context.metrics {
@@ -480,7 +480,7 @@ impl<'a> RunReport<'a> {
             match run {
                 None => {
                     exit = exit.and(exit::INTERRUPTED);
-                    // Of a single layout nothing is known.
+                    // Nothing is known about a single layout.
                     if self.style.is_many {
                         self.failed(path, "interrupted", exit::INTERRUPTED);
                     }
@@ -552,8 +552,8 @@ impl<'a> RunReport<'a> {
         self.measured
     }
 
-    /// Prints what follows the layouts, a row for each of several and the total, or the document; and appends the rows to
-    /// the summary of a CI job if that is requested.
+    /// Prints what follows the layouts: a row for each of several and the total, or the document. Appends the rows to the
+    /// summary of a CI job if requested.
     pub fn finish(&self, context: &Context<'_>) -> Exit {
         let style = &self.style;
         let is_dry_run = style.is_dry_run;
@@ -572,7 +572,7 @@ impl<'a> RunReport<'a> {
         if style.is_many && !style.is_quiet && !self.rows.is_empty() {
             text.push_str(&rows::table(context, &self.rows, is_dry_run));
         }
-        // What was not measured has no total; its errors were printed.
+        // Layouts that were not measured have no total; their errors were printed.
         if self.measured {
             text.push_str(&total_line(&self.totals, is_dry_run));
             text.push_str(&self.trashed.line(is_dry_run));

@@ -1,11 +1,11 @@
-//! Layouts as other programs name them, and layouts that are not named.
+//! Layouts in the notation of other programs, and layouts that are not named.
 //!
-//! `oci:DIR:TAG`, `oci-archive:FILE:TAG` and `docker-archive:FILE:NAME` are skopeo's, `ocidir://DIR:TAG` is regctl's. Where a
-//! path of that very name exists, it is meant. As in skopeo on Unix, the first colon ends the directory.
+//! `oci:DIR:TAG`, `oci-archive:FILE:TAG` and `docker-archive:FILE:NAME` are skopeo's, `ocidir://DIR:TAG` is regctl's. A path
+//! that exists under exactly that name takes precedence. As in skopeo on Unix, the first colon ends the directory.
 //!
 //! *Promise*: a command that works on whole layouts refuses a location that names an image: `prune oci:DIR:TAG` must not
-//! prune all of `DIR`. A layout that is not named is only taken where no word could be one: `rm imagse app:1` is never read
-//! as two images of the current directory.
+//! prune all of `DIR`. A default layout is only used if no argument could be a layout: `rm imagse app:1` is never read as
+//! two images of the current directory.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::exit::{self, Exit};
 use super::quote::{dashes, quote, quote_path};
 use super::term::Term;
 
-/// The environment variable that names the layout of commands to which none is given.
+/// The environment variable that names the layout of commands that are given none.
 pub const VARIABLE: &str = "OCISWEEP_LAYOUT";
 
 /// Transports that name a layout or an archive on disk.
@@ -33,7 +33,7 @@ const ELSEWHERE: [&str; 6] = [
     "sif:",
 ];
 
-/// Why the words do not name a layout: a message and a hint.
+/// Why the arguments do not name a layout: a message and a hint.
 type Refusal = (String, String);
 
 /// A layout, and an image of it.
@@ -43,7 +43,7 @@ struct Location {
     image: Option<String>,
 }
 
-/// Puts paths in place of locations into the arguments of a command, and a layout where none was given.
+/// Replaces locations in the arguments of a command with paths, and adds a layout if none was given.
 ///
 /// # Errors
 /// The exit status, after the reason was printed.
@@ -58,7 +58,7 @@ pub fn resolve(term: &Term, command: &mut Command, variable: Option<OsString>) -
     })
 }
 
-/// Returns the path of the layout that a word names, in whatever form.
+/// Returns the path of the layout that an argument names, in any notation.
 pub fn layout_of(word: &Path) -> PathBuf {
     let location = Location::of(word).ok().flatten();
     location.map_or_else(|| word.to_owned(), |location| location.layout)
@@ -104,7 +104,7 @@ fn resolve_all(term: &Term, command: &mut Command, implied: &Implied) -> Result<
             match (&args.what, named) {
                 (Some(_), Some(_)) => {
                     return Err((
-                        "`why` explains one blob or image, and two are given".to_owned(),
+                        "`why` explains one blob or image, but two were given".to_owned(),
                         "`ocisweep why LAYOUT DIGEST|IMAGE`".to_owned(),
                     ));
                 }
@@ -220,7 +220,7 @@ fn whole(command: &str, path: &mut PathBuf) -> Result<(), Refusal> {
             }
             "gc" | "prune" => {
                 format!(
-                    "`ocisweep rm {dashes}{layout} {word}` removes that image, `ocisweep {command} {layout}` is for all"
+                    "`ocisweep rm {dashes}{layout} {word}` removes that image, `ocisweep {command} {layout}` applies to the whole layout"
                 )
             }
             "df" => format!("`ocisweep df -v {layout}` shows every image"),
@@ -263,7 +263,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
     one == other || real(one).is_some_and(|one| Some(one) == real(other))
 }
 
-/// Returns the only word of a command that takes a layout and more: it is no layout, since no such path exists.
+/// Returns the only argument of a command that takes a layout and more, if it is not a layout because no such path exists.
 fn lone(word: &Path, command: &str, usage: &str, lacks: &str) -> Result<String, Refusal> {
     let is_path = std::fs::symlink_metadata(word).is_ok() || word == Path::new("-");
     match word.to_str() {
@@ -272,7 +272,7 @@ fn lone(word: &Path, command: &str, usage: &str, lacks: &str) -> Result<String, 
     }
 }
 
-/// Refuses to take the current directory for the layout where several share their blobs.
+/// Refuses the current directory as the default if several layouts share their blobs.
 fn refuse_implied(command: &str, shared: &SharedArgs, usage: &str) -> Result<(), Refusal> {
     match shared.shared_blobs {
         Some(_) => Err(missing(command, "LAYOUT", usage)),
@@ -289,15 +289,15 @@ fn missing(command: &str, lacks: &str, usage: &str) -> Refusal {
     )
 }
 
-/// What stands in for a layout that is not given.
+/// The default for a layout that is not given.
 struct Implied {
     variable: Option<OsString>,
-    /// The command can change the layout, in a dry run too: that must be refused where the run is.
+    /// The command can change the layout. Also set for a dry run, which must be refused in the same cases as the run.
     deletes: bool,
 }
 
 impl Implied {
-    /// Returns the layout that `OCISWEEP_LAYOUT` names, or the current directory. A command that changes it says so.
+    /// Returns the layout that `OCISWEEP_LAYOUT` names, or the current directory. A command that changes it prints a note.
     fn layout(
         &self,
         command: &str,
@@ -312,7 +312,7 @@ impl Implied {
             None => {
                 let (text, hint) = missing(command, lacks, usage);
                 let more = format!(
-                    "; LAYOUT may be left out in a directory that is a layout, or with ${VARIABLE}"
+                    "; LAYOUT may be omitted in a directory that is a layout, or with ${VARIABLE}"
                 );
                 return Err((text, hint + &more));
             }
@@ -321,10 +321,10 @@ impl Implied {
                 if self.deletes && is_here && !is_same(&path, here) {
                     return Err((
                         format!(
-                            "`{command}` is given no layout, and two are possible: the current directory, and `{}` of ${VARIABLE}",
+                            "`{command}` was given no layout, and two are possible: the current directory and `{}` from ${VARIABLE}",
                             path.display()
                         ),
-                        format!("`ocisweep {command} .` is for the current directory"),
+                        format!("`ocisweep {command} .` uses the current directory"),
                     ));
                 }
                 path
@@ -332,7 +332,7 @@ impl Implied {
         };
         if self.deletes {
             term.note(&match self.variable {
-                Some(_) => format!("the layout is `{}`, as ${VARIABLE} says", path.display()),
+                Some(_) => format!("the layout is `{}`, from ${VARIABLE}", path.display()),
                 None => "the layout is the current directory".to_owned(),
             });
         }
@@ -386,7 +386,7 @@ impl Location {
         let mut schemes = ON_DISK.iter();
         let Some(rest) = schemes.find_map(|scheme| text.strip_prefix(scheme)) else {
             return Err((
-                format!("`{text}` is not a layout on disk"),
+                format!("`{text}` does not name a layout on disk"),
                 format!("a layout is a path, or begins with {}", ON_DISK.join(", ")),
             ));
         };
@@ -405,7 +405,7 @@ impl Location {
         Self::split(text, rest).map(Some)
     }
 
-    /// Splits at the first colon; at a later one, or nowhere, where only that names a path that exists.
+    /// Splits at the first colon; or at a later one, or nowhere, if only that names an existing path.
     fn split(text: &str, rest: &str) -> Result<Self, Refusal> {
         let colons = rest.match_indices(':').map(|(at, _)| at);
         let ends = colons.clone().chain([rest.len()]);
@@ -442,7 +442,7 @@ impl Location {
     }
 }
 
-/// Returns `true` if a directory has the files of a layout, so that it is meant where none is named.
+/// Returns `true` if a directory has the files of a layout, so that it is the default.
 pub fn is_layout(path: &Path) -> bool {
     path.join("index.json").is_file()
         && (path.join("blobs").is_dir() || path.join("oci-layout").is_file())
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_on_disk_is_refused() {
+    fn locations_that_are_not_on_disk_are_refused() {
         for text in [
             "docker://alpine",
             "dir:images",

@@ -1,7 +1,7 @@
 //! Pages of the manual.
 //!
-//! `clap_mangen` makes them, but for the text behind the options: it fills that as running text, so that a long command is broken
-//! in two and cannot be pasted. Here examples are lines that are not filled, and everything else gets a section of its own.
+//! `clap_mangen` makes them, except for the text after the options: it fills that as running text, so that a long command is
+//! broken in two and cannot be pasted. Here examples are not filled, and everything else gets its own section.
 
 use std::fmt::Write as _;
 use std::io;
@@ -34,13 +34,13 @@ pub fn page(command: &Command) -> io::Result<Vec<u8>> {
         .source(concat!("ocisweep ", env!("CARGO_PKG_VERSION")))
         .render(&mut text)?;
     let text = String::from_utf8_lossy(&text);
-    // Hyphens and wide spaces in a command are copied with it.
+    // Hyphens and wide spaces in a command must survive copying.
     let text = text.replacen(".SH NAME", ".nh\n.ad l\n.SH NAME", 1);
     let sections = Sections::of(&after.unwrap_or_default()).render();
     Ok((text + &sections).into_bytes())
 }
 
-/// What help prints behind the options.
+/// What help prints after the options.
 #[derive(Debug, Default)]
 struct Sections<'a> {
     exit_status: Vec<&'a str>,
@@ -124,7 +124,7 @@ fn lines_of(command: &str) -> Vec<String> {
     ]
 }
 
-/// Returns text in which nothing is a command of `man`, and every character stays what it is where it is copied.
+/// Returns text without `man` requests, in which every character can be copied unchanged.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

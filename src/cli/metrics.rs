@@ -13,7 +13,7 @@ use ocisweep::plan::{Plan, Totals};
 use super::exit::{self, Exit};
 use super::replaced::{self, Kind};
 
-/// How every file begins.
+/// The first line of every file.
 const HEAD: &str = "# HELP ocisweep_";
 
 const KIND: Kind<'static> = Kind {
@@ -106,7 +106,7 @@ impl Metrics {
         }
     }
 
-    /// Adds layouts that the run was to work on.
+    /// Adds layouts that the run was to process.
     pub fn add_layouts(&self, store: Option<&Path>, layouts: &[PathBuf]) {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         done.layouts += layouts.len() as u64;
@@ -116,7 +116,7 @@ impl Metrics {
         }));
     }
 
-    /// Returns the layouts that the run was to work on.
+    /// Returns the layouts that the run was to process.
     pub fn stored(&self) -> Vec<Stored> {
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         done.stored.clone()
@@ -162,7 +162,7 @@ impl Metrics {
             gauge(
                 &mut text,
                 "last_success_timestamp_seconds",
-                "When the last run ended that had exit status 0.",
+                "When the last run with exit status 0 ended.",
                 time,
             );
         }
@@ -278,7 +278,7 @@ impl Text<'_> {
     }
 }
 
-/// Returns a text as the value of a label: the format escapes these three characters.
+/// Returns a string as the value of a label: the format escapes these three characters.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {

@@ -22,7 +22,7 @@ use super::context::Context;
 use super::exit::{self, Exit};
 use super::quote::{dashes, quote, quote_path};
 
-/// The layouts that the command line gives, and what of it a hint repeats.
+/// The layouts on the command line, and the arguments that a hint repeats.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Given<'a> {
     /// The arguments.
@@ -51,7 +51,7 @@ pub fn not_a_layout(context: &Context<'_>, path: &Path) -> Option<Error> {
     context
         .open(path)
         .err()
-        // What came through a pipe cannot be read a second time, to say later what is wrong with it.
+        // Piped input cannot be read a second time to explain later what is wrong with it.
         .filter(|error| is_no_layout(error, path) || Archives::is_stream(path))
 }
 
@@ -109,7 +109,7 @@ pub fn report(
     exit
 }
 
-/// The most names of a directory that are read for a hint.
+/// The maximum number of names in a directory that are read for a hint.
 const MAX_NAMES: usize = 1000;
 
 /// Returns the first layout in a directory that is not one itself.
@@ -125,7 +125,7 @@ fn layout_below(path: &Path, error: &Error) -> Option<PathBuf> {
     paths.filter(|path| path.join("index.json").is_file()).min()
 }
 
-/// What an argument that is not a layout selects in the first layout.
+/// What an argument that is not a layout would select in the first layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
     /// A name or a pattern of names.

@@ -1,6 +1,6 @@
 //! The command: parses arguments, calls the library and prints the results.
 //!
-//! It uses only what the library makes public, and decides no deletion.
+//! It uses only the public interface of the library, and decides no deletion.
 
 #![expect(
     unreachable_pub,
@@ -122,7 +122,7 @@ pub fn main() -> ExitCode {
         Command::Man(args) => docs::man(&context, &args),
         Command::Help(args) => docs::help(&context, &args),
     };
-    // An error is an exit status as well: that of a run whose reason to stop was printed.
+    // An error is an exit status as well: the reason was printed.
     let exit = exit.unwrap_or_else(|exit| exit);
     term.progress().finish();
     for file in context.ignored.unused() {
@@ -136,7 +136,7 @@ pub fn main() -> ExitCode {
         Some(text) => exit.and(context.fail(exit::IO, &text, None)),
         None => exit,
     };
-    // A list that is not read to its end is done; a deletion whose end was not shown is reported.
+    // A list that was not read to its end succeeds; a deletion whose results were not shown does not.
     let exit = if term.broken_pipe() && changes {
         exit.and(exit::INCOMPLETE)
     } else {

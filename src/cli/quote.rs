@@ -21,7 +21,7 @@ pub fn hold_rm_command(layout: &Path, hold: &str) -> String {
     format!("`ocisweep hold rm {dashes}{} {hold}`", quote_path(layout))
 }
 
-/// Returns `-- ` if one of the arguments behind it looks like a flag.
+/// Returns `-- ` if one of the following arguments looks like a flag.
 pub fn dashes<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> &'static str {
     let is_flag = |word: S| word.as_ref().starts_with('-');
     if words.into_iter().any(is_flag) {
@@ -31,13 +31,12 @@ pub fn dashes<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> &'static str
     }
 }
 
-/// Returns the hint at a pattern that crosses `/` and would match.
+/// Returns the hint for a pattern that crosses `/` and would match.
 pub fn wider_hint(pattern: &str) -> String {
     format!("`*` stops at `/`; {} does not", quote(pattern))
 }
 
-/// Quotes a string for a shell, if it needs that. Names come from untrusted layouts: pasted as it is, a name could be a
-/// command.
+/// Quotes a string for a shell if needed. Names come from untrusted layouts: an unquoted name could be a command.
 pub fn quote(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./:@%+=,-".contains(&byte);
     if !text.is_empty() && text.bytes().all(is_plain) {

@@ -1,4 +1,4 @@
-//! Files that a command writes for the user: replaced atomically, and only where they are of the same kind.
+//! Files that a command writes for the user: replaced atomically, and only if they are of the same kind.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read as _, Result};
@@ -18,7 +18,7 @@ pub struct Kind<'a> {
     pub is_one: fn(&[u8]) -> bool,
 }
 
-/// Reads what a file has before it is replaced: empty if it does not exist, or is no regular file.
+/// Reads a file before it is replaced: empty if it does not exist or is not a regular file.
 ///
 /// # Errors
 /// Those of reading it; [`ErrorKind::AlreadyExists`] if it is something else. A mistyped name must not destroy it.
@@ -41,10 +41,10 @@ pub fn read(path: &Path, kind: Kind<'_>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Replaces a file such that the old one or the new one is there at any time. A link is followed to the file that it names.
+/// Replaces a file atomically: at any time it is the old one or the new one. Links are followed.
 ///
 /// # Errors
-/// As [`read`], and those of writing.
+/// Those of [`read`] and of writing.
 pub fn replace(path: &Path, text: &str, kind: Kind<'_>) -> Result<()> {
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         // A pipe, or `/dev/stdout`.
@@ -67,10 +67,10 @@ pub fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// Writes what cannot be replaced.
+/// Writes to a file that cannot be replaced.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the user named the file, and it is no part of a layout"
+    reason = "the user named the file, and it is not part of a layout"
 )]
 fn overwrite(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text)

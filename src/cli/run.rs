@@ -1,4 +1,4 @@
-//! What changing commands share: the clock and the ages that protect, and the mode of a run.
+//! Shared by changing commands: the clock, the grace periods, and the mode of a run.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::context::Context;
 /// Which time ends protections: grace periods, the age of temporary files, and holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clock {
-    /// That of the system, even if `--now` is later: a flag that tries out a policy does not end a protection that is needed
+    /// The system clock, even if `--now` is later: a flag for trying out a policy must not end a protection that is needed
     /// now. An earlier `--now` counts, since it only protects more.
     Real,
     /// `--now`: for a dry run, which changes nothing.

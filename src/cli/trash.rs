@@ -11,13 +11,13 @@ use super::quote::quote;
 /// The variable with the meaning of `--trash`.
 pub const VARIABLE: &str = "OCISWEEP_TRASH";
 
-/// How many bytes of a command line a record keeps.
+/// The maximum number of bytes of a command line in a record.
 const MAX_COMMAND: usize = 4096;
 
-/// Returns what was asked for, by the flag or else by the variable. `None`: no trash.
+/// Returns the value of the flag or else of the variable. `None`: no trash.
 ///
 /// # Errors
-/// A text that says what is wrong with the variable.
+/// A description of what is wrong with the variable.
 pub fn options(
     flag: Option<Duration>,
     variable: Option<OsString>,
@@ -42,7 +42,7 @@ pub fn options(
 fn command_line() -> String {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the record of a run names what was typed"
+        reason = "the record of a run includes the command line"
     )]
     let words = std::env::args_os().skip(1);
     let words: Vec<String> = words.map(|word| quote(&word.to_string_lossy())).collect();

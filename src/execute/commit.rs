@@ -1,7 +1,7 @@
-//! Writes what a plan says: new documents, the files of docker save, `index.json`, notes and holds.
+//! Writes the files of a plan: new documents, the files of docker save, `index.json`, records and holds.
 //!
-//! *Order*: what is referenced is written before what references it. A crash between two steps leaves an orphan, or a
-//! note without effect.
+//! *Order*: a referenced file is written before the file that references it. A crash between two steps leaves an orphan, or
+//! a record without effect.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -20,7 +20,7 @@ use super::recover::recover;
 use super::released::note_released;
 use super::unchanged;
 
-/// Writes what the plan says, in the order of [`Writes`], to a layout whose index is that of `state`.
+/// Writes the files of the plan, in the order of [`Writes`], to a layout whose index is that of `state`.
 pub(super) fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn Fs) -> Result<()> {
     probe(layout, writes, fs)?;
     for blob in &writes.blobs {
@@ -36,8 +36,8 @@ pub(super) fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn F
             .map_err(Error::write(&file))?;
     }
     if !writes.released.is_empty() {
-        // Before anything is untagged: without it a second sweep deletes what a writer may list again. A crash here
-        // leaves a note of live blobs.
+        // Before anything is untagged: without it a second sweep deletes blobs that a writer may list again. A crash here
+        // leaves a record of live blobs.
         note_released(layout, &writes.released, fs)?;
     }
     for (name, text) in [
@@ -51,7 +51,7 @@ pub(super) fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn F
             swap(layout, name, old, text.as_bytes(), FileTime::New, fs)?;
         }
     }
-    // The following notes are only conveniences, so that errors are ignored.
+    // The following records are only conveniences, so errors are ignored.
     let note = |file, text: &str| drop(write_note(layout, file, text, fs));
     if let Some(index) = &writes.index {
         let time = match writes.index_time {
@@ -64,11 +64,11 @@ pub(super) fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn F
         let new = index.text().as_bytes();
         swap(layout, "index.json", Some(old), new, time, fs)?;
         if writes.emptied {
-            // Without it the next `gc` asks for `--allow-empty`.
+            // Without it the next `gc` requires `--allow-empty`.
             note(Emptied::FILE, &Emptied::note(index));
         }
     }
-    // These notes are read under the lock: another run may have added to them.
+    // These records are read under the lock: another run may have added to them.
     if !writes.replaced_ids.is_empty() {
         // Without it an old image ID is unknown.
         let mut moved = MovedIds::read(layout);
@@ -108,10 +108,10 @@ fn probe_holds(layout: &Layout, fs: &dyn Fs) -> Result<()> {
         .map_err(Error::write(layout.path().join(Holds::FILE)))
 }
 
-/// Replaces a file of the layout while it is what was read.
+/// Replaces a file of the layout if it is still the one that was read.
 ///
 /// # Errors
-/// [`Error::Changed`] if a writer without a lock was faster. What was written so far is harmless: nothing is deleted yet.
+/// [`Error::Changed`] if a writer without a lock was faster. The files written so far are harmless: nothing is deleted yet.
 pub(super) fn swap(
     layout: &Layout,
     name: &str,
@@ -126,7 +126,7 @@ pub(super) fn swap(
     replace_if_same(layout, &path, place, (old, new), time, fs)
 }
 
-/// Writes a note below `.ocisweep/`.
+/// Writes a record below `.ocisweep/`.
 pub(super) fn write_note(layout: &Layout, file: &str, text: &str, fs: &dyn Fs) -> Result<()> {
     let (dir, name) = open_own(layout, file, fs)?;
     fs.replace(dir.as_fd(), name, text.as_bytes(), FileTime::New)
@@ -136,8 +136,8 @@ pub(super) fn write_note(layout: &Layout, file: &str, text: &str, fs: &dyn Fs) -
 /// Writes the holds of a locked layout.
 ///
 /// # Errors
-/// [`Error::Changed`] if the state of the layout is not `base`, others if the file cannot be written. The old holds are
-/// kept then.
+/// [`Error::Changed`] if the state of the layout is not `base`, others if the file cannot be written. In both cases the old
+/// holds are kept.
 pub fn write_holds(locked: &Locked<'_>, base: &Digest, holds: &Holds, fs: &dyn Fs) -> Result<()> {
     recover(locked, fs)?;
     let state = unchanged(locked, base)?;

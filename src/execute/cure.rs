@@ -1,8 +1,8 @@
-//! Putting back from the trash what is referenced and missing.
+//! Restores blobs from the trash that are referenced and missing.
 //!
-//! Most writers take no lock, and do not write a blob again that exists. One that lists an old orphan in the moment in which
-//! it goes has an image without a blob. *Promise*: what is moved into the trash is put back when it is listed, by the same run if
-//! it was listed concurrently, or by the next one.
+//! Most writers take no lock, and do not write a blob again that exists. One that lists an old orphan at the moment in which
+//! it is deleted has an image without a blob. *Promise*: a blob that was moved into the trash is restored once it is listed,
+//! by the same run if it was listed concurrently, or by the next one.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,10 +21,10 @@ use crate::layout::Layout;
 use crate::layout::lock::Locked;
 use crate::oci::{Algorithm, Digest};
 
-/// How often restored documents are searched for more missing blobs: a document can reference another one.
+/// The maximum number of passes: a restored document can reference another missing one.
 const MAX_ROUNDS: usize = 16;
 
-/// A blob that was put back from the trash.
+/// A blob that was restored from the trash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
     /// The blob.
@@ -37,11 +37,11 @@ pub struct Restored {
     pub run: String,
 }
 
-/// Puts back what layouts over one store of blobs, or a single one, reference and lack and what is in the trash. `only`: the
-/// run to search; else runs are left out that took blobs which are still referenced, on purpose.
+/// Restores blobs from the trash that are referenced and missing, in layouts over one store of blobs or in a single one.
+/// `only` is the run to search; otherwise runs that intentionally removed referenced blobs are skipped.
 ///
 /// # Errors
-/// [`Error::Read`] and [`Error::Write`]. What was put back until then is there.
+/// [`Error::Read`] and [`Error::Write`]. Blobs that were restored before are in place.
 pub(super) fn cure(layouts: &[&Layout], only: Option<&str>, fs: &dyn Fs) -> Result<Vec<Restored>> {
     let mut restored = Vec::new();
     let Some(any) = layouts.first() else {
@@ -75,8 +75,8 @@ pub(super) fn cure(layouts: &[&Layout], only: Option<&str>, fs: &dyn Fs) -> Resu
     Ok(restored)
 }
 
-/// Returns what is referenced, missing and in the trash, with the run that has it. Changes nothing, so that a layout that cannot be
-/// written is no error.
+/// Returns the blobs that are referenced, missing and in the trash, with the run that has each. Changes nothing, so a layout
+/// that cannot be written is not an error.
 ///
 /// # Errors
 /// [`Error::Read`].
@@ -93,7 +93,7 @@ pub(crate) fn is_in_trash(layout: &Layout, missing: &BTreeSet<Digest>) -> Result
     Ok(!missing.is_empty() && !layout.trash().find(missing, None)?.is_empty())
 }
 
-/// Does so in locked layouts, whichever run has it.
+/// Restores blobs in locked layouts, from any run.
 ///
 /// # Errors
 /// [`Error::Read`] and [`Error::Write`].
@@ -102,9 +102,9 @@ pub(crate) fn cure_locked(locked: &[Locked<'_>], fs: &dyn Fs) -> Result<Vec<Rest
     cure(&layouts, None, fs)
 }
 
-/// Puts blobs that were restored back into their runs in the trash. Returns those that are there then.
+/// Moves restored blobs back into their runs in the trash. Returns those that are in the trash afterwards.
 ///
-/// A crash meanwhile leaves some of them as they were before they were restored.
+/// A crash in between leaves some of them in the trash.
 ///
 /// # Errors
 /// [`Error::Read`] and [`Error::Write`].
@@ -200,7 +200,7 @@ fn needed(layouts: &[&Layout], only: Option<&str>) -> Result<Vec<Needed>> {
 struct MoveDirs {
     from: OwnedFd,
     to: OwnedFd,
-    /// The second one is not among those that are flushed to disk together.
+    /// `true` if the second one is not among those that are flushed to disk together.
     is_made: bool,
 }
 
@@ -238,11 +238,11 @@ pub(super) fn move_back(
     Ok(moved)
 }
 
-/// Moves blobs from the trash to their places, and reports each result. The directories are opened once, so that undoing
-/// a run costs little more than the renames.
+/// Moves blobs from the trash to their places, and reports each result. The directories are opened once, so undoing a run
+/// costs little more than the renames.
 ///
 /// # Errors
-/// [`Error::Read`] and [`Error::Write`], and those of `report`. What was moved until then is in its place.
+/// [`Error::Read`] and [`Error::Write`], and those of `report`. Blobs that were moved before are in place.
 pub(super) fn move_all_back<'a>(
     layout: &Layout,
     run: &str,
@@ -278,7 +278,7 @@ pub(super) fn move_all_back<'a>(
     Ok(())
 }
 
-/// Opens the directory of an algorithm's blobs, and makes it where the layout had none when it was opened.
+/// Opens the directory of an algorithm's blobs, and creates it if the layout had none when it was opened.
 pub(super) fn blob_dir(layout: &Layout, algorithm: Algorithm, fs: &dyn Fs) -> io::Result<OwnedFd> {
     if let Some(dir) = layout.blob_dirs().algorithm(algorithm) {
         return dir.try_clone();
@@ -288,7 +288,7 @@ pub(super) fn blob_dir(layout: &Layout, algorithm: Algorithm, fs: &dyn Fs) -> io
     make(root, algorithm.name(), fs)
 }
 
-/// Brings the names of blobs to the disk: what lists them comes later.
+/// Flushes the names of blobs to disk before they are listed.
 pub(super) fn sync_blobs(layout: &Layout, fs: &dyn Fs) -> Result<()> {
     for (_, dir) in &layout.blob_dirs().algorithms {
         fs.sync_dir(dir.as_fd())

@@ -1,7 +1,7 @@
 //! Executes the plan of a group: a single layout, or layouts that share a store of blobs.
 //!
-//! *Order*: as for a single layout, for all layouts: all are locked, what others
-//! wrote to any of them is flushed to disk, all are read again and compared, the record of a run is written into the trash of
+//! *Order*: as for a single layout, for all layouts: all are locked, files that others wrote to any of them are flushed to
+//! disk, all are read again and compared, the record of a run is written into the trash of
 //! the store, if blobs are moved there, then each layout is written, then blobs are deleted, and before each further batch
 //! all are compared again, then temporary files are deleted, what was listed concurrently is restored from the trash, and all are
 //! read once more. A crash leaves orphans.
@@ -25,7 +25,7 @@ use crate::progress::Progress;
 
 use super::recheck::detect_concurrent_change;
 
-/// What became of a [`GroupPlan`].
+/// The outcome of a [`GroupPlan`].
 #[derive(Debug)]
 pub struct GroupOutcome {
     /// Of the shared store; `None` for a single layout.
@@ -35,7 +35,7 @@ pub struct GroupOutcome {
 }
 
 impl GroupOutcome {
-    /// Returns the outcome of a plan of which nothing was done.
+    /// Returns the outcome of a plan that was not executed.
     #[must_use]
     pub fn nothing(plan: &GroupPlan) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl GroupOutcome {
 ///
 /// # Errors
 /// [`Error::Changed`] if a layout changed since the plan was made, others if one cannot be read or written. No blob was
-/// deleted then.
+/// deleted in these cases.
 pub(crate) fn execute_group(
     locked: &[Locked<'_>],
     plan: &GroupPlan,
@@ -150,8 +150,8 @@ fn execute_shared(
     let is_written = plan.layouts.iter().any(|own| !own.writes.is_empty());
     let is_overwritten = is_written && !is_unchanged_everywhere();
     let mut swept = if is_overwritten {
-        // A writer without a lock wrote concurrently, perhaps the old entries: what was released may be in
-        // use again, and is kept.
+        // A writer without a lock wrote concurrently, perhaps the old entries: released blobs may be in use again, and are
+        // kept.
         Outcome {
             results: vec![DeleteResult::Skipped; deletions.len()],
             concurrent: ConcurrentChange {
@@ -230,18 +230,18 @@ fn begin_run(
     with_room(any.layout(), None, fs, || trash::begin(store, &parts, fs))
 }
 
-/// How far the layouts of a group were written.
+/// The progress of writing the layouts of a group.
 struct Committed {
-    /// For each of them, whether everything of it is.
+    /// For each of them, whether it was written completely.
     written: Vec<bool>,
-    /// Why not all are, where one is.
+    /// The error, if one was written but not all.
     late: Option<Error>,
 }
 
-/// Writes what the plan says into each layout.
+/// Writes the files of the plan to each layout.
 ///
 /// # Errors
-/// [`Error::Changed`] when a layout is other than the plan rests on; others when none of them is written.
+/// [`Error::Changed`] if a layout is not in the state that the plan was made from; others if none of them was written.
 fn commit_all(
     locked: &[Locked<'_>],
     plan: &GroupPlan,
@@ -258,8 +258,7 @@ fn commit_all(
             continue;
         }
         let layout = locked.layout();
-        // A crash here leaves some layouts as they were and some without what was removed from them;
-        // every blob exists.
+        // A crash here leaves some layouts unchanged and some with entries removed; every blob exists.
         let committed = with_room(layout, run, fs, || commit(layout, state, &own.writes, fs));
         let is_written_now = match committed {
             Ok(()) => true,

@@ -6,22 +6,22 @@
 //! | --- | --- |
 //! | the lock is held | an unlocked lock file at worst |
 //! | files of other programs that a killed run left under temporary names are restored | some of them restored |
-//! | what other programs wrote is flushed to disk (`sync_written`) | nothing done |
+//! | files that other programs wrote are flushed to disk (`sync_written`) | nothing done |
 //! | the state is read again and compared | nothing done |
 //! | with a trash, expired runs are emptied, and the record of this one is written | fewer expired runs; a run that took nothing |
 //! | on a full disk, here and below, the oldest runs are emptied, or orphans deleted | fewer of them; what is listed is complete |
 //! | new documents are written | an orphan: the old image is complete, and listed |
-//! | the note of released blobs is replaced | a note of live blobs, which has no effect |
+//! | the record of released blobs is replaced | a record of live blobs, which has no effect |
 //! | docker save's `manifest.json` and `repositories` are replaced | old names in one, none in the other; every blob exists |
 //! | `index.json` is replaced | the old one or the new one, never a mixture; blobs of removed images are orphans |
 //! | the note that `index.json` is empty on purpose is written | an empty layout that `gc` refuses without `--allow-empty` |
-//! | the note of replaced image IDs is replaced | an old image ID that is unknown |
-//! | the note of hollow platforms is replaced | a note of complete platforms, which has no effect |
-//! | the state is read again and compared | as before |
+//! | the record of replaced image IDs is replaced | an old image ID that is unknown |
+//! | the record of hollow platforms is replaced | a record of complete platforms, which has no effect |
+//! | the state is read again and compared | the same |
 //! | blobs are deleted, or moved into the trash | fewer orphans; nothing that is referenced is changed |
 //! | temporary files are deleted | fewer of them |
-//! | deleted and live blobs are removed from the note of released blobs | a longer note, which keeps garbage while a writer is active |
-//! | what was listed concurrently is restored from the trash | less of it restored; the next run continues |
+//! | deleted and live blobs are removed from the record of released blobs | a longer record, which keeps garbage while a writer is active |
+//! | concurrently listed blobs are restored from the trash | some of them restored; the next run continues |
 //! | the state is read once more | everything done |
 //! | an empty layout is removed, if requested | an empty layout, or a part of it |
 //!
@@ -95,7 +95,7 @@ pub struct Outcome {
     pub temporary: Vec<TempFile>,
     /// It was cancelled before everything was done.
     pub interrupted: bool,
-    /// What another program changed concurrently.
+    /// The changes that another program made concurrently.
     pub concurrent: ConcurrentChange,
     /// The layout was removed, except for its directory: call [`remove_directory`] once the lock is released.
     pub layout_removed: bool,
@@ -103,9 +103,9 @@ pub struct Outcome {
     pub merges_layers: bool,
     /// Everything that the plan writes was written; `true` if it writes nothing.
     pub written: bool,
-    /// What was moved into the trash.
+    /// The blobs that were moved into the trash.
     pub trashed: Option<Trashed>,
-    /// What was restored from the trash, because it is referenced.
+    /// The blobs that were restored from the trash because they are referenced.
     pub restored: Vec<Restored>,
     /// The error that ended the run after something had been changed. Nothing was deleted after that.
     pub late: Option<Error>,
@@ -168,7 +168,7 @@ pub enum DeleteResult {
     Deleted,
     /// Moved into the trash.
     Trashed,
-    /// Moved into the trash, and put back, since it was listed concurrently.
+    /// Moved into the trash, and restored, since it was listed concurrently.
     Restored,
     /// Another process had deleted it.
     AlreadyGone,
@@ -180,7 +180,7 @@ pub enum DeleteResult {
     Skipped,
 }
 
-/// What another program changed while a layout was swept.
+/// The changes that another program made while a layout was swept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConcurrentChange {
     /// The state of the layout changed.
@@ -193,7 +193,7 @@ pub struct ConcurrentChange {
 ///
 /// # Errors
 /// [`Error::Changed`] if the layout changed since the plan was made, others if it cannot be read or written. Nothing was
-/// deleted then, and no entry removed: a later error is [part of the outcome](Outcome::late).
+/// deleted in these cases, and no entry removed: a later error is [part of the outcome](Outcome::late).
 pub fn execute(
     locked: &Locked<'_>,
     plan: &Plan,
@@ -220,10 +220,10 @@ fn change(
         refuse_future(plan)?;
     }
     if deletes {
-        // First, because it can take long, and concurrent changes show in what is read next.
+        // First, because it can take long, and the next read detects concurrent changes.
         sync_written(locked, fs)?;
     }
-    // To write, the content is needed; to delete, it only has to be the same.
+    // Writing needs the content; deleting only needs it to be unchanged.
     let state = if plan.writes.is_empty() {
         is_same(locked, &plan.base)?;
         None
@@ -239,7 +239,7 @@ fn change(
     {
         if !is_full(&refused) || plan.spare.is_empty() || run.is_some() {
             let ended = late(layout, plan, refused, Outcome::nothing(), Vec::new());
-            // If docker save's files are written already, the run has something to undo.
+            // If docker save's files were already written, the run has something to undo.
             if let (Err(_), Some(run)) = (&ended, &run)
                 && !is_any_written(layout, state, &plan.writes)
             {
@@ -269,8 +269,8 @@ fn change(
     if state.is_some() {
         let read = layout.read_state();
         if !matches!(&read, Ok(state) if state.fingerprint() == &base) {
-            // A writer without a lock wrote concurrently, perhaps the old entries (skopeo and oras write
-            // back what they read at their start). What was released may be in use again: it is kept.
+            // A writer without a lock wrote concurrently, perhaps the old entries (skopeo and oras write back what they read
+            // at their start). Released blobs may be in use again, and are kept.
             outcome.results = vec![DeleteResult::Skipped; plan.sweep.len()];
             outcome.spare_results = spare_results;
             outcome.trashed = run.as_ref().map(OpenRun::without_blobs);
@@ -337,8 +337,8 @@ fn begin_run(
     with_room(layout, None, fs, || trash::begin(plan, &[part], fs))
 }
 
-/// Repeats some work as long as the disk is full, each time after the oldest run of the trash was emptied. Without a trash
-/// it is done once.
+/// Repeats some work while the disk is full, each time after deleting the oldest run in the trash. Without a trash it is
+/// done once.
 fn with_room<T>(
     layout: &Layout,
     own: Option<&OpenRun>,
@@ -354,8 +354,8 @@ fn with_room<T>(
     }
 }
 
-/// Restores what was listed while the run was moving it, and discards a run that did nothing. `bases`: the layouts, with
-/// their fingerprints unless another program has written them.
+/// Restores blobs that were listed while the run moved them, and discards a run that did nothing. `bases` are the layouts,
+/// with their fingerprints unless another program has written them.
 fn end_run(
     bases: &[(&Layout, &Digest)],
     plan: &Plan,
@@ -372,7 +372,7 @@ fn end_run(
     };
     if trashed.blobs > 0 && !plan.is_sparse && !is_as_planned() {
         let layouts: Vec<&Layout> = bases.iter().map(|(layout, _)| *layout).collect();
-        // What cannot be restored is reported after the last reading of the state.
+        // Blobs that cannot be restored are reported after the state was read for the last time.
         outcome.restored = cure::cure(&layouts, Some(&run.name), fs).unwrap_or_default();
         let restored: BTreeSet<&Digest> = outcome.restored.iter().map(|it| &it.digest).collect();
         for (blob, result) in plan.sweep.iter().zip(&mut outcome.results) {
@@ -390,7 +390,7 @@ fn end_run(
     }
 }
 
-/// Ends a run whose commit failed. If something was changed by then, the outcome reports it, and everything that the plan
+/// Ends a run whose commit failed. If something was already changed, the outcome reports it, and everything that the plan
 /// releases is kept.
 ///
 /// # Errors
@@ -428,7 +428,7 @@ fn is_written(layout: &Layout, writes: &Writes) -> bool {
 /// Returns `true` if anything is written that a run in the trash could undo.
 fn is_any_written(layout: &Layout, before: &State, writes: &Writes) -> bool {
     let Ok(now) = layout.read_state() else {
-        // Doubt keeps the record.
+        // If in doubt, the record is kept.
         return true;
     };
     let index = writes.index.as_ref().map(IndexDoc::text);
@@ -441,7 +441,8 @@ fn is_any_written(layout: &Layout, before: &State, writes: &Writes) -> bool {
         || is_new("repositories", writes.repositories.as_ref())
 }
 
-/// Refuses a plan for a future time. It shows what a policy would do then; blobs and images may still be protected now.
+/// Refuses a plan for a future time. Such a plan shows what a policy would do at that time; blobs and images may still be
+/// protected now.
 ///
 /// # Errors
 /// [`Error::AheadOfClock`].
@@ -468,8 +469,8 @@ fn unchanged(locked: &Locked<'_>, base: &Digest) -> Result<State> {
     Ok(state)
 }
 
-/// As [`unchanged`], for plans that write nothing: parsing 10,000 entries again takes longer than deleting a
-/// thousand files.
+/// Like [`unchanged`], for plans that write nothing: parsing 10,000 entries again takes longer than deleting a thousand
+/// files.
 fn is_same(locked: &Locked<'_>, base: &Digest) -> Result<()> {
     if is_unchanged(locked.layout(), base) && locked.is_in_force()? {
         Ok(())

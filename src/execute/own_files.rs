@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::fs::{FileTime, Fs, Links, has_bytes, open_dir};
 use crate::layout::Layout;
 
-/// Replaces a file in an open directory while it is what was read. A file with the new content counts as replaced: on a
-/// full disk everything is written twice.
+/// Replaces a file in an open directory if it is still the one that was read. A file with the new content counts as
+/// replaced: on a full disk everything is written twice.
 ///
 /// # Errors
 /// [`Error::Changed`] if another program replaced it, and [`Error::Write`].
@@ -31,7 +31,7 @@ pub(super) fn replace_if_same(
     }
 }
 
-/// As [`replace_if_same`], for a file below `.ocisweep/`.
+/// Like [`replace_if_same`], for a file below `.ocisweep/`.
 pub(super) fn replace_own(
     layout: &Layout,
     file: &str,

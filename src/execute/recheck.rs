@@ -1,4 +1,4 @@
-//! Detects what a writer without a lock changed while a layout was swept.
+//! Detects changes that a writer without a lock made while a layout was swept.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::oci::Digest;
 use crate::plan::Plan;
 use crate::progress::Silent;
 
-/// Reads the state again and returns what a writer without a lock changed. `results` are those of
-/// the spare blobs and of the others.
+/// Reads the state again and returns the changes of a writer without a lock. `results` are those of the spare blobs and of
+/// the others.
 pub(super) fn detect_concurrent_change(
     layout: &Layout,
     base: &Digest,
@@ -45,7 +45,7 @@ fn newly_broken(
 ) -> Result<Vec<String>> {
     let blobs = Arc::new(layout.list()?);
     let graph = Graph::read(layout, state, blobs, Timestamp::UNIX_EPOCH, &Silent)?;
-    // Few of the deleted blobs are referenced, if any: each is looked up once and not once for each root.
+    // Few of the deleted blobs are referenced, if any: each is looked up once, and not once per root.
     let lost: Vec<BlobId> = [&plan.spare, &plan.sweep]
         .into_iter()
         .zip(results)

@@ -1,9 +1,9 @@
 //! Restores files of other programs that a killed run left under temporary names.
 //!
-//! A replacement exchanges two files and compares the old content. A run that is killed in between leaves a file of
-//! another program under a temporary name, if that program wrote at the same moment. *Promise*: before anything is
-//! changed, such a file is restored, or gets another name if its own was taken since then. What it lists is
-//! live either way: a file next to `index.json` that lists blobs is a second index.
+//! A replacement exchanges two files and compares the old content. A run that is killed in between leaves another program's
+//! file under a temporary name, if that program wrote at the same moment. *Promise*: before anything is changed, such a file
+//! is restored, or gets another name if its own was taken since then. The blobs that it lists are live in any case: a file
+//! next to `index.json` that lists blobs is a second index.
 
 use std::os::fd::AsFd as _;
 

@@ -1,4 +1,4 @@
-//! Writes the note of the blobs that were released while a writer was active.
+//! Writes the record of the blobs that were released while a writer was active.
 
 use std::os::fd::AsFd as _;
 
@@ -9,7 +9,7 @@ use crate::layout::released::Released;
 use crate::layout::{Layout, MAX_SMALL_FILE_BYTES};
 use crate::oci::Digest;
 
-/// Adds blobs to the note. It is read under the lock, because another run may have added to it.
+/// Adds blobs to the record. It is read under the lock, because another run may have added to it.
 ///
 /// # Errors
 /// [`Error::Changed`] if another program replaced it, others if it cannot be read or written.
@@ -29,8 +29,8 @@ pub(super) fn note_released(layout: &Layout, blobs: &[Digest], fs: &dyn Fs) -> R
     replace_own(layout, Released::FILE, old.as_deref(), &new, fs)
 }
 
-/// Removes from the note what was deleted or is referenced again, and removes an empty note.
-/// Errors are ignored: blobs that the note names needlessly are kept while a writer is active, and deleted later.
+/// Removes blobs from the record that were deleted or are referenced again, and removes an empty record. Errors are ignored:
+/// blobs that are recorded needlessly are kept while a writer is active, and deleted later.
 pub(super) fn trim_released(layout: &Layout, relisted: &[Digest], fs: &dyn Fs) {
     let Ok((mut released, Some(old))) = Released::read(layout) else {
         return;

@@ -7,12 +7,12 @@
 //! | empty directories of writers, `blobs/<algorithm>` and `blobs` are removed | an empty layout |
 //! | the state is read again and compared | the same |
 //! | `oci-layout` is removed | an `index.json` that lists nothing, alone |
-//! | `index.json` is removed, only while it is the one that was read | the notes of this program |
-//! | the notes of this program are removed | an empty directory |
+//! | `index.json` is removed, only if it is still the one that was read | the records of this program |
+//! | the records of this program are removed | an empty directory |
 //! | the lock is released, and the directory is removed | everything done |
 //!
-//! A concurrent writer creates a directory for its blobs first, and lists them last. The first
-//! is noticed before `oci-layout` is removed; the second is not removed, and `oci-layout` is restored.
+//! A concurrent writer creates a directory for its blobs first, and lists them last. The directory is noticed before
+//! `oci-layout` is removed; a written list is not removed, and `oci-layout` is restored.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -33,11 +33,11 @@ use super::own_files::own_place;
 /// Directories in which writers stage files.
 const STAGING: [&str; 4] = ["ingest", ".uploads", ".sync", "_uploads"];
 
-/// Removes the files of a layout. `base`: the state in which it is empty. Returns `false` if another process
-/// uses it, so that it is kept.
+/// Removes the files of a layout. `base`: the state in which it is empty. Returns `false` if another process uses it, and it
+/// is kept.
 ///
 /// # Errors
-/// The error of the system, with the file. What was removed until then was empty.
+/// The error of the system, with the file. Directories that were removed before were empty.
 pub(super) fn remove_layout(
     layout: &Layout,
     base: &Digest,
@@ -101,8 +101,8 @@ pub(super) fn remove_layout(
     Ok(true)
 }
 
-/// Removes the directory of a layout that was removed, unless something else is in it. Call it after the lock is
-/// released, whose file was in it.
+/// Removes the directory of a removed layout, unless something else is in it. Call it after the lock is released, since the
+/// lock file is in it.
 ///
 /// # Errors
 /// The error of the system.
@@ -126,7 +126,7 @@ pub fn remove_directory(path: &Path, fs: &dyn Fs) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns `true` if something was removed. What is not empty, or is not a directory, is kept.
+/// Returns `true` if something was removed. Anything that is not an empty directory is kept.
 fn gone<T>(removed: io::Result<T>) -> io::Result<bool> {
     match removed {
         Ok(_) => Ok(true),
@@ -155,7 +155,7 @@ mod tests {
     use crate::fs::Disk;
 
     #[test]
-    fn what_is_not_empty_is_kept_and_other_errors_are_reported() {
+    fn a_directory_that_is_not_empty_is_kept_and_other_errors_are_reported() {
         use io::ErrorKind;
 
         for (kind, is_kept) in [

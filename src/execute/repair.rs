@@ -1,7 +1,7 @@
-//! Replaces blobs that are missing or damaged by whole ones from elsewhere.
+//! Replaces missing or damaged blobs with intact ones from elsewhere.
 //!
-//! *Promise*: nothing is put in place that has not been read in full and has its digest. Whatever else is in a source is left
-//! alone, and so is everything in the layout that is not damaged. A crash leaves some of the blobs replaced.
+//! *Promise*: a blob is put in place only after it was read in full and matched its digest. Nothing else in a source is
+//! changed, and nothing in the layout that is not damaged. A crash leaves some of the blobs replaced.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -16,7 +16,7 @@ use crate::progress::Progress;
 
 use super::cure::blob_dir;
 
-/// Where a blob was taken from.
+/// The source of a restored blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repaired {
     /// The blob.
@@ -53,7 +53,7 @@ pub fn replace_blobs(
     Ok(repaired)
 }
 
-/// Replaces a blob from the first place that has it in full.
+/// Replaces a blob from the first place that has it intact.
 fn replace(
     layout: &Layout,
     digest: &Digest,
@@ -63,7 +63,7 @@ fn replace(
     let name = digest.blob_name();
     for place in places {
         let path = place.join(name.path());
-        // What cannot be opened there may be had elsewhere.
+        // A blob that cannot be opened there may be available elsewhere.
         let Ok(source) = open_file(rustix::fs::CWD, &*path, Links::Follow) else {
             continue;
         };

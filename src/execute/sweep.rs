@@ -1,4 +1,4 @@
-//! Deletes blobs batch by batch, as long as the layout is unchanged.
+//! Deletes blobs batch by batch, while the layout is unchanged.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -14,12 +14,12 @@ use crate::threads::Deleting;
 use super::trash::{OpenRun, Trashed};
 use super::{DeleteResult, Outcome};
 
-/// The number of files that are inspected before they are deleted. Inspecting a batch and then deleting it is
-/// faster than doing both file by file: on a cold disk by a half, measured on ext4.
+/// The number of files that are inspected before they are deleted. Inspecting a batch and then deleting it is faster than
+/// doing both file by file: on a cold disk by half, measured on ext4.
 const BATCH: usize = 4096;
 
-/// Deletes blobs, or moves them into the trash, as long as the layout is unchanged. The caller has just checked that for
-/// the first batch.
+/// Deletes blobs, or moves them into the trash, while the layout is unchanged. The caller has just checked this for the
+/// first batch.
 pub(super) fn sweep(
     layout: &Layout,
     plan: &Plan,
@@ -94,7 +94,7 @@ pub(super) fn sweep(
     outcome
 }
 
-/// What happened to one blob.
+/// The result for one blob.
 enum Swept {
     Deleted(FileStat),
     Trashed(FileStat),
@@ -114,7 +114,7 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Inspects a blob again: it is deleted only if it still is the file of the plan.
+    /// Inspects a blob again: it is deleted only if it is still the file of the plan.
     fn inspect(&self, blob: Deletion) -> Result<FileStat, Swept> {
         if self.stopped.load(Ordering::Relaxed) {
             return Err(Swept::NotTried);

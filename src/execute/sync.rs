@@ -1,9 +1,9 @@
 //! Flushes the layout to disk before blobs are deleted.
 //!
-//! skopeo, oras and crane write blobs and `index.json` without flushing them, also when they move a
-//! tag to another image. If the old image is deleted then, and the power fails, the disk may have
-//! the deletion and not the new index: the old `index.json` is back and references deleted blobs. Or
-//! it has the new index and not the new blobs, and neither image is complete.
+//! skopeo, oras and crane write blobs and `index.json` without flushing them, also when they move a tag to another image. If
+//! the old image is then deleted and the power fails, the disk may have the deletion but not the new index: the old
+//! `index.json` is back and references deleted blobs. Or it has the new index but not the new blobs, and neither image is
+//! complete.
 //!
 //! *Promise*: after [`sync_written`] the `index.json` that is read next under the lock is on disk, unless
 //! it is written concurrently, and so is everything that it references.
@@ -28,7 +28,7 @@ const WRITTEN_BACK: i128 = 60 * 60 * 1_000_000_000;
 pub(crate) fn sync_written(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
     let layout = locked.layout();
     if layout.is_packed() {
-        // The archive itself is flushed before it takes the place of the old one.
+        // The archive itself is flushed before it replaces the old one.
         return Ok(());
     }
     let mut files = Vec::new();
@@ -54,7 +54,7 @@ pub(crate) fn sync_written(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
     }
     for (name, path, file) in files {
         fs.sync(file.as_fd()).map_err(Error::write(&path))?;
-        // A writer that renames may not have flushed the directory.
+        // A writer that renames files may not have flushed the directory.
         let place = layout.place_of(&name)?;
         fs.sync_dir(place.dir.as_fd())
             .map_err(Error::write(&path))?;
@@ -62,8 +62,8 @@ pub(crate) fn sync_written(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
     Ok(())
 }
 
-/// Returns `true` if a file was changed so long ago that everything written before is on disk.
-/// Times are in nanoseconds since 1970, by the clock of the file system; `now` may be too early.
+/// Returns `true` if a file was last changed long enough ago that everything written before is on disk. Times are in
+/// nanoseconds since 1970, by the clock of the file system; `now` may be too early.
 fn is_written_back(kind: FileSystem, changed: i128, now: Option<i128>) -> bool {
     kind.keeps_change_times() && now.is_some_and(|now| now - changed > WRITTEN_BACK)
 }

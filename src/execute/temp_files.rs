@@ -11,8 +11,8 @@ use crate::progress::Progress;
 
 use super::Outcome;
 
-/// Deletes stale temporary files. A directory is deleted only if it has nothing but what its writer
-/// puts there, and is still unlocked.
+/// Deletes stale temporary files. A directory is deleted only if it contains only files that its writer creates, and is
+/// still unlocked.
 pub(super) fn remove_temporary(
     layout: &Layout,
     plan: &Plan,

@@ -4,11 +4,11 @@
 //!
 //! | step | a crash here leaves |
 //! | --- | --- |
-//! | runs whose time is over are emptied: the record first | a run without a record, which the next run with `--trash` empties |
-//! | the directory of the run is made | the same |
+//! | expired runs are deleted: the record first | a run without a record, which the next run with `--trash` deletes |
+//! | the directory of the run is created | the same |
 //! | the record is written, and flushed to disk | a run that took nothing; it can be undone, which does nothing |
 //! | documents and `index.json` are written | blobs of removed images as orphans; undoing lists them again |
-//! | blobs are moved, one by one | each in one of both places; undoing takes what is there |
+//! | blobs are moved, one by one | each in one of both places; undoing moves those in the trash |
 //!
 //! A file is moved by a rename, so that at every moment it has one name.
 
@@ -35,7 +35,7 @@ use crate::threads::Deleting;
 pub struct Trashed {
     /// The name of the run.
     pub run: String,
-    /// How many blobs.
+    /// The number of blobs.
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -50,7 +50,7 @@ pub(super) struct OpenRun {
 }
 
 impl OpenRun {
-    /// Returns what it is before anything was moved.
+    /// Returns the result before anything was moved.
     pub(super) fn without_blobs(&self) -> Trashed {
         Trashed {
             run: self.name.clone(),
@@ -66,20 +66,20 @@ impl OpenRun {
     }
 }
 
-/// What a run is to change in one layout.
+/// The planned changes of a run in one layout.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part<'a> {
     pub(super) layout: &'a Layout,
     pub(super) plan: &'a Plan,
-    /// As it is before; `None`: nothing of it is written.
+    /// The state before; `None`: nothing is written in it.
     pub(super) state: Option<&'a State>,
 }
 
-/// Begins a run: empties the trash of what is over, and writes the record. `sweep`: the plan whose blobs are moved. Returns `None`
-/// if nothing is moved into the trash.
+/// Begins a run: deletes expired runs from the trash, and writes the record. `sweep` is the plan whose blobs are moved. Returns
+/// `None` if nothing is moved into the trash.
 ///
 /// # Errors
-/// [`Error::Write`], and [`Error::Trash`] where blobs cannot be moved into it. Nothing was moved.
+/// [`Error::Write`], and [`Error::Trash`] if blobs cannot be moved into it. Nothing was moved.
 pub(super) fn begin(sweep: &Plan, parts: &[Part<'_>], fs: &dyn Fs) -> Result<Option<OpenRun>> {
     let (Some(trashing), Some(any)) = (&sweep.trash, parts.first()) else {
         return Ok(None);
@@ -95,7 +95,7 @@ pub(super) fn begin(sweep: &Plan, parts: &[Part<'_>], fs: &dyn Fs) -> Result<Opt
             empty_run(place, &run, fs)?;
         }
     }
-    // Only now: with its last run the directory went.
+    // Only now: the directory was removed with its last run.
     let trash = open_or_make(place, fs)?;
     refuse_other_device(any.layout, &trash)?;
     let now = crate::clock::now();
@@ -118,7 +118,7 @@ pub(super) fn begin(sweep: &Plan, parts: &[Part<'_>], fs: &dyn Fs) -> Result<Opt
                 algorithms.push((algorithm, make(&dir, algorithm.name(), fs)?));
             }
         }
-        // The time of the file says when the run is over, so that later runs need not read it before.
+        // The time of the file is the expiry of the run, so later runs do not have to read the record before.
         let time = FileTime::At(ends.as_nanosecond());
         fs.replace(dir.as_fd(), RECORD, record.as_bytes(), time)?;
         Ok(algorithms)
@@ -137,7 +137,7 @@ pub(super) fn begin(sweep: &Plan, parts: &[Part<'_>], fs: &dyn Fs) -> Result<Opt
     }
 }
 
-/// Opens a directory, and makes it where there is none.
+/// Opens a directory, and creates it if it does not exist.
 pub(super) fn make(parent: &OwnedFd, name: &str, fs: &dyn Fs) -> std::io::Result<OwnedFd> {
     fs.make_dir(parent.as_fd(), name)?;
     Ok(open_dir(parent, name, Links::Refuse)?)
@@ -172,10 +172,10 @@ fn refuse_other_device(layout: &Layout, trash: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// Returns the text of the record of a run, before anything of it is done.
+/// Returns the text of the record of a run, before anything is done.
 ///
 /// # Errors
-/// [`Error::Trash`] where it would be too large to be read again.
+/// [`Error::Trash`] if it would be too large to be read again.
 fn record_of(
     sweep: &Plan,
     parts: &[Part<'_>],
@@ -207,7 +207,7 @@ fn record_of(
     Ok(text)
 }
 
-/// Returns what a run is to change in one layout.
+/// Returns the planned changes of a run in one layout.
 fn change_of(part: &Part<'_>) -> Result<LayoutChange> {
     let Part {
         layout,
@@ -237,7 +237,7 @@ fn change_of(part: &Part<'_>) -> Result<LayoutChange> {
     })
 }
 
-/// Takes back a run that did nothing. What cannot be removed is emptied later.
+/// Removes a run that did nothing. If it cannot be removed, a later run deletes it.
 pub(super) fn discard(place: Trash<'_>, run: &OpenRun, fs: &dyn Fs) {
     let dir = run.dir.as_fd();
     drop(fs.remove_temporary(dir, RECORD, false));
@@ -250,7 +250,8 @@ pub(super) fn discard(place: Trash<'_>, run: &OpenRun, fs: &dyn Fs) {
     remove_if_empty(place, fs);
 }
 
-/// Deletes a run and its blobs for good. The record is deleted first: the remaining blobs are no image without it.
+/// Deletes a run and its blobs permanently. The record is deleted first: without it, the remaining blobs cannot be restored
+/// as images.
 ///
 /// # Errors
 /// [`Error::Write`]. A later run continues.
@@ -297,7 +298,7 @@ pub(crate) fn empty_run(place: Trash<'_>, run: &TrashedRun, fs: &dyn Fs) -> Resu
     Ok(())
 }
 
-/// Removes the directories of the trash when nothing is in them.
+/// Removes the directories of the trash if they are empty.
 pub(super) fn remove_if_empty(place: Trash<'_>, fs: &dyn Fs) {
     if let Ok(own) = open_dir(place.home(), OWN_DIRECTORY, Links::Refuse) {
         drop(fs.remove_temporary(own.as_fd(), TRASH, true));
@@ -305,7 +306,7 @@ pub(super) fn remove_if_empty(place: Trash<'_>, fs: &dyn Fs) {
     }
 }
 
-/// Empties the oldest run of the trash but one, on a full disk. `false`: there is none.
+/// Deletes the oldest run in the trash except this one, on a full disk. `false`: there is none.
 pub(super) fn make_room(place: Trash<'_>, own: Option<&str>, fs: &dyn Fs) -> Result<bool> {
     let Some(trash) = place.open()? else {
         return Ok(false);

@@ -1,15 +1,15 @@
-//! Undoing a run that moved blobs into the trash.
+//! Undoes a run that moved blobs into the trash.
 //!
 //! *Order*, and what a crash leaves:
 //!
 //! | step | a crash here leaves |
 //! | --- | --- |
-//! | what another program wrote is put back that a killed run has parked | less of it parked |
+//! | files of other programs that a killed run left under temporary names are restored | some of them restored |
 //! | blobs are moved back, one by one, and flushed to disk | some of them as orphans; undoing again continues |
-//! | `index.json` is replaced, only while it is what was read | the old one or the new one, whose blobs are all there |
+//! | `index.json` is replaced, only if it is still the one that was read | the old one or the new one, whose blobs all exist |
 //! | docker save's `manifest.json` and `repositories` are replaced | an image that one of them does not name |
-//! | what is referenced, missing and in another run is put back | fewer of those; the next run continues |
-//! | the record says that the run is undone | a run that can be undone again, which does nothing |
+//! | blobs that are referenced, missing and in another run are restored | some of them restored; the next run continues |
+//! | the record marks the run as undone | a run that can be undone again, which does nothing |
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -27,34 +27,34 @@ use crate::layout::trash::{LayoutChange, RECORD, RunRecord, TrashedRun};
 use crate::layout::{Layout, State};
 use crate::oci::{Digest, RestoredIndex, TextChange};
 
-/// What undoing a run changes, as far as it is known before.
+/// The planned changes of undoing a run.
 #[derive(Debug)]
 pub struct UndoPlan {
     /// The run.
     pub run: String,
     /// The command that is undone.
     pub command: String,
-    /// It was undone before: there is nothing to do.
+    /// It was already undone: there is nothing to do.
     pub is_done: bool,
     /// The blobs that are moved back, with their sizes.
     pub blobs: Vec<(Digest, u64)>,
-    /// Blobs that are in their place again, and are damaged there.
+    /// Blobs that exist in the layout again, but are damaged.
     pub damaged: Vec<Digest>,
-    /// What becomes of each layout that the run changed, or was to change.
+    /// The changes in each layout that the run changed, or was to change.
     pub layouts: Vec<LayoutUndo>,
     record: RunRecord,
 }
 
-/// What undoing a run changes in one layout.
+/// The changes of undoing a run in one layout.
 #[derive(Debug)]
 pub struct LayoutUndo {
     /// The layout.
     pub path: PathBuf,
-    /// What becomes of `index.json`.
+    /// The change of `index.json`.
     pub index: RestoredIndex,
-    /// Documents that the run wrote and that are not listed any more. They are kept: others may reference them.
+    /// Documents that the run wrote and that are no longer listed. They are kept: others may reference them.
     pub unlisted: Vec<Digest>,
-    /// Files that another program has written since, and that stay as they are.
+    /// Files that another program has written since, and that are not changed.
     pub left: Vec<&'static str>,
     manifest_json: Option<String>,
     repositories: Option<String>,
@@ -62,27 +62,27 @@ pub struct LayoutUndo {
     position: usize,
 }
 
-/// What undoing a run did.
+/// The outcome of undoing a run.
 #[derive(Debug)]
 pub struct Undone {
-    /// What was planned.
+    /// The plan.
     pub plan: UndoPlan,
-    /// What was put back from other runs, because it is referenced.
+    /// Blobs that were restored from other runs because they are referenced.
     pub restored: Vec<Restored>,
 }
 
 impl UndoPlan {
-    /// Returns the names that are put back.
+    /// Returns the names that are restored.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         self.layouts.iter().flat_map(|own| &own.index.names)
     }
 }
 
-/// Plans to undo a run in layouts that share a store of blobs, or in a single one. `is_elsewhere`: whether another run has a
-/// blob.
+/// Plans to undo a run in layouts that share a store of blobs, or in a single one. `is_elsewhere` returns `true` if another
+/// run has a blob.
 ///
 /// # Errors
-/// [`Error::Trash`] where the run cannot be undone as a whole.
+/// [`Error::Trash`] if the run cannot be undone completely.
 pub(crate) fn plan_undo(
     layouts: &[(&Layout, &State)],
     run: &TrashedRun,
@@ -96,7 +96,7 @@ pub(crate) fn plan_undo(
     };
     let record = match &run.record {
         Ok(Some(record)) => record.clone(),
-        Ok(None) => return Err(refuse(format!("run {} is being emptied", run.name))),
+        Ok(None) => return Err(refuse(format!("run {} is being deleted", run.name))),
         Err(why) => return Err(refuse(format!("the record of run {}: {why}", run.name))),
     };
     let mut plan = UndoPlan {
@@ -147,7 +147,7 @@ pub(crate) fn plan_undo(
         for digest in taken.iter().chain(listed) {
             if !is_there(digest)? {
                 return Err(refuse(format!(
-                    "{digest}, which run {} removed, is gone, so that the run cannot be undone as a whole",
+                    "{digest}, which run {} removed, no longer exists, so the run cannot be undone completely",
                     run.name
                 )));
             }
@@ -156,11 +156,10 @@ pub(crate) fn plan_undo(
     Ok(plan)
 }
 
-/// Returns for each layout of a run its position among those that were given; `None` for one that was not changed and is not
-/// given.
+/// Returns for each layout of a run its position among the given ones; `None` for one that was not changed and is not given.
 ///
 /// # Errors
-/// [`Error::RunOfOthers`] with what was not given.
+/// [`Error::RunOfOthers`] with the layouts that were not given.
 fn positions(
     layouts: &[(&Layout, &State)],
     any: &Layout,
@@ -186,7 +185,7 @@ fn positions(
         let is_changed = change.index.is_some()
             || change.manifest_json.is_some()
             || change.repositories.is_some();
-        // Nothing of a layout that was not changed comes back.
+        // Nothing is restored in a layout that was not changed.
         is_any_absent |= position.is_none() && is_changed;
         positions.push(position);
         if is_changed {
@@ -203,7 +202,7 @@ fn positions(
     Ok(positions)
 }
 
-/// Plans to undo what a run changed in one layout.
+/// Plans to undo the changes of a run in one layout.
 fn plan_layout(layout: &Layout, state: &State, change: &LayoutChange) -> Result<LayoutUndo> {
     let mut plan = LayoutUndo {
         path: layout.path().to_owned(),
@@ -265,7 +264,7 @@ fn undone_text(change: &TextChange, today: Option<&[u8]>) -> TextState {
     }
 }
 
-/// Returns `true` if the blob that is in its place is of its digest.
+/// Returns `true` if the blob in the layout matches its digest.
 fn is_whole(layout: &Layout, digest: &Digest) -> Result<bool> {
     let path = layout.blob_path(digest);
     if digest.algorithm().is_none() {
@@ -278,8 +277,8 @@ fn is_whole(layout: &Layout, digest: &Digest) -> Result<bool> {
 /// Undoes a run as planned for these states. `locked` are the layouts of the plan, in their order.
 ///
 /// # Errors
-/// [`Error::Changed`] if a layout changed since the plan was made, others if something cannot be moved or written. What was
-/// restored until then is in place; undoing again continues.
+/// [`Error::Changed`] if a layout changed since the plan was made, others if something cannot be moved or written. Whatever
+/// was restored before is in place; undoing again continues.
 pub(crate) fn execute_undo(
     locked: &[Locked<'_>],
     states: &[State],
@@ -308,7 +307,7 @@ pub(crate) fn execute_undo(
     plan.damaged.extend(damaged);
     sync_blobs(any, fs)?;
     for own in &plan.layouts {
-        // A crash here leaves some layouts as they were and some with what was removed from them; every blob is there.
+        // A crash here leaves some layouts unchanged and some restored; every blob exists.
         if let (Some(locked), Some(state)) = (locked.get(own.position), states.get(own.position)) {
             restore(locked.layout(), state, own, fs)?;
         }
@@ -321,14 +320,14 @@ pub(crate) fn execute_undo(
     let dir = dir.map(|trash| open_dir(&trash, &*plan.run, Links::Refuse));
     if let Some(Ok(dir)) = dir {
         let text = plan.record.to_json();
-        // Its time says when the run is over.
+        // Its time is the expiry of the run.
         fs.replace(dir.as_fd(), RECORD, text.as_bytes(), FileTime::AsBefore)
             .map_err(Error::write(path))?;
     }
     Ok(Undone { plan, restored })
 }
 
-/// Writes what comes back in one layout.
+/// Writes what is restored in one layout.
 fn restore(layout: &Layout, state: &State, own: &LayoutUndo, fs: &dyn Fs) -> Result<()> {
     if let Some(index) = &own.index.index {
         let (old, new) = (state.index.text().as_bytes(), index.text().as_bytes());
@@ -346,10 +345,10 @@ fn restore(layout: &Layout, state: &State, own: &LayoutUndo, fs: &dyn Fs) -> Res
     Ok(())
 }
 
-/// Moves one blob back from a run. `false`: one that is whole is in its place.
+/// Moves one blob back from a run. `false`: an intact one is already in place.
 ///
 /// # Errors
-/// [`Error::Write`], and [`Error::Trash`] where one that is damaged is in its place.
+/// [`Error::Write`], and [`Error::Trash`] if a damaged one is in its place.
 pub(crate) fn put_back_blob(
     locked: &Locked<'_>,
     run: &str,
@@ -361,7 +360,7 @@ pub(crate) fn put_back_blob(
     if moved == Renamed::Taken && !is_whole(layout, digest)? {
         return Err(Error::Trash {
             path: layout.trash().owner().to_owned(),
-            why: format!("{digest} is in its place, and does not match its digest"),
+            why: format!("{digest} exists in the layout, but does not match its digest"),
         });
     }
     sync_blobs(layout, fs)?;

@@ -11,16 +11,16 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::{Disk, Fs as _, Links, is_same_file, open_dir, stat_of, try_lock};
 
-/// A file that only grows. It is opened with `O_APPEND`: several processes may write to it, and what one of them writes in one
-/// call stays together.
+/// A file that only grows. It is opened with `O_APPEND`: several processes may write to it, and the bytes of one write call
+/// stay together.
 #[derive(Debug)]
 pub struct AppendFile {
     file: File,
 }
 
 impl AppendFile {
-    /// Opens a regular file, and creates it if it does not exist. A file that is not empty has to begin with `head`: a mistyped
-    /// path must not append to something else.
+    /// Opens a regular file, and creates it if it does not exist. A file that is not empty must begin with `head`: a
+    /// mistyped path must not append to something else.
     ///
     /// # Errors
     /// Those of `open` and `fsync`; a file of another kind or with another beginning.
@@ -48,7 +48,7 @@ impl AppendFile {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
         }
         if metadata.len() == 0 {
-            // The name is to survive a power loss as the lines do.
+            // The name must survive a power loss, like the lines.
             let directory = match path.parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => parent,
                 _ => Path::new("."),
@@ -75,10 +75,10 @@ impl AppendFile {
         Ok(is_same_file(&opened, &there))
     }
 
-    /// Appends whole lines. After a line that a crash cut, they begin on a new one.
+    /// Appends complete lines. After a line that was truncated by a crash, they begin on a new one.
     ///
     /// # Errors
-    /// Those of `write`. A part of the lines may be in the file then.
+    /// Those of `write`. Some of the lines may then be in the file.
     pub fn append(&self, lines: &[u8]) -> io::Result<()> {
         let len = self.file.metadata()?.len();
         let mut last = [b'\n'];
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_follow_a_cut_line_on_their_own() {
+    fn lines_after_a_truncated_line_begin_on_a_new_one() {
         let temp = tempfile::tempdir().expect("a directory can be made");
         let path = temp.path().join("log");
         std::fs::write(&path, "{\"a\":1}\n{\"a\":").expect("a file can be written");
@@ -142,11 +142,11 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_refused_and_not_touched() {
+    fn other_files_are_refused_and_not_changed() {
         let temp = tempfile::tempdir().expect("a directory can be made");
         let path = temp.path().join("index.json");
         std::fs::write(&path, "{\"schemaVersion\":2}").expect("a file can be written");
-        AppendFile::open(&path, b"{\"schema_version\":").expect_err("that is no log");
+        AppendFile::open(&path, b"{\"schema_version\":").expect_err("that is not a log");
         let text = std::fs::read_to_string(&path).expect("the file can be read");
         assert_eq!(text, "{\"schemaVersion\":2}");
         AppendFile::open(temp.path(), b"{").expect_err("that is a directory");

@@ -1,9 +1,9 @@
-//! Replacing a file by one that is too large to be held, while the old one is read.
+//! Replaces a file with one that is too large for memory, while the old one is read.
 //!
-//! *Order*: the new file is written without a name, where the file system can do that, so that a killed run leaves nothing;
-//! flushed to disk; given a temporary name; compared (is the old file still the one that was read?); renamed over the old one; and
-//! the directory is flushed to disk. A crash leaves the old file or the new one; between the two last steps at worst a
-//! temporary file `.ocisweep-…` as well.
+//! *Order*: the new file is written without a name, if the file system supports that, so that a killed run leaves nothing;
+//! it is flushed to disk and gets a temporary name; the old file is compared with the one that was read; the new file is
+//! renamed over it; and the directory is flushed to disk. A crash leaves the old file or the new one; between the two last
+//! steps at worst a temporary file `.ocisweep-…` as well.
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
@@ -22,10 +22,10 @@ use super::{
     stat_at, stat_of, try_lock,
 };
 
-/// Where the open files of this process have names.
+/// The directory in which open files of this process have names.
 const PROC: &str = "/proc/self/fd";
 
-/// How often a lock is tried, and how long to wait before the next time: ten seconds altogether.
+/// The number of attempts to lock a file, and the pause between them: ten seconds in total.
 const LOCK_ATTEMPTS: u32 = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -67,19 +67,19 @@ impl From<&Stat> for FileVersion {
     }
 }
 
-/// A file that is being written to take the place of another one, or a place where there is none.
+/// A file that is being written to replace another one, or under a new name.
 #[derive(Debug)]
 pub(crate) struct LargeFile {
     dir: OwnedFd,
-    /// Its name in the end.
+    /// Its final name.
     name: Vec<u8>,
     file: File,
-    /// Its temporary name, where it needs one while it is written.
+    /// Its temporary name, if it needs one while it is written.
     temporary: Option<String>,
     old: Option<(File, Stat)>,
 }
 
-/// Whether a file was put into its place.
+/// Whether a file was put in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Placed {
     /// It was.
@@ -89,12 +89,11 @@ pub(crate) enum Placed {
 }
 
 impl LargeFile {
-    /// Begins to write a file that takes the place of the one at this path. A symbolic link is followed to the file
-    /// that it names, and remains a link. `like`: the permissions of a file that has no old one, less what the mask of
-    /// the process takes away.
+    /// Starts to write a file that replaces the one at this path. A symbolic link is followed and remains a link. `like` are
+    /// the permissions of a new file, restricted by the umask.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub(crate) fn begin(path: &Path, like: Option<u32>) -> io::Result<Self> {
         let path = target_of(path)?;
         let name = path
@@ -115,7 +114,7 @@ impl LargeFile {
             Err(Errno::NOENT) => None,
             Err(error) => return Err(error.into()),
         };
-        // Nobody may read what is written before it has the mode of the old file.
+        // No other user may read the file before it has the mode of the old one.
         let mode = match (&old, like) {
             (Some(_), _) => 0o600,
             (None, Some(like)) => like & 0o666,
@@ -132,16 +131,16 @@ impl LargeFile {
         })
     }
 
-    /// Returns the file, to be written.
+    /// Returns the file to write to.
     pub(crate) const fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
-    /// Puts the file into its place. Mode, owner, ACL and extended attributes are those of the old file.
-    /// `expected`: only while the old file is this one.
+    /// Puts the file in place. Mode, owner, ACL and extended attributes are those of the old file. With `expected`, only if
+    /// the old file is still this one.
     ///
     /// # Errors
-    /// What the system says. The old file is as it was then, unless only the last step failed.
+    /// The error of the system. The old file is then unchanged, unless only the last step failed.
     pub(crate) fn place(
         mut self,
         expected: Option<FileVersion>,
@@ -158,7 +157,7 @@ impl LargeFile {
         let temporary = self.temporary.as_deref().unwrap_or_default();
         if let Some(expected) = expected {
             if let Some((old, _)) = &self.old {
-                // Two runs of this program over one archive: the second one waits here, and finds another file then.
+                // If two runs of this program change one archive, the second one waits here, and then finds another file.
                 lock(old)?;
             }
             let now = match stat_at(&self.dir, &*self.name, Links::Refuse) {
@@ -182,9 +181,9 @@ pub(crate) fn open_output(path: &Path) -> io::Result<File> {
     std::fs::OpenOptions::new().write(true).open(path)
 }
 
-/// Copies a part of a file to where another one is written next, and returns how much that was; 0 at its end.
+/// Copies a part of a file to the write position of another one, and returns the number of bytes; 0 at its end.
 pub(crate) fn copy_range(from: &File, at: u64, len: u64, to: &mut File) -> io::Result<u64> {
-    // Between two questions whether to stop.
+    // Between two checks for cancellation.
     let len = len.min(64 << 20);
     let (mut from_at, most) = (at, usize::try_from(len).unwrap_or(usize::MAX));
     match rustix::fs::copy_file_range(from, Some(&mut from_at), &*to, None, most) {
@@ -201,7 +200,8 @@ pub(crate) fn copy_range(from: &File, at: u64, len: u64, to: &mut File) -> io::R
     Ok(read as u64)
 }
 
-/// Locks a file against other runs of this program until it is closed. Where the file system knows no locks, there is none.
+/// Locks a file against other runs of this program until it is closed. If the file system does not support locks, it is not
+/// locked.
 fn lock(file: &File) -> io::Result<()> {
     for _ in 0..LOCK_ATTEMPTS {
         match try_lock(file) {
@@ -220,7 +220,7 @@ impl Drop for LargeFile {
     }
 }
 
-/// Returns the path behind links; the path itself where nothing is there yet.
+/// Returns the path with links resolved; the path itself if it does not exist yet.
 fn target_of(path: &Path) -> io::Result<PathBuf> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => real_path(path),
@@ -235,11 +235,11 @@ fn temporary_name(attempt: u32) -> String {
     format!("{OWN_PREFIX}{letters}")
 }
 
-/// Creates a file without a name, or, where the file system cannot do that, with a temporary one.
+/// Creates a file without a name, or with a temporary one if the file system does not support that.
 fn create(dir: &OwnedFd, mode: Mode) -> io::Result<(File, Option<String>)> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     match retry_on_intr(|| rustix::fs::openat(dir, ".", flags, mode)) {
-        // Without `/proc` it could not be given a name later.
+        // Without `/proc` it could not get a name later.
         Ok(file) if Path::new(PROC).exists() => return Ok((File::from(file), None)),
         Ok(_) => {}
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_with_its_mode_and_only_while_it_is_the_expected_one() {
+    fn a_file_is_replaced_with_its_mode_and_only_if_it_is_the_expected_one() {
         let temp = tempfile::tempdir().expect("a directory");
         let path = temp.path().join("a.tar");
         fs::write(&path, "old").expect("a file");
@@ -309,13 +309,13 @@ mod tests {
         let mut new = LargeFile::begin(&path, None).expect("it begins");
         new.file().write_all(b"newer").expect("it is written");
         let placed = new.place(Some(version), FileTime::New).expect("no error");
-        assert_eq!(placed, Placed::Changed, "it is another file by now");
+        assert_eq!(placed, Placed::Changed, "it is another file now");
         assert_eq!(fs::read_to_string(&path).expect("a text"), "new");
         assert_eq!(names(temp.path()), ["a.tar", "link"]);
     }
 
     #[test]
-    fn a_file_that_is_dropped_leaves_nothing() {
+    fn a_dropped_file_leaves_nothing() {
         let temp = tempfile::tempdir().expect("a directory");
         let mut new = LargeFile::begin(&temp.path().join("a.tar"), None).expect("it begins");
         new.file().write_all(b"half").expect("it is written");

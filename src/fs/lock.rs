@@ -13,7 +13,7 @@ pub(crate) fn try_lock(file: impl AsFd) -> rustix::io::Result<()> {
     retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive))
 }
 
-/// Returns `true` if both are of one file: a name may belong to another file than the one that was opened by it.
+/// Returns `true` if both are the same file: a name may now belong to another file than the one that was opened.
 pub(crate) fn is_same_file(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }

@@ -3,10 +3,7 @@
 //! There are few operations, each on a directory descriptor and a checked name. They are behind a trait, so that tests can stop a
 //! run at each of them.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this is the room that changes files"
-)]
+#![expect(clippy::disallowed_methods, reason = "only this module changes files")]
 
 mod append;
 mod disk;
@@ -142,8 +139,8 @@ pub trait Fs: Sync + Debug {
         time: FileTime,
     ) -> io::Result<()>;
 
-    /// As [`Fs::replace`], but only if the file has the expected bytes at the moment of the replacement, or does not exist if
-    /// `expected` is `None`. Returns `false` if it has other bytes, which are kept, or does not exist.
+    /// Like [`Fs::replace`], but only if the file has the expected bytes at the moment of the replacement, or does not exist
+    /// if `expected` is `None`. Returns `false` if it has other bytes, which are kept, or does not exist.
     ///
     /// A file that another program renames into place concurrently, however often, is in place in the end. If that is impossible,
     /// it is kept under a name that no sweep deletes, and the error names it.
@@ -155,7 +152,7 @@ pub trait Fs: Sync + Debug {
     /// lost silently.
     ///
     /// # Errors
-    /// As for [`Fs::replace`].
+    /// Those of [`Fs::replace`].
     fn replace_expected(
         &self,
         dir: BorrowedFd<'_>,

@@ -1,11 +1,11 @@
-//! A scratch directory, into which an archive is unpacked as far as it is read.
+//! A scratch directory for the unpacked parts of an archive.
 //!
 //! *Promise*: nothing is written outside of it. Every path is walked component by component from its root, no component is
-//! `.`, `..` or absolute, and no link is ever made in it, so that none can be followed. What is not needed takes no room: a file can be
-//! given a length without bytes.
+//! `.`, `..` or absolute, and no link is ever created in it, so none can be followed. Content that is not needed takes no
+//! space: a file can have a length without bytes.
 //!
-//! *Failure*: it is removed when it is dropped. A process that is killed leaves it behind, and a later run removes it: as long as its process
-//! lives, the directory is locked (`flock`).
+//! *Failure*: it is removed when it is dropped. A killed process leaves it behind, and a later run removes it: while its
+//! process runs, the directory is locked (`flock`).
 
 use std::fs::File;
 use std::io;
@@ -19,7 +19,8 @@ use rustix::io::{Errno, retry_on_intr};
 use super::own_names::{SCRATCH_PREFIX, is_scratch};
 use super::{FileSystem, Links, Space, is_same_file, open_dir, stat_at, stat_of, try_lock};
 
-/// What has to be free in a directory in memory, in bytes. Containers often have 64 MiB in `/dev/shm`, which their programs need.
+/// The minimum free space of a directory in memory, in bytes. Containers often have 64 MiB in `/dev/shm`, which their
+/// programs need.
 const ROOM_BYTES: u64 = 1 << 30;
 
 /// A directory that is removed with everything in it when it is dropped.
@@ -30,11 +31,11 @@ pub(crate) struct Scratch {
     locked: OwnedFd,
 }
 
-/// How often a directory is made: another process may take one for stale between the moment in which it is made and that in which it is
-/// locked.
+/// The maximum number of attempts to create a directory: another process may consider it stale before it is locked.
 const MAX_MADE: u32 = 8;
 
-/// How often it is tried to remove one: errors of network file systems pass, and what is left takes room that nobody looks after.
+/// The number of attempts to remove one: errors of network file systems are transient, and a leftover directory takes space
+/// that nothing else frees.
 const ATTEMPTS: u32 = 3;
 
 impl Drop for Scratch {
@@ -53,11 +54,11 @@ pub(crate) struct ScratchWriter {
     root: OwnedFd,
     /// The directory that was written to last, with its path.
     last: Option<(Vec<u8>, OwnedFd)>,
-    /// How many directories were made.
+    /// The number of created directories.
     made: usize,
 }
 
-/// Makes directories that only this user can look into: an archive may be private.
+/// Creates directories that only this user can read: an archive may be private.
 fn builder() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder
@@ -67,19 +68,19 @@ fn builder() -> tempfile::Builder<'static, 'static> {
 }
 
 impl Scratch {
-    /// Makes a new one, in the directory for temporary files (`TMPDIR`). By its name the search for layouts knows it.
+    /// Creates a new one in the directory for temporary files (`TMPDIR`). The search for layouts recognises it by its name.
     pub(crate) fn new() -> io::Result<Self> {
         Self::make(&std::env::temp_dir())
     }
 
-    /// Makes a new one in a directory, and locks it.
+    /// Creates a new one in a directory, and locks it.
     fn make(parent: &Path) -> io::Result<Self> {
         for _ in 0..MAX_MADE {
             let path = builder().tempdir_in(parent)?.keep();
             let Ok(dir) = open_dir(CWD, &*path, Links::Refuse) else {
                 continue;
             };
-            // Where there are no locks no run takes a directory for stale.
+            // If locks are not supported, no run considers a directory stale.
             if try_lock(&dir) == Err(Errno::WOULDBLOCK) {
                 continue;
             }
@@ -98,8 +99,8 @@ impl Scratch {
         matches!((own, found), (Ok(own), Ok(found)) if is_same_file(&own, &found))
     }
 
-    /// Makes a new one in a directory that has to be in memory with room enough; `None`: it is not, or has not, or cannot be
-    /// written to.
+    /// Creates a new one in a directory that must be in memory with enough space; `None`: it is not in memory, has not
+    /// enough space, or cannot be written to.
     pub(crate) fn in_memory(parent: &Path) -> Option<Self> {
         let is_in_memory =
             FileSystem::of(open_dir(CWD, parent, Links::Follow).ok()?) == FileSystem::Tmpfs;
@@ -109,8 +110,8 @@ impl Scratch {
         Self::make(parent).ok()
     }
 
-    /// Removes what processes of this user left behind that were killed, from a directory in memory and from the one for temporary files.
-    /// What cannot be removed is left.
+    /// Removes directories that killed processes of this user left behind, from a directory in memory and from the one for
+    /// temporary files. A directory that cannot be removed is skipped.
     pub(crate) fn remove_stale(memory: Option<&Path>, in_temporary: bool) {
         let temporary = in_temporary.then(std::env::temp_dir);
         for parent in memory.into_iter().chain(temporary.as_deref()) {
@@ -123,7 +124,7 @@ impl Scratch {
         &self.path
     }
 
-    /// Begins to write into it.
+    /// Starts to write into it.
     pub(crate) fn writer(&self) -> io::Result<ScratchWriter> {
         Ok(ScratchWriter {
             root: open_dir(CWD, &*self.path, Links::Refuse)?,
@@ -135,7 +136,7 @@ impl Scratch {
 
 fn remove_stale_in(parent: &Path) -> io::Result<()> {
     let dir = open_dir(CWD, parent, Links::Follow)?;
-    // On a network file system a process of another host may have it, whose lock is not seen here.
+    // On a network file system, a process of another host may use it, whose lock is not visible here.
     if FileSystem::of(&dir) == FileSystem::Other {
         return Ok(());
     }
@@ -150,7 +151,7 @@ fn remove_stale_in(parent: &Path) -> io::Result<()> {
         let stat = stat_of(&found)?;
         let is_own = stat.st_uid == rustix::process::geteuid().as_raw()
             && FileType::from_raw_mode(stat.st_mode).is_dir();
-        // The lock is held until it is removed, so that nobody else removes one of the same name.
+        // The lock is held until it is removed, so that no other process removes one of the same name.
         if is_own && try_lock(&found).is_ok() {
             drop(std::fs::remove_dir_all(parent.join(name)));
         }
@@ -164,7 +165,7 @@ pub(crate) fn unnamed_file() -> io::Result<File> {
 }
 
 impl ScratchWriter {
-    /// Makes a directory with those above it, and opens it. Components are separated by single slashes.
+    /// Creates a directory and its parents, and opens it. Components are separated by single slashes.
     fn directory(&mut self, path: &[u8]) -> io::Result<&OwnedFd> {
         let is_last = |last: &(Vec<u8>, OwnedFd)| last.0 == path;
         if !self.last.as_ref().is_some_and(is_last) {
@@ -192,18 +193,18 @@ impl ScratchWriter {
         Ok(&last.expect("it was just opened").1)
     }
 
-    /// Makes a directory with those above it.
+    /// Creates a directory and its parents.
     ///
     /// # Errors
-    /// `ENOTDIR` where a file has the name of one of them.
+    /// `ENOTDIR` if a file has the name of one of them.
     pub(crate) fn make_dir(&mut self, path: &[u8]) -> io::Result<()> {
         self.directory(path).map(drop)
     }
 
-    /// Creates a file, with the directories above it.
+    /// Creates a file and its parent directories.
     ///
     /// # Errors
-    /// `EEXIST` where something has its name.
+    /// `EEXIST` if the name is taken.
     pub(crate) fn create(&mut self, path: &[u8]) -> io::Result<File> {
         let cut = path.iter().rposition(|byte| *byte == b'/');
         let (parent, name) = match cut {
@@ -224,25 +225,25 @@ impl ScratchWriter {
         Ok(File::from(file))
     }
 
-    /// Returns how many directories were made.
+    /// Returns the number of created directories.
     pub(crate) const fn made_dirs(&self) -> usize {
         self.made
     }
 
-    /// Gives a directory a time, in nanoseconds since 1970.
+    /// Sets the time of a directory, in nanoseconds since 1970.
     pub(crate) fn set_dir_modified(&mut self, path: &[u8], modified: i128) -> io::Result<()> {
         let dir = self.directory(path)?;
         set_modified(dir, modified)
     }
 }
 
-/// Gives a file a length; what it has not of that are zeros that take no room.
+/// Sets the length of a file; missing bytes are zeros that take no space.
 pub(crate) fn set_length(file: &File, len: u64) -> io::Result<()> {
     file.set_len(len)
 }
 
-/// Gives an open file a time, in nanoseconds since 1970. It counts as used now: programs that clean up temporary files remove what was
-/// not used for long.
+/// Sets the time of an open file, in nanoseconds since 1970. The access time is now: programs that clean up temporary files
+/// remove those that were not accessed for long.
 pub(crate) fn set_modified(file: impl std::os::fd::AsFd, modified: i128) -> io::Result<()> {
     let stamp = Timespec {
         tv_sec: i64::try_from(modified.div_euclid(1_000_000_000)).unwrap_or_default(),
@@ -265,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_made_outside() {
+    fn nothing_is_created_outside() {
         let scratch = Scratch::new().expect("a directory");
         let mut writer = scratch.writer().expect("a writer");
         for path in [&b".."[..], b"../x", b"a/../../x", b".", b"", b"a/."] {
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_no_process_has_any_more_is_stale() {
+    fn only_directories_that_no_process_uses_are_stale() {
         use std::os::unix::fs::symlink;
 
         let parent = tempfile::tempdir().expect("a directory");
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_takes_no_room_and_a_time_is_kept() {
+    fn a_length_takes_no_space_and_a_time_is_kept() {
         use std::os::unix::fs::MetadataExt as _;
 
         let scratch = Scratch::new().expect("a directory");

@@ -10,7 +10,7 @@ use rustix::io::retry_on_intr;
 pub struct Space {
     /// All of it.
     pub total: u64,
-    /// What users without privileges can write, as `df` prints it.
+    /// The space that unprivileged users can write, as `df` prints it.
     pub available: u64,
 }
 

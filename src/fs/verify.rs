@@ -1,4 +1,4 @@
-//! Comparing the content of files with digests.
+//! Compares the content of files with digests.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, Write};

@@ -1,4 +1,4 @@
-//! Reading one blob: its type and its references.
+//! Reads one blob: its type and its references.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,9 +23,9 @@ pub(super) struct Request {
     pub(super) id: BlobId,
     pub(super) digest: Digest,
     pub(super) kind: Kind,
-    /// The bytes that its descriptors have, in base64: any of them may be wrong.
+    /// The bytes in its descriptors (`data`), in base64: any of them may be wrong.
     pub(super) data: Vec<Box<str>>,
-    /// What it means if the file does not exist.
+    /// The meaning of a file that does not exist.
     pub(super) absent: Absent,
 }
 
@@ -71,7 +71,7 @@ pub(super) enum Absent {
 /// The result of reading one blob.
 pub(super) enum ReadResult {
     Document(Document, Length),
-    /// The bytes are only in a descriptor.
+    /// The bytes exist only in a descriptor.
     Embedded(Embedded),
     Leaf,
     Missing,
@@ -82,16 +82,16 @@ pub(super) enum ReadResult {
     DamagedReferrer(Box<Document>, String),
 }
 
-/// What the `data` of descriptors holds.
+/// The contents of the `data` of descriptors.
 pub(super) struct Embedded {
-    /// The references of everything that is JSON; `None` if nothing is.
+    /// The references of all data that is JSON; `None` if none is.
     pub(super) document: Option<(Document, Length)>,
-    /// The digest is that of the bytes, so that no other descriptor can tell more.
+    /// The bytes match the digest, so no other descriptor can add anything.
     pub(super) is_proved: bool,
 }
 
-/// Reads one blob by the kind that its descriptor declares, or by its content. One that the system cannot read is read once more: on
-/// network file systems errors pass, and what an image references would not be known.
+/// Reads one blob by the kind that its descriptor declares, or by its content. A blob that the system cannot read is read
+/// once more: on network file systems errors are transient, and without it the references of an image would be unknown.
 pub(super) fn read(layout: &Layout, request: &Request) -> ReadResult {
     match read_once(layout, request) {
         ReadResult::Damaged(why) if why.starts_with(UNREADABLE) => read_once(layout, request),
@@ -103,7 +103,7 @@ fn read_once(layout: &Layout, request: &Request) -> ReadResult {
     match layout.open_blob(&request.digest) {
         Ok(file) => read_file(request, file).unwrap_or_else(ReadResult::Damaged),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // As a sparse image, a document that was listed just now would make garbage of everything that it references.
+            // If a document that was just listed were treated as sparse, everything that it references would become garbage.
             match request.absent {
                 Absent::Vanished => ReadResult::Vanished,
                 Absent::BrokenLink => {
@@ -117,14 +117,14 @@ fn read_once(layout: &Layout, request: &Request) -> ReadResult {
     }
 }
 
-/// What reasons begin with that are not in the blob.
+/// The beginning of reasons that do not concern the content of the blob.
 const UNREADABLE: &str = "cannot be read: ";
 
 fn unreadable(error: impl std::fmt::Display) -> String {
     format!("{UNREADABLE}{error}")
 }
 
-/// Reads an open blob. The error is why it is damaged.
+/// Reads an open blob. The error is the reason why it is damaged.
 fn read_file(request: &Request, file: OwnedFd) -> Result<ReadResult, String> {
     let stat = stat_of(&file).map_err(unreadable)?;
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
@@ -154,8 +154,8 @@ fn read_document(digest: &Digest, file: File, len: u64) -> Result<ReadResult, St
     Ok(scanned.unwrap_or_else(|why| damaged(digest, &bytes, why)))
 }
 
-/// Returns what a document that cannot be used counts as. As an unlisted referrer it would be kept with its subject; it must not be
-/// less while something lists it.
+/// Returns the result for a document that cannot be used. As an unlisted referrer it would be kept with its subject; it must
+/// not be treated as less while something lists it.
 fn damaged(digest: &Digest, bytes: &[u8], why: String) -> ReadResult {
     let is_small = bytes.len() as u64 <= MAX_MANIFEST_BYTES;
     let referrer = is_small.then(|| referrer(digest, bytes)).flatten();
@@ -165,7 +165,7 @@ fn damaged(digest: &Digest, bytes: &[u8], why: String) -> ReadResult {
     }
 }
 
-/// Compares bytes with their digest. The error is why they differ.
+/// Compares bytes with their digest. The error describes the difference.
 fn verify(digest: &Digest, bytes: &[u8]) -> Result<Length, String> {
     let file = bytes.len() as u64;
     match identify(digest, bytes) {
@@ -184,7 +184,7 @@ fn verify(digest: &Digest, bytes: &[u8]) -> Result<Length, String> {
 enum Strict {
     /// Its descriptor declares an index or a manifest.
     Always,
-    /// Only if its content is that of one.
+    /// Only if its content is an index or a manifest.
     ByShape,
 }
 
@@ -227,7 +227,7 @@ fn read_unknown(digest: &Digest, mut file: File, len: u64) -> Result<ReadResult,
     {
         return Err(unreadable(error));
     }
-    // The hash is that of the whole blob, even if the scan ended early.
+    // The hash covers the whole blob, even if the scan ended early.
     io::copy(&mut hashing, &mut io::sink()).map_err(unreadable)?;
     let found = hashing.hasher.map(Hasher::finish);
     if found.is_some_and(|found| found != *digest) {
@@ -249,8 +249,9 @@ fn unknown(
     }
 }
 
-/// Reads a blob from the `data` of its descriptors; `None` if none decodes. Data that does not decode or parse has no references
-/// that any reader could find. Where no data has the digest, the references of all count: following too much only keeps too much.
+/// Reads a blob from the `data` of its descriptors; `None` if none decodes. Data that does not decode or parse has no
+/// references that any reader could find. If no data matches the digest, the references of all count: following too many
+/// only keeps too much.
 fn embedded(digest: &Digest, texts: &[Box<str>]) -> Option<Embedded> {
     let mut found: Option<Embedded> = None;
     for text in texts {
@@ -302,7 +303,7 @@ pub(super) fn referrer(digest: &Digest, bytes: &[u8]) -> Option<Box<Referrer>> {
     })
 }
 
-/// Returns `true` for white space of JSON.
+/// Returns `true` for JSON white space.
 pub(super) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
@@ -316,10 +317,10 @@ pub(super) fn begins_like_json(bytes: &[u8]) -> bool {
 fn read_all(mut file: impl Read, len: u64) -> io::Result<Vec<u8>> {
     let len = usize::try_from(len.min(MAX_DOCUMENT_BYTES)).unwrap_or_default();
     let mut bytes = Vec::new();
-    // One byte more than expected: that it remains empty means the end of the file, without another call.
+    // One byte more than expected: if it remains empty, the file has ended, without another call.
     fill(&mut file, len, len.saturating_add(1), &mut bytes)?;
     if bytes.len() > len {
-        // It has grown since its length was read.
+        // The file has grown since its length was read.
         let limit = (MAX_DOCUMENT_BYTES + 1).saturating_sub(bytes.len() as u64);
         file.take(limit).read_to_end(&mut bytes)?;
     }
@@ -394,7 +395,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_file_is_read_whole_whatever_length_is_expected() {
+    fn a_file_is_read_completely_whatever_length_is_expected() {
         let text = b"more than three bytes";
         for len in 0..text.len() + 5 {
             let mut quick = &text[..];
@@ -409,7 +410,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_file_of_the_expected_length_takes_no_further_call() {
+    fn a_file_of_the_expected_length_is_read_without_a_further_call() {
         for len in 1..6 {
             let text = vec![b'x'; len];
             let mut slow = Slow::new(&text);

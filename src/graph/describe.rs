@@ -15,7 +15,7 @@ pub fn is_attestation(edge: &Edge) -> bool {
     })
 }
 
-/// Returns the kind of a blob in one word: by its content, else as its descriptor declares.
+/// Returns the kind of a blob as one word: by its content, else as its descriptor declares.
 #[must_use]
 pub fn kind_of(graph: &Graph, id: BlobId, declared: Kind) -> &'static str {
     match graph.node(id).map(|node| node.shape) {
@@ -41,7 +41,7 @@ impl Graph {
                 let entry = state.index.entries().get(position);
                 let name = entry
                     .and_then(|entry| entry_names(&state.index.details(entry)).into_iter().next());
-                // A further descriptor in an entry is not its label.
+                // A further descriptor in an entry does not get its label.
                 match (name, entry.map(|entry| &entry.digest)) {
                     (Some(name), _) => name.text.into(),
                     (None, Some(Ok(digest))) => digest.short(),

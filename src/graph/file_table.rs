@@ -25,7 +25,7 @@ pub(crate) struct FileTable {
     rows: Vec<Row>,
     /// The device of nearly all files.
     device: Option<u64>,
-    /// The inode from which a row counts.
+    /// The inode that rows are relative to.
     first_inode: u64,
     /// The files that a row cannot represent.
     others: Vec<Option<FileStat>>,
@@ -35,7 +35,7 @@ pub(crate) struct FileTable {
 #[derive(Debug, Clone, Copy)]
 struct Row {
     modified: [u32; 2],
-    /// Of a file in `others`: its position there.
+    /// For a file in `others`: its position there.
     len: u32,
     inode: u32,
     /// 0 if the file is in `others`.
@@ -178,7 +178,7 @@ impl FileTable {
 struct Ids {
     /// A bit for each number.
     words: Vec<u64>,
-    /// How many numbers are before each word.
+    /// The number of numbers before each word.
     before: Vec<u32>,
     count: u32,
 }
@@ -197,7 +197,7 @@ impl Ids {
         self.count += 1;
     }
 
-    /// Returns how many numbers are below this one, if it is one of them.
+    /// Returns the number of smaller numbers, if this one is in the set.
     fn rank(&self, id: BlobId) -> Option<usize> {
         let at = id as usize / 64;
         let (word, bit) = (self.words.get(at)?, 1_u64 << (id % 64));
@@ -230,7 +230,7 @@ impl FileTables {
         Self { orphans, others }
     }
 
-    /// Returns how many lists hold either table, summed.
+    /// Returns the number of lists that share either table, summed.
     #[cfg(test)]
     pub(crate) fn shared_by(&self) -> usize {
         Arc::strong_count(&self.orphans) + Arc::strong_count(&self.others)

@@ -7,7 +7,7 @@ use super::{BlobSet, Graph, ReadState, ReferencePaths, Root, RootSource};
 use crate::error::{Broken, Error, Result};
 use crate::layout::{BlobId, Layout, State};
 
-/// The most broken documents that are described with their paths and images. The others are only counted.
+/// The maximum number of broken documents that are described with their paths and images. The others are only counted.
 const MAX_DESCRIBED: usize = 20;
 
 impl Graph {
@@ -15,9 +15,9 @@ impl Graph {
     ///
     /// # Errors
     /// [`Error::Incomplete`] if a reached document is damaged, or listed in `index.json` and missing: its references are
-    /// unknown, so nothing may be swept. [`Error::Empty`] if `index.json` lists nothing. [`Error::SecondIndex`] if it is
-    /// unknown what a second index lists. [`Error::ReleasedNote`] if it is unknown what was released while a writer was at
-    /// work that still is.
+    /// unknown, so nothing may be swept. [`Error::Empty`] if `index.json` lists nothing. [`Error::SecondIndex`] if the
+    /// contents of a second index are unknown. [`Error::ReleasedNote`] if it is unknown which blobs were released while a
+    /// writer was at work, and a writer still is.
     pub fn mark(
         &self,
         layout: &Layout,
@@ -48,7 +48,7 @@ impl Graph {
             &options.change,
         );
         if self.forgotten > 0 {
-            // Forgotten documents have no references any more: everything that they reached is kept.
+            // Discarded documents no longer have references: everything that they reached is kept.
             live.merge(&self.rooted);
         }
         let listed = (!self.damaged_referrers.is_empty()).then(|| live.clone());
@@ -64,8 +64,8 @@ impl Graph {
         }
     }
 
-    /// Returns `true` if a root shows that `index.json` did not lose its entries: another list names a blob that is here. A hold is
-    /// the wish of a user, who knew the images that the lost index listed.
+    /// Returns `true` if a root shows that `index.json` did not lose its entries: another list names a blob that exists. A
+    /// hold does not show this, since its user knew the images that the lost index listed.
     fn shows_images(&self, root: &Root) -> bool {
         let is_hold = matches!(root.source, RootSource::Hold(_));
         !is_hold && root.id().is_some_and(|id| self.is_present(id))
@@ -74,7 +74,8 @@ impl Graph {
     /// Returns everything that makes live blobs unknown: entries and missing documents in the order of `index.json`, then
     /// damaged documents, then unreadable orphans.
     ///
-    /// `listed`: what is live without damaged referrers. Of those nothing depends on, as of unlisted ones, so they are not broken.
+    /// `listed` is the live set without damaged referrers. Nothing depends on those, as on unlisted ones, so they are not
+    /// broken.
     fn broken(
         &self,
         state: &State,
@@ -124,7 +125,7 @@ impl Graph {
         unreadable.sort_unstable_by_key(|(id, _)| self.digest(*id));
         for (id, error) in unreadable {
             if !live.contains(*id) {
-                // To keep only this blob would be useless: its references are unknown.
+                // Keeping only this blob would be useless: its references are unknown.
                 let why = format!("cannot be read and may be a referrer of a live image: {error}");
                 broken.push(self.broken_blob(*id, why.into(), false));
             }
@@ -132,8 +133,8 @@ impl Graph {
         broken
     }
 
-    /// Adds a path from a root and the images to the first broken blobs. All paths come from one walk: one for each blob would
-    /// take hours in a layout that has lost its blobs.
+    /// Adds a path from a root and the images to the first broken blobs. All paths come from one walk: one walk per blob
+    /// would take hours in a layout that has lost its blobs.
     fn describe(
         &self,
         state: &State,
@@ -155,7 +156,7 @@ impl Graph {
         for (position, id) in blobs {
             if let Some(broken) = broken.get_mut(*position) {
                 broken.path = paths.shortest_abbreviated(*id);
-                // Every image, even one that is about to be removed: removing only one of several does not help.
+                // Every image, even one that is about to be removed: removing only one of several would not help.
                 broken.images = images.of(*id).to_vec();
                 broken.second_indexes = lists.of(*id).to_vec();
             }
@@ -191,7 +192,7 @@ impl Graph {
     }
 }
 
-/// Refuses to mark if it is unknown what a second index lists.
+/// Refuses to mark if the contents of a second index are unknown.
 fn refuse_unknown_lists(layout: &Layout, state: &State) -> Result<()> {
     let mut unknown = state.second_indexes.iter().filter_map(|index| {
         let why = index.links.as_ref().err()?;
@@ -284,7 +285,7 @@ pub struct MarkOptions<'a> {
     pub keep: &'a dyn Fn(&Root) -> bool,
     /// The planned changes.
     pub change: Change<'a>,
-    /// Blobs that are kept beside the roots: the children of an index that is about to be written.
+    /// Blobs that are kept in addition to the roots: the children of an index that is about to be written.
     pub extra: &'a [BlobId],
     /// Whether documents listed in `index.json` may be missing.
     pub missing: MissingDocuments,

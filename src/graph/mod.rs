@@ -88,7 +88,7 @@ pub struct Edge {
     pub role: Role,
     /// The kind that the descriptor declares.
     pub kind: Kind,
-    /// The blob is fetched from elsewhere and need not be present: a foreign layer.
+    /// The blob is fetched from elsewhere and does not have to be present: a foreign layer.
     pub is_foreign: bool,
     /// Further parts of the descriptor, for children of an index.
     pub details: Option<Box<Details>>,
@@ -127,12 +127,12 @@ impl Node {
     }
 }
 
-/// Returns `true` for attestation manifests of BuildKit. It always lists them in their index, so that an unlisted one is stale.
+/// Returns `true` for attestation manifests of BuildKit. It always lists them in their index, so an unlisted one is stale.
 fn is_listed_attestation(artifact_type: Option<&str>) -> bool {
     artifact_type.is_some_and(|text| text.eq_ignore_ascii_case(DOCKER_ATTESTATION))
 }
 
-/// Whether documents are stored after they were followed.
+/// Whether documents are stored after their references were followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Documents {
     /// Store them.
@@ -165,25 +165,25 @@ pub struct Graph {
     nodes: Vec<Node>,
     /// The number of discarded documents; the numbers of the others follow.
     forgotten: u32,
-    /// Blobs that do not exist, but whose bytes a descriptor has in `data`.
+    /// Blobs that do not exist, but are embedded in the `data` of a descriptor.
     embedded: HashSet<BlobId>,
-    /// Those of them whose digest is that of the bytes.
+    /// Those of them whose bytes match the digest.
     proved: HashSet<BlobId>,
-    /// Documents whose digest is that of their payload, with the length of the payload in bytes.
+    /// Documents whose digest matches their payload, with the length of the payload in bytes.
     signed: HashMap<BlobId, u64>,
     /// Manifests by their subject, listed or not, without BuildKit's attestations.
     referrers: BTreeMap<BlobId, Vec<BlobId>>,
     /// Damaged documents by their subject. They do not count while something that is kept references them; without that they are
     /// unlisted referrers.
     damaged_referrers: BTreeMap<BlobId, Vec<BlobId>>,
-    /// What those reference.
+    /// The references of those.
     damaged_edges: HashMap<BlobId, Box<[Edge]>>,
     /// Everything that the roots reach.
     reached: BlobSet,
-    /// `reached` as it was before in-flight orphans were followed.
+    /// `reached` before in-flight orphans were followed.
     rooted: BlobSet,
     orphans: Arc<FileTable>,
-    /// Orphans that begin like no JSON.
+    /// Orphans that do not begin like JSON.
     leaves: BlobSet,
     /// Orphans that cannot be read, and why: each may be a referrer of a live image.
     unreadable: Vec<(BlobId, String)>,
@@ -191,11 +191,11 @@ pub struct Graph {
     unverified: HashSet<BlobId>,
     in_flight: BlobSet,
     in_flight_reach: BlobSet,
-    /// Orphans that were released while a writer was at work, and everything that they reference, as long as a writer is visible.
+    /// Orphans that were released while a writer was at work, and everything that they reference, while a writer is visible.
     released: BlobSet,
-    /// The notes of released blobs.
+    /// The records of released blobs.
     noted: Noted,
-    /// Blobs that second indexes list. No command changes those files, so the blobs are kept whole.
+    /// Blobs that second indexes list. No command changes those files, so the blobs are kept completely.
     listed_elsewhere: HashSet<BlobId>,
     /// A listed document no longer existed when it was read.
     has_vanished: bool,
@@ -228,9 +228,9 @@ impl Graph {
         Ok(graph)
     }
 
-    /// As [`Self::read`], but with as little as possible in memory: documents are discarded once they were followed, and the entries of
-    /// `index.json` before. Only a sweep of unreferenced blobs can use this: [`Graph::mark`] then marks everything that any root
-    /// reaches, whatever its options.
+    /// Like [`Self::read`], but with as little memory as possible: documents are discarded once their references were
+    /// followed, and the entries of `index.json` before that. Only a sweep of unreferenced blobs can use this:
+    /// [`Graph::mark`] then marks everything that any root reaches, whatever its options.
     pub(crate) fn read_to_sweep(
         layout: &Layout,
         state: &mut State,
@@ -281,7 +281,7 @@ impl Graph {
         }
     }
 
-    /// Scans what the roots do not reach.
+    /// Scans the blobs that the roots do not reach.
     fn add_orphans(&mut self, layout: &Layout, progress: &dyn Progress) -> Result<()> {
         self.find_unlisted_referrers(layout, progress)?;
         self.sort_referrers();
@@ -349,8 +349,8 @@ impl Graph {
         self.node(id).map_or(&[], |node| &node.edges)
     }
 
-    /// Returns the references that keep something: those of a document, or of a damaged one that would be a referrer if nothing listed
-    /// it.
+    /// Returns the references that keep blobs: those of a document, or of a damaged one that would be a referrer if nothing
+    /// listed it.
     fn keeping_edges(&self, id: BlobId) -> &[Edge] {
         match self.damaged_edges.get(&id) {
             Some(edges) => edges,
@@ -388,13 +388,13 @@ impl Graph {
         }
     }
 
-    /// Returns `true` if the blob does not exist, but a descriptor has its bytes.
+    /// Returns `true` if the blob does not exist, but a descriptor embeds its bytes.
     #[must_use]
     pub fn is_embedded(&self, id: BlobId) -> bool {
         self.embedded.contains(&id)
     }
 
-    /// Returns `true` if the blob does not exist, but this descriptor has its bytes.
+    /// Returns `true` if the blob does not exist, but this descriptor embeds its bytes.
     #[must_use]
     pub fn is_carried_by(&self, edge: &Edge) -> bool {
         let details = edge.details.as_ref();
@@ -538,7 +538,7 @@ impl Graph {
         self.reach_after(roots, &Change::none())
     }
 
-    /// As [`Graph::reach`], after a planned change.
+    /// Like [`Graph::reach`], after a planned change.
     #[must_use]
     pub fn reach_after(
         &self,

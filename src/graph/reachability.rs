@@ -1,6 +1,7 @@
 //! The roots that reach given blobs, computed from the roots down for all blobs at once.
 //!
-//! From each blob up it would take as many steps as there are documents above it, which in a forged layout is all of them.
+//! Walking up from each blob would take as many steps as there are documents above it, which in a forged layout is all of
+//! them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub(crate) struct Reachability<'a> {
     positions: BTreeMap<BlobId, Vec<usize>>,
     /// The number of the set of targets that reach each wanted blob.
     set_of: HashMap<BlobId, u32>,
-    /// Each set as another set and a further target. The first set is the empty one.
+    /// Each set is another set plus one target. The first set is empty.
     sets: Vec<(u32, Option<BlobId>)>,
 }
 

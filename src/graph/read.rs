@@ -1,4 +1,4 @@
-//! Reading documents in parallel and following their references.
+//! Reads documents in parallel and follows their references.
 
 use std::collections::HashMap;
 
@@ -14,10 +14,10 @@ use crate::oci::{Digest, Document, Kind, Role, Shape};
 use crate::progress::{Phase, Progress, Running, Total};
 use crate::threads::{first_batch, read_each};
 
-/// The most documents that are read before their references are followed: bounds the memory of a wide index.
+/// The maximum number of documents that are read before their references are followed: bounds the memory of a wide index.
 const BATCH: usize = 1024;
 
-/// The most bytes that the documents of a batch may declare together.
+/// The maximum declared bytes of a batch of documents.
 const BATCH_BYTES: u64 = 64 << 20;
 
 /// A blob to visit, and how it was reached.
@@ -50,8 +50,8 @@ impl Step {
         }
     }
 
-    /// Adds the declared length. A blob of unknown type that is too long for a manifest is not held in memory; a shorter one
-    /// must match its digest: a manifest that a crash left empty or full of zeros looks like a leaf.
+    /// Adds the declared length. A blob of unknown type that is too long for a manifest is not kept in memory; a shorter one
+    /// must match its digest: a manifest that a crash left empty or filled with zeros looks like a leaf.
     fn of_len(mut self, len: Option<u64>) -> Self {
         let is_held = |len: &u64| self.kind.is_document() || *len <= MAX_MANIFEST_BYTES;
         self.len = len.filter(is_held).unwrap_or_default();
@@ -79,7 +79,7 @@ impl Step {
 }
 
 impl Graph {
-    /// Adds the roots, and returns what is to be followed.
+    /// Adds the roots, and returns the blobs to follow.
     pub(super) fn add_roots(&mut self, state: &State, now: Timestamp) -> Vec<Step> {
         let entries = state.index.entries().len();
         self.roots.reserve_exact(entries);
@@ -194,8 +194,8 @@ impl Graph {
         let mut requests: Vec<Request> = Vec::new();
         let mut most = first_batch(BATCH);
         let mut asked: HashMap<BlobId, usize> = HashMap::new();
-        // Further references of documents that only descriptors carry, which are added once: descriptors with different data of one
-        // document may be as many as there are documents.
+        // Further references of documents that are embedded in descriptors, added once: one document may have as many
+        // descriptors with different data as there are documents.
         let mut more: HashMap<BlobId, Vec<Edge>> = HashMap::new();
         loop {
             let mut declared = 0_u64;
@@ -209,14 +209,15 @@ impl Graph {
                         queue.extend(node.edges.iter().map(Step::along));
                     }
                 }
-                // The data of a descriptor is followed whatever kind it declares: another descriptor may declare the same blob
-                // a document, and have no data.
+                // The data of a descriptor is followed whatever kind it declares: another descriptor may declare the same
+                // blob as a document, and have no data.
                 let is_carried = data.is_some() && (id as usize) >= self.blobs.len();
                 if kind.is_leaf() && !is_carried {
                     continue;
                 }
                 if step.via == Via::Reference && self.unverified.contains(&id) {
-                    // As an unlisted referrer it was accepted anyway. A referenced document must match its digest.
+                    // An unlisted referrer is accepted even if it does not match. A referenced document must match its
+                    // digest.
                     let why = "does not match its digest".into();
                     self.states.insert(id, ReadState::Damaged(why));
                 }
@@ -225,7 +226,7 @@ impl Graph {
                     request.improve(kind, data);
                     continue;
                 }
-                // Unless the digest proves the data that was read, that of another descriptor may be the true one.
+                // Unless the digest proves the data that was read, that of another descriptor may be the right one.
                 let tells_more = is_carried && !self.proved.contains(&id);
                 let is_open = match self.states.get(&id) {
                     None => true,
@@ -273,7 +274,7 @@ impl Graph {
         }
     }
 
-    /// Returns what it means if the file of a blob does not exist.
+    /// Returns the meaning of a blob file that does not exist.
     fn absent(&self, id: BlobId) -> Absent {
         if (id as usize) >= self.blobs.len() {
             Absent::Missing
@@ -309,7 +310,7 @@ impl Graph {
                 }
             }
             ReadResult::Leaf => ReadState::Leaf,
-            // Another descriptor had data that decodes.
+            // Another descriptor had data that can be decoded.
             ReadResult::Missing if self.embedded.contains(&id) => return,
             ReadResult::Missing => ReadState::Missing,
             ReadResult::Vanished => {
@@ -348,8 +349,8 @@ impl Graph {
         self.push_node(node)
     }
 
-    /// Adds a document of which an earlier descriptor may have had other data: the references of both count. Those of the earlier one
-    /// are moved to `more`.
+    /// Adds a document from the `data` of a descriptor. If an earlier descriptor had other data, the references of both
+    /// count, and those of the earlier one are moved to `more`.
     fn add_embedded(
         &mut self,
         id: BlobId,
@@ -396,8 +397,8 @@ impl Graph {
         ReadState::Document(self.forgotten + position)
     }
 
-    /// Returns `false` if an annotation names a missing blob. Many annotations are digests of something else: their absence means
-    /// nothing, and they would take memory.
+    /// Returns `false` if an annotation names a missing blob. Many annotations are digests of other things: a missing blob
+    /// means nothing, and storing them would take memory.
     pub(super) fn is_needed(&self, link: &Link) -> bool {
         link.role != Role::Annotation || self.blobs.id(&link.digest).is_some()
     }
@@ -409,8 +410,8 @@ impl Graph {
         len: u64,
         mut each: impl FnMut(&Edge),
     ) -> Node {
-        // Allocated in exact size on this thread. Collecting would reuse the larger list of links, and fragment the memory of the
-        // thread that allocated it.
+        // Allocated with the exact size on this thread. Collecting would reuse the larger list of links, and fragment the
+        // memory of the thread that allocated it.
         let count = document.links.iter().filter(|link| self.is_needed(link));
         let mut edges = Vec::with_capacity(count.count());
         for link in document.links {

@@ -1,8 +1,8 @@
 //! Reference paths from the roots to a blob.
 //!
-//! *Promise*: the paths consist of exactly the references that marking follows: those of documents, including `subject`, and from
-//! a subject to its referrers. A path contains no document twice. The number of paths is not bounded in a forged layout; the work
-//! is, and the result says when the search was stopped.
+//! *Promise*: the paths consist of exactly the references that marking follows: those of documents, including `subject`, and
+//! from a subject to its referrers. A path contains no document twice. The number of paths is not bounded in a forged
+//! layout; the work is, and the result records whether the search was stopped.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -13,13 +13,13 @@ use super::{Graph, Root, kind_of};
 use crate::layout::{BlobId, State};
 use crate::oci::Kind;
 
-/// The most paths that are counted, shown or not.
+/// The maximum number of paths that are counted, shown or not.
 const MAX_PATHS: usize = 10_000;
 
-/// The most comparisons of a search: well below a second, and some 100 MB at worst.
+/// The maximum number of comparisons in a search: well below a second, and some 100 MB at worst.
 const MAX_WORK: usize = 4_000_000;
 
-/// The most labels of roots at the beginning of a shortened path.
+/// The maximum number of root labels at the beginning of a shortened path.
 const MAX_ROOTS: usize = 5;
 
 /// The number of steps that a shortened path has at each end.
@@ -28,8 +28,8 @@ const ENDS: usize = 4;
 /// How a blob is reached from another blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Via {
-    /// By the reference at this position in that document, with its position among those of the same role (1-based), and
-    /// their number.
+    /// By the reference at this position in that document, with its position among the references of the same role
+    /// (1-based), and their number.
     Part(u32, (u32, u32)),
     /// That blob is its `subject`.
     Subject,
@@ -70,7 +70,7 @@ pub struct PathStep {
     pub role: String,
 }
 
-/// The number of paths beside the returned ones.
+/// The number of paths in addition to the returned ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remaining {
     /// Exactly N.
@@ -91,7 +91,7 @@ impl Remaining {
 #[derive(Debug, Clone, Copy)]
 struct Tail {
     id: BlobId,
-    /// The position of the tail that begins at the next blob, and how that is reached.
+    /// The position of the tail that begins at the next blob, and how that blob is reached.
     next: Option<(usize, Via)>,
     len: usize,
 }
@@ -103,7 +103,7 @@ impl<'a> ReferencePaths<'a> {
         Self::from_roots(graph, state, |_| true)
     }
 
-    /// As [`Self::of`], from some of the roots.
+    /// Like [`Self::of`], from some of the roots.
     pub(super) fn from_roots(
         graph: &'a Graph,
         state: &'a State,
@@ -169,8 +169,8 @@ impl<'a> ReferencePaths<'a> {
         Some(self.describe(&self.last_steps(target, left + 1)))
     }
 
-    /// Returns a description of the shortest path to a blob, without the middle of a long one; empty if no root reaches it. No real
-    /// image is nested so deeply, and in a forged layout the paths to all blobs would fill the memory.
+    /// Returns a description of the shortest path to a blob, without the middle of a long one; empty if no root reaches it.
+    /// No real image is nested that deeply, and in a forged layout the paths to all blobs would fill the memory.
     #[must_use]
     pub fn shortest_abbreviated(&self, target: BlobId) -> Vec<String> {
         let parts = |id, steps| self.describe(&self.last_steps(id, steps)).parts(self.graph);
@@ -197,7 +197,7 @@ impl<'a> ReferencePaths<'a> {
         let mut at = target;
         while found.len() < steps {
             let is_root = self.distance.get(&at) == Some(&0);
-            // The blob was found first from its first parent.
+            // The blob was first found from its first parent.
             let parents = self.parents.get(&at).filter(|_| !is_root);
             let from = parents.and_then(|parents| parents.first()).copied();
             found.push((at, from));
@@ -341,8 +341,8 @@ fn short(number: usize) -> u32 {
 }
 
 impl ReferencePath {
-    /// Returns the parts of the path as text: `app:1.4`, `index ab12…`, `linux/arm64 0b77…`, `layer 3/5 …`. Of many roots only
-    /// the first ones are included.
+    /// Returns the parts of the path as text: `app:1.4`, `index ab12…`, `linux/arm64 0b77…`, `layer 3/5 …`. If there are
+    /// many roots, only the first ones are included.
     #[must_use]
     pub fn parts(&self, graph: &Graph) -> Vec<String> {
         let mut roots = self

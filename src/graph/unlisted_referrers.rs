@@ -1,4 +1,4 @@
-//! Scanning orphans: cosign and others write referrers that no entry of `index.json` lists.
+//! Scans orphans: cosign and others write referrers that no entry of `index.json` lists.
 //!
 //! An unreachable manifest is live if its `subject` is, with everything below it. The only exception is BuildKit's attestation
 //! manifest, which its index always lists: an unlisted one is stale. Only orphans that are small and begin like JSON are read.
@@ -27,7 +27,7 @@ use crate::oci::{Digest, Document};
 use crate::progress::{Phase, Progress, Running, Total};
 use crate::threads::{first_batch, read_each_with, start};
 
-/// The most orphans that are scanned before the results are recorded: bounds the memory.
+/// The maximum number of orphans that are scanned before the results are recorded: bounds the memory.
 const BATCH: usize = 8192;
 
 /// Larger orphans are scanned in smaller batches, so that a batch of either kind has at most 64 MiB of documents.
@@ -41,7 +41,7 @@ enum Scanned {
     /// It cannot be read.
     Unreadable(io::Error),
     Plain(FileStat),
-    /// It begins like no JSON.
+    /// It does not begin like JSON.
     Leaf(FileStat),
     /// It has a `subject`.
     Referrer(FileStat, Box<Referrer>),
@@ -189,7 +189,7 @@ impl Graph {
         let len = usize::try_from(target.len).unwrap_or(usize::MAX);
         let len = if is_large { len.min(HEAD) } else { len };
         Ok(match read_json(File::from(file), len, buffer) {
-            // Of spaces alone nothing is known.
+            // Spaces alone decide nothing.
             Ok(false) if buffer.iter().all(|byte| is_space(*byte)) => Scanned::Plain(stat),
             Ok(false) => Scanned::Leaf(stat),
             Ok(true) if is_large => Scanned::Large,
@@ -213,7 +213,8 @@ fn failed(error: Errno) -> Scanned {
 /// The bytes of a file that decide whether the rest is read.
 const HEAD: usize = 4096;
 
-/// Reads a whole file if it begins like JSON, and returns whether it does. It may end before `len`, and is not read beyond.
+/// Reads a complete file if it begins like JSON, and returns whether it does. The file may end before `len`, and is not read
+/// beyond it.
 fn read_json(mut file: impl Read, len: usize, buffer: &mut Vec<u8>) -> io::Result<bool> {
     buffer.clear();
     let head = len.min(HEAD);
@@ -229,12 +230,12 @@ impl Graph {
     /// Protects the blobs that a writer may be about to list: an orphan newer than the grace period is kept, with everything that it
     /// references, because the writer relies on it.
     ///
-    /// The time of `index.json` is not considered. Of two concurrent writers the one that lists its image first makes the blobs
-    /// of the other one look older than the index.
+    /// The time of `index.json` is not considered. The first of two concurrent writers to list its image makes the blobs of
+    /// the other one older than the index.
     ///
     /// While a writer is visible, blobs that were released while a writer was at work are kept too.
     ///
-    /// A rule replaces an earlier one. Without a rule no sweep can be planned.
+    /// A rule replaces an earlier one. Without a rule, no sweep can be planned.
     ///
     /// # Errors
     /// [`Error::Interrupted`].
@@ -247,7 +248,7 @@ impl Graph {
         self.protect_among(layout, rule, None, Noted::read([layout]), progress)
     }
 
-    /// As [`Self::protect_in_flight`], with the blobs that are orphans in every layout of a shared store.
+    /// Like [`Self::protect_in_flight`], with the blobs that are orphans in every layout of a shared store.
     pub(crate) fn protect_among(
         &mut self,
         layout: &Layout,
@@ -270,7 +271,7 @@ impl Graph {
         let steps = fresh.iter().map(|(id, _)| *id);
         let steps = steps.chain(released.iter().copied());
         let steps = steps.map(Step::unknown).collect();
-        // What the scan has found to be no document references nothing, and is not read again.
+        // Blobs that the scan found not to be documents reference nothing, and are not read again.
         for (id, _) in fresh.iter().filter(|(id, _)| self.leaves.contains(*id)) {
             self.states.entry(*id).or_insert(ReadState::Leaf);
         }
@@ -353,7 +354,7 @@ impl Graph {
         }
     }
 
-    /// Refuses to sweep if a writer is visible and it is unknown what was released while one was at work.
+    /// Refuses to sweep if a writer is visible and it is unknown which blobs were released while one was at work.
     ///
     /// # Errors
     /// [`Error::ReleasedNote`].
@@ -367,7 +368,7 @@ impl Graph {
         }
     }
 
-    /// Returns the notes of released blobs.
+    /// Returns the records of released blobs.
     pub(crate) const fn noted(&self) -> &Noted {
         &self.noted
     }
@@ -420,7 +421,7 @@ impl GracePolicy {
         Self::new(now.min(crate::clock::now()), Self::HOUR)
     }
 
-    /// Returns `true` if a writer that has not listed it yet may use a file of this time.
+    /// Returns `true` if a file of this time may belong to a writer that has not listed it yet.
     pub(crate) const fn is_fresh(&self, modified: i128) -> bool {
         self.grace > 0 && self.now.saturating_sub(modified) < self.grace
     }
@@ -457,7 +458,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_that_begin_like_json_are_read_whole() {
+    fn only_files_that_begin_like_json_are_read_completely() {
         let mut buffer = b"of the file before".to_vec();
         for len in [0, 1, 2, 40, HEAD - 1, HEAD, HEAD + 1, 3 * HEAD] {
             let mut json = b"  {".to_vec();
@@ -471,7 +472,7 @@ mod tests {
             assert!(!is_json.expect("no error"), "{len}");
             assert_eq!(slow.left.len(), len.saturating_sub(HEAD), "{len}");
         }
-        // It has shrunk since its length was read.
+        // The file has shrunk since its length was read.
         let is_json = read_json(Slow::new(b"{}"), 9000, &mut buffer);
         assert!(is_json.expect("no error"));
         assert_eq!(buffer, b"{}");

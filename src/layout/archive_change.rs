@@ -1,11 +1,11 @@
-//! How an archive is to differ from what was read of it.
+//! Changes to an archive.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How an archive is to differ from what was read.
+/// The changes to an archive since it was read.
 #[derive(Debug, Default)]
 pub(crate) struct ArchiveChange {
-    /// The members that are left out, by number.
+    /// The members to remove, by number.
     pub(crate) dropped: BTreeSet<u32>,
     /// The new lengths of members, by number.
     pub(crate) edited: BTreeMap<u32, u64>,
@@ -16,7 +16,7 @@ pub(crate) struct ArchiveChange {
 }
 
 impl ArchiveChange {
-    /// Gives a member another content.
+    /// Replaces the content of a member.
     pub(crate) fn edit(&mut self, number: u32, text: Vec<u8>) {
         self.edited.insert(number, text.len() as u64);
         self.texts.insert(number, text);

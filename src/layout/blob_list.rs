@@ -31,7 +31,7 @@ pub(crate) const STORE_LOCK: &str = ".ocisweep.lock";
 /// The number of digests that are hashed before they are inserted into the table.
 const HASHED_AT_ONCE: usize = 1 << 16;
 
-/// So many digests are hashed by one thread.
+/// Up to this number, digests are hashed by one thread.
 const FEW: usize = 1024;
 
 /// The number of a digest. It is that of a listed blob if it is below [`BlobList::len`].
@@ -125,9 +125,9 @@ impl DigestTable {
         }
     }
 
-    /// Numbers the digests that were pushed after the first N. All at once, so that the table does not
-    /// grow step by step, which rehashes every digest, and hashed on all cores. A directory that changes while it is
-    /// listed can report a name twice: it gets one number.
+    /// Numbers the digests that were pushed after the first N. All at once, hashed on all cores, so that the table does not
+    /// grow step by step, which rehashes every digest. A directory that changes while it is listed can report a name twice:
+    /// it gets one number.
     fn number_from(&mut self, first: usize) {
         let Self {
             digests,
@@ -180,7 +180,7 @@ impl DigestTable {
 }
 
 fn number_of(position: usize) -> u32 {
-    u32::try_from(position).expect("four thousand million digests do not fit into memory")
+    u32::try_from(position).expect("four billion digests do not fit into memory")
 }
 
 /// A file or directory that is not a blob.
@@ -188,7 +188,7 @@ fn number_of(position: usize) -> u32 {
 pub struct TempFile {
     /// The path relative to the layout.
     pub path: PathBuf,
-    /// How certain it is that a writer's temporary file has this name; `None` for a foreign file.
+    /// The confidence that this is the name of a temporary file; `None` for a foreign file.
     pub temp: Option<TempName>,
     /// It is a directory.
     pub is_dir: bool,
@@ -395,7 +395,7 @@ impl BlobList {
         Ok(())
     }
 
-    /// Lists a directory with temporary files. `recognise` returns `None` for other files, which are left out.
+    /// Lists a directory with temporary files. `recognise` returns `None` for other files, which are omitted.
     fn read_staging(
         &mut self,
         layout: &Layout,
@@ -452,7 +452,7 @@ impl BlobList {
                 self.temporary.push(file);
                 Ok(())
             }
-            // Its writer finished a temporary file that no longer exists.
+            // A temporary file that no longer exists was completed by its writer.
             Err(Errno::NOENT) => Ok(()),
             // A file that cannot be inspected may belong to an active writer.
             Err(error) => Err(Error::read(path)(error.into())),
@@ -474,7 +474,7 @@ pub(crate) fn measure(
     }
     let mut len = 0_u64;
     let mut names = Vec::new();
-    // For an unreadable directory its own time is the newest one known.
+    // The newest known time of an unreadable directory is its own.
     if let Ok(inner) = open_dir(&dir, name, Links::Refuse)
         && each_entry(&inner, path, |entry| names.push(entry.name.to_owned())).is_ok()
     {

@@ -1,11 +1,10 @@
 //! Detects repeatedly whether the state of a layout changed.
 //!
-//! A sweep checks before each batch of files. Parsing `index.json` each time would take longer than the
-//! deletion: so its bytes are only hashed, and if timestamps of the file system prove that it was not written,
-//! they are not even read.
+//! A sweep checks before each batch of files. Parsing `index.json` each time would take longer than the deletion, so its
+//! bytes are only hashed, and not even read if timestamps of the file system prove that it was not written.
 //!
-//! *Promise*: what was written after the lock was taken is noticed. Timestamps are trusted only if
-//! only the kernel sets them, and only after the bytes have been compared once; in doubt the files are read.
+//! *Promise*: anything written after the lock was taken is detected. Timestamps are trusted only if only the kernel sets
+//! them, and only after the bytes have been compared once; in doubt the files are read.
 
 use std::cell::RefCell;
 use std::os::fd::AsFd as _;
@@ -34,7 +33,7 @@ const WHOLE_SECONDS: i128 = 2_000_000_000;
 pub(crate) struct ChangeDetector<'a> {
     layout: &'a Layout,
     base: &'a Digest,
-    /// When the lock was taken, by the clock of the file system; `None` if stamps prove nothing.
+    /// When the lock was taken, by the clock of the file system; `None` if stamps cannot be trusted.
     since: Option<i128>,
     /// The stamps of the files when their content was found to be that of `base`.
     proven: RefCell<Option<Stamps>>,
@@ -62,7 +61,7 @@ impl<'a> ChangeDetector<'a> {
 
     /// Returns `true` if the state is still the same. A state that cannot be read is another one.
     pub(crate) fn is_unchanged(&self) -> bool {
-        // Before the reading: a later write changes a stamp.
+        // Before reading: a later write changes a stamp.
         let stamps = self.stamps();
         if stamps.is_some() && stamps == *self.proven.borrow() {
             return true;
@@ -72,7 +71,7 @@ impl<'a> ChangeDetector<'a> {
         is_same
     }
 
-    /// Returns the stamps of the files; `None` if they would prove nothing.
+    /// Returns the stamps of the files; `None` if they cannot be trusted.
     fn stamps(&self) -> Option<Stamps> {
         let since = self.since?;
         let device = stat_of(self.layout.dir()).ok()?.st_dev;
@@ -107,7 +106,7 @@ fn stamp_of(stat: &Stat, since: i128) -> Option<Stamp> {
 
 /// Reads the state, and returns `true` if it has the fingerprint `base`. A state that cannot be read is another one.
 pub(crate) fn is_unchanged(layout: &Layout, base: &Digest) -> bool {
-    // The same bytes mean the same state. Other bytes may be half-written, and are read again.
+    // The same bytes mean the same state. Other bytes may be half written, and are read again.
     matches!(layout.hash_state(), Ok(Some(found)) if found == *base)
         || layout
             .read_state()
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn hashes_to_the_fingerprint_of_what_is_parsed() {
+    fn the_hash_equals_the_fingerprint_of_the_parsed_state() {
         let save = r#"[{"Config":"blobs/sha256/x","RepoTags":null,"Layers":[]}]"#;
         let holds = r#"{"version":1,"holds":[]}"#;
         let lists = r#"{"manifests":[{"digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","size":1}]}"#;
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn notices_every_kind_of_write() {
+    fn detects_every_kind_of_write() {
         let writes: [fn(&std::path::Path); 8] = [
             |dir| std::fs::write(dir.join("index.json"), INDEX.replace('2', "1")).expect("a file"),
             |dir| {

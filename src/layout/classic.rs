@@ -1,9 +1,9 @@
-//! An archive of `docker save` as it was before version 25, or of podman's and skopeo's `docker-archive`: `manifest.json` lists
-//! images, whose configuration and layers are files of any name.
+//! An archive of `docker save` before version 25, or a `docker-archive` of podman and skopeo: `manifest.json` lists images,
+//! whose configuration and layers are files of any name.
 //!
-//! A layout is made of it in the scratch directory: each image of `manifest.json` gets a manifest, each file that it lists is a blob, and
-//! the names are entries of `index.json`. What a run does to that layout is translated back here: an element that is gone, names
-//! that are gone, and files that no element lists any more.
+//! It is converted to a layout in the scratch directory: each image of `manifest.json` gets a manifest, each file that it
+//! lists is a blob, and the names are entries of `index.json`. Changes to that layout are translated back here: removed
+//! elements, removed names, and files that no element lists any more.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,24 +12,24 @@ use serde::{Deserialize, Serialize};
 use super::archive_change::ArchiveChange;
 use crate::oci::DockerSave;
 
-/// The directory of the scratch directory in which that layout is made, with a slash at its end. No archive may have it.
+/// The directory for that layout in the scratch directory, with a trailing slash. No archive may contain it.
 pub(crate) const DIRECTORY: &[u8] = b".ocisweep-docker-archive/";
 
-/// What was made of such an archive.
+/// The layout of such an archive.
 #[derive(Debug)]
 pub(crate) struct Classic {
-    /// `manifest.json` as it is in the archive, and the number of its member.
+    /// `manifest.json` of the archive, and the number of its member.
     pub(crate) text: String,
     pub(crate) manifest: u32,
     /// `repositories`, if there is one.
     pub(crate) repositories: Option<u32>,
-    /// The member of each blob, by its path in the layout that was made.
+    /// The member of each blob, by its path in the converted layout.
     pub(crate) blobs: HashMap<String, u32>,
     /// Links with their target members.
     pub(crate) links: Vec<(u32, u32)>,
 }
 
-/// An element of the `manifest.json` that was made.
+/// An element of the converted `manifest.json`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Element {
     #[serde(rename = "Config")]
@@ -38,13 +38,13 @@ pub(crate) struct Element {
     pub(crate) tags: Option<Vec<String>>,
     #[serde(rename = "Layers")]
     pub(crate) layers: Vec<String>,
-    /// The position of the element that it was made of.
+    /// The position of the original element.
     pub(crate) position: usize,
 }
 
 impl Classic {
-    /// Returns what becomes of the archive when of the layout that was made of it these blobs are gone, by path, and its lists
-    /// are these; `None`: as they were.
+    /// Returns the changes to the archive if these blobs, by path, were removed from the converted layout and its lists are
+    /// now these; `None`: unchanged.
     ///
     /// # Errors
     /// A description of what cannot be edited.
@@ -74,7 +74,7 @@ impl Classic {
             .collect();
         change.dropped.extend(dangling);
         drop_beside(by_path, &mut change);
-        // A file may be several things at once: it stays as long as it is needed as one of them.
+        // A file may have several roles: it is kept while it is needed in one of them.
         let needed = self.blobs.iter().filter(|(path, _)| !is_gone(path));
         for (_, number) in needed {
             change.dropped.remove(number);
@@ -83,7 +83,7 @@ impl Classic {
         if let Some(number) = &self.repositories {
             change.dropped.remove(number);
         }
-        // A link stays with its target.
+        // A link is kept with its target.
         let stay: Vec<u32> = self
             .links
             .iter()
@@ -96,7 +96,7 @@ impl Classic {
         Ok(change)
     }
 
-    /// Removes from `manifest.json` what was removed from the one that was made of it.
+    /// Removes from `manifest.json` what was removed from the converted one.
     fn edited(&self, made: &str) -> Result<String, String> {
         let left: Vec<Element> = serde_json::from_str(made).map_err(|error| error.to_string())?;
         let left: HashMap<usize, BTreeSet<String>> = left
@@ -107,7 +107,7 @@ impl Classic {
             })
             .collect();
         let save = DockerSave::parse(self.text.as_bytes())?;
-        let save = save.ok_or_else(|| "it is no list".to_owned())?;
+        let save = save.ok_or_else(|| "it is not a list".to_owned())?;
         let edited = save.edited(
             |position| !left.contains_key(&position),
             |position, name| left.get(&position).is_none_or(|tags| !tags.contains(name)),
@@ -116,7 +116,7 @@ impl Classic {
     }
 }
 
-/// Drops what docker wrote beside a layer that is dropped: `<id>/json`, `<id>/VERSION` and the directory.
+/// Removes the files that docker wrote beside a removed layer: `<id>/json`, `<id>/VERSION` and the directory.
 fn drop_beside(by_path: &HashMap<Box<[u8]>, u32>, change: &mut ArchiveChange) {
     let mut beside: BTreeSet<u32> = BTreeSet::new();
     for (path, number) in by_path {

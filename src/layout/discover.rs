@@ -1,9 +1,8 @@
 //! Finds the layouts below a directory.
 //!
-//! *Promise*: no link is followed, so that nothing outside of the directory is found and nothing twice.
-//! The blobs of a layout and the staging directories of writers are not searched:
-//! zot and others build whole layouts there. Other file systems are reported and not entered: a backup or a snapshot
-//! that is mounted into a tree is not swept along with it.
+//! *Promise*: no link is followed, so nothing outside of the directory is found, and nothing twice. The blobs of a layout
+//! and the staging directories of writers are not searched: zot and others build whole layouts there. Other file systems are
+//! reported and not entered: a backup or a snapshot that is mounted into a tree is not swept along with it.
 //!
 //! *Failure*: a directory that cannot be read is reported and does not stop the others.
 
@@ -40,10 +39,10 @@ impl Discovery {
         self.search_with(root, &|_| false)
     }
 
-    /// Does the same, and adds files for which `is_archive` returns `true`, unless they lie in a layout.
+    /// Like [`Discovery::search`], and adds files for which `is_archive` returns `true`, unless they are in a layout.
     ///
     /// # Errors
-    /// As [`Discovery::search`].
+    /// Those of [`Discovery::search`].
     pub fn search_with(
         &mut self,
         root: &Path,
@@ -51,7 +50,7 @@ impl Discovery {
     ) -> Result<(), Error> {
         let device = match std::fs::metadata(root) {
             Ok(found) if found.is_dir() => found.dev(),
-            // The error of opening it says what it is.
+            // The error of opening it explains what it is.
             Ok(_) => return super::Layout::open(root).map(drop),
             Err(error) => return Err(Error::read(root)(error)),
         };
@@ -111,8 +110,7 @@ impl Discovery {
     }
 }
 
-/// Returns `true` if a directory has the files of a layout, usable or not: the error of opening it
-/// says what is wrong.
+/// Returns `true` if a directory has the files of a layout, usable or not: the error of opening it explains what is wrong.
 fn is_layout(path: &Path) -> Result<bool, Error> {
     let has = |name: &str| match std::fs::symlink_metadata(path.join(name)) {
         Ok(_) => Ok(true),
@@ -130,7 +128,7 @@ fn unreadable(root: &Path, error: walkdir::Error) -> Error {
 /// Returns the error for a directory without a layout: another kind of store, or nothing.
 fn nothing_below(root: &Path) -> Error {
     match super::Layout::open(root) {
-        // Or it has just become one.
+        // Or it has just become a layout.
         Ok(_)
         | Err(Error::NotALayout {
             what: NotALayout::Nothing | NotALayout::NoBlobs,
@@ -143,15 +141,15 @@ fn nothing_below(root: &Path) -> Error {
     }
 }
 
-/// Removes duplicates, also under different paths. Returns the first of each in order, and each duplicate with the
-/// first one.
+/// Removes duplicates, even under different paths. Returns the first of each in order, and each duplicate with its first
+/// one.
 #[must_use]
 pub fn distinct(paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<(PathBuf, PathBuf)>) {
     let mut first: HashMap<(u64, u64), PathBuf> = HashMap::new();
     let mut left = Vec::with_capacity(paths.len());
     let mut again = Vec::new();
     for path in paths {
-        // A path that cannot be inspected is kept: the error of opening it says why.
+        // A path that cannot be inspected is kept: the error of opening it explains why.
         if let Ok(found) = std::fs::metadata(&path) {
             let identity = (found.dev(), found.ino());
             if let Some(first) = first.get(&identity) {
@@ -175,7 +173,7 @@ pub fn sharing(layouts: &[PathBuf]) -> Vec<Option<PathBuf>> {
         let blobs = layout.join("blobs");
         let inner = Algorithm::ALL.map(|algorithm| blobs.join(algorithm.name()));
         for directory in std::iter::once(&blobs).chain(&inner) {
-            // What cannot be inspected cannot be swept: the error of opening the layout says why.
+            // A layout that cannot be inspected cannot be swept: the error of opening it explains why.
             if let Ok(found) = std::fs::metadata(directory) {
                 let users = users.entry((found.dev(), found.ino())).or_default();
                 if users.last() != Some(&number) {

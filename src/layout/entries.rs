@@ -16,7 +16,7 @@ pub(crate) struct DirEntry<'a> {
     pub(crate) kind: FileType,
 }
 
-/// Calls `visit` for each name but `.` and `..`. If the file system does not report the type, the file is inspected.
+/// Calls `visit` for each name except `.` and `..`. If the file system does not report the type, the file is inspected.
 pub(crate) fn each_entry(
     dir: impl AsFd,
     path: &Path,

@@ -1,8 +1,8 @@
 //! Holds: named protections of images, stored in the layout.
 //!
-//! Holds protect images the way running containers do in docker: what a hold protects is a root, even if another tool
-//! removes the entry from `index.json`. Holds refer to digests and not to names, because a name can move
-//! to another image (docker protects by name, and loses images that way).
+//! Holds protect images the way running containers do in docker: a held image is a root, even if another tool removes its
+//! entry from `index.json`. Holds refer to digests and not to names, because a name can move to another image (docker
+//! protects by name, and loses images that way).
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ pub struct Holds {
 pub struct Hold {
     /// Its name, unique in the layout.
     pub name: String,
-    /// What it protects, with everything below.
+    /// The digest that it protects, with everything below it.
     pub digest: Digest,
     /// The name of the image when the hold was created.
     pub image: Option<String>,
@@ -34,7 +34,7 @@ pub struct Hold {
     pub until: Option<Timestamp>,
     /// It ends when this path no longer exists.
     pub while_path: Option<PathBuf>,
-    /// When it was added; `None` if an older version did that.
+    /// When it was added; `None` if an older version added it.
     pub added: Option<Timestamp>,
 }
 
@@ -72,7 +72,7 @@ impl Holds {
     /// Parses a holds file.
     ///
     /// # Errors
-    /// [`HoldsError`] if it cannot be understood in full: half a list of protections protects nothing.
+    /// [`HoldsError`] if it cannot be parsed completely: an incomplete list of protections must not be used.
     pub fn parse(bytes: &[u8]) -> Result<Self, HoldsError> {
         let file: RawFile =
             serde_json::from_slice(bytes).map_err(|error| HoldsError(error.to_string()))?;
@@ -95,7 +95,7 @@ impl Holds {
                 image: raw.image,
                 reason: raw.reason,
                 while_path: raw.while_path,
-                // Only shown: what is wrong with it protects nothing less.
+                // Only shown: an invalid value does not weaken the protection.
                 added: raw.added.and_then(|text| text.parse().ok()),
                 name: raw.name,
             });
@@ -140,19 +140,18 @@ impl Hold {
     }
 }
 
-/// A note that `index.json` is empty on purpose.
+/// A record that `index.json` is intentionally empty.
 ///
-/// kaniko and cosign create an `index.json` that lists nothing, and fill it later,
-/// so a sweep refuses it. If this program removed the last image, the note has the digest of the `index.json` that it
-/// wrote.
+/// kaniko and cosign create an `index.json` that lists nothing, and fill it later, so a sweep refuses it. If this program
+/// removed the last image, the record has the digest of the `index.json` that it wrote.
 #[derive(Debug, Clone, Copy)]
 pub struct Emptied;
 
 impl Emptied {
-    /// The path of the note, relative to the layout.
+    /// The path of the record, relative to the layout.
     pub const FILE: &str = ".ocisweep/emptied";
 
-    /// Returns the note for an index.
+    /// Returns the record for an index.
     #[must_use]
     pub fn note(index: &IndexDoc) -> String {
         format!("{}\n", index.fingerprint())
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_back_what_it_writes() {
+    fn holds_are_read_back_as_written() {
         let holds = Holds {
             holds: vec![
                 hold("a"),
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_file_that_is_not_understood_in_full() {
+    fn refuses_a_file_that_cannot_be_parsed_completely() {
         for text in [
             "",
             "{}",
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_by_time_and_by_path() {
+    fn holds_end_by_time_and_by_path() {
         let now: Timestamp = "2026-11-21T12:00:00Z".parse().expect("valid");
         let dir = tempfile::tempdir().expect("a temporary directory");
         let cases = [

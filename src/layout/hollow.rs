@@ -1,9 +1,9 @@
-//! A note of the platforms whose layers were deleted on purpose.
+//! A record of the platforms whose layers were intentionally deleted.
 //!
-//! `rm --platform-mode hollow` deletes the layers of a platform that nothing else uses, and keeps its
-//! documents. A layer that another image uses as well is kept, and when that image is removed later, the
-//! platform looks like one that lost a layer: the documents and the files are the same in both cases.
-//! The note distinguishes them. *Failure*: without it, or if it cannot be read, `check` reports damage.
+//! `rm --platform-mode hollow` deletes the layers of a platform that nothing else uses, and keeps its documents. A layer
+//! that another image uses as well is kept, and when that image is removed later, the platform looks like one that lost a
+//! layer: the documents and the files are the same in both cases. The record distinguishes them. *Failure*: without it, or
+//! if it cannot be read, `check` reports damage.
 
 use std::collections::BTreeSet;
 
@@ -21,10 +21,10 @@ pub(crate) struct Hollow {
 }
 
 impl Hollow {
-    /// The path of the note, relative to the layout.
+    /// The path of the record, relative to the layout.
     pub(crate) const FILE: &str = ".ocisweep/hollow.json";
 
-    /// Reads the note of a layout. One that does not exist or cannot be read names nothing.
+    /// Reads the record of a layout. A missing or unreadable one is empty.
     pub(crate) fn read(layout: &Layout) -> Self {
         note::read(layout, Self::FILE)
     }
@@ -39,12 +39,12 @@ impl Hollow {
         self.manifests.contains(manifest)
     }
 
-    /// Returns `true` if it names nothing.
+    /// Returns `true` if it is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.manifests.is_empty()
     }
 
-    /// Returns the text of the note.
+    /// Returns the text of the record.
     pub(crate) fn to_json(&self) -> String {
         note::to_json(self)
     }

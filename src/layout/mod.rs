@@ -1,20 +1,16 @@
 //! An image layout on disk: reading only.
 //!
 //! ```text
-//! LAYOUT/
-//!   oci-layout            {"imageLayoutVersion":"1.0.0"}; BuildKit caches and hauler may lack it
-//!   index.json            the roots
-//!   blobs/<algorithm>/…   the blobs, named by their digest
-//!   manifest.json         docker save only; edited together with index.json
-//!   *.json                of other tools: files that list descriptors are second indexes, see `second_indexes`
-//!   ingest/ .umoci-*/ …   temporary files of writers, see `temp_files`
-//!   .ocisweep/holds.json  the holds, see [`holds`]
-//!   .ocisweep/trash/…     what runs with `--trash` removed, see [`trash`]
+//! LAYOUT/ oci-layout            {"imageLayoutVersion":"1.0.0"}; BuildKit caches and hauler may lack it index.json
+//! the roots blobs/<algorithm>/…   the blobs, named by their digest manifest.json         docker save only; edited together
+//! with index.json *.json                of other tools: files that list descriptors are second indexes, see
+//! `second_indexes` ingest/ .umoci-*/ …   temporary files of writers, see `temp_files` .ocisweep/holds.json  the holds, see
+//! [`holds`] .ocisweep/trash/…     blobs that runs with `--trash` removed, see [`trash`]
 //! ```
 //!
-//! *Promise*: every directory is opened once and files are opened relative to it, so that
-//! no process can replace a directory by a link between a check and its use. The content of a layout is never
-//! trusted: sizes are limited, and what cannot be understood is an error and never "empty".
+//! *Promise*: every directory is opened once and files are opened relative to it, so that no process can replace a directory
+//! by a link between a check and its use. The content of a layout is never trusted: sizes are limited, and a file that
+//! cannot be parsed is an error and never "empty".
 
 pub(crate) mod archive_change;
 pub mod blob_list;
@@ -63,8 +59,8 @@ pub use blob_list::{BlobId, BlobList, TempFile};
 pub use second_indexes::{IgnoredIndexes, SecondIndex};
 pub use state::{IndexTime, NewBlob, State, Writes};
 
-/// How many times a file that cannot be parsed is read. BuildKit, skopeo, oras and crane rewrite
-/// `index.json` in place, so that a reader can see it half written for some milliseconds.
+/// The number of times that a file that cannot be parsed is read. BuildKit, skopeo, oras and crane rewrite `index.json` in
+/// place, so a reader can see it half written for some milliseconds.
 const PARSE_ATTEMPTS: u32 = 6;
 
 /// The pause before each further attempt.
@@ -83,12 +79,12 @@ pub struct Layout {
     packed: Option<Arc<Packed>>,
 }
 
-/// Where the blobs of a layout lie.
+/// The location of the blobs of a layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Blobs {
     /// In its `blobs`.
     Inside,
-    /// In a shared store, which is opened after this.
+    /// In a shared store, which is opened afterwards.
     Elsewhere,
 }
 
@@ -125,7 +121,7 @@ impl Layout {
         })
     }
 
-    /// Returns what is known of the archive that the layout was unpacked from.
+    /// Returns the details of the archive that the layout was unpacked from.
     pub(crate) fn packed(&self) -> Option<&Packed> {
         self.packed.as_deref()
     }
@@ -136,7 +132,7 @@ impl Layout {
         self.packed.is_some()
     }
 
-    /// Refuses a layout in an archive, for what only a directory can do.
+    /// Refuses a layout in an archive, for operations that need a directory.
     ///
     /// # Errors
     /// [`Error::Archive`].
@@ -333,15 +329,15 @@ impl Layout {
     }
 }
 
-/// Where a file is that is to be replaced.
+/// The location of a file to replace.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) dir: OwnedFd,
     pub(crate) name: String,
 }
 
-/// Returns `true` if another program's file has this name of a temporary file, because a run was killed that had just
-/// exchanged the two.
+/// Returns `true` if another program's file has this temporary name, because a run was killed after it had exchanged the
+/// two.
 pub(crate) fn is_parked(name: &str, file: &OwnedFd) -> bool {
     let Some(swap) = crate::fs::SwapName::parse(name) else {
         return false;
@@ -427,8 +423,7 @@ impl Layout {
         }))
     }
 
-    /// Returns the directory and name of a file that is to be replaced. For a symbolic link it is the target, so that the
-    /// link is kept.
+    /// Returns the directory and name of a file to replace. For a symbolic link it is the target, so that the link is kept.
     pub(crate) fn place_of(&self, name: &str) -> Result<Place> {
         let path = self.path.join(name);
         let to_error = |error: rustix::io::Errno| Error::write(&path)(error.into());
@@ -476,8 +471,8 @@ impl Layout {
         Ok(read.map(|(bytes, _)| bytes))
     }
 
-    /// Returns `true` if a temporary file could be deleted: it exists, can be opened and is not locked, and a directory has
-    /// only what its writer puts there.
+    /// Returns `true` if a temporary file could be deleted: it exists, can be opened and is not locked, and a directory
+    /// contains only files that its writer creates.
     pub(crate) fn is_removable(&self, file: &TempFile) -> bool {
         let Ok(Some(place)) = self.open_temp_file(file) else {
             return false;
@@ -531,7 +526,7 @@ impl BlobDirs {
         })
     }
 
-    /// Returns `true` if blobs lie in `blobs` itself, as `<algorithm>.<encoded>`, instead of a directory per algorithm.
+    /// Returns `true` if blobs are directly in `blobs`, as `<algorithm>.<encoded>`, instead of in a directory per algorithm.
     fn is_flat(&self, path: &Path) -> Result<bool> {
         let Some(root) = self.root.as_ref().filter(|_| self.algorithms.is_empty()) else {
             return Ok(false);
@@ -548,7 +543,7 @@ impl BlobDirs {
         Ok(is_flat)
     }
 
-    /// Opens a directory and notes if it is a link. Behind a link files are only read.
+    /// Opens a directory and records whether it is a link. Files behind a link are only read.
     fn open_one(&mut self, parent: &OwnedFd, name: &str, path: &Path) -> Result<Option<OwnedFd>> {
         use rustix::io::Errno;
         let mut opened = open_dir(parent, name, Links::Refuse);
@@ -574,7 +569,7 @@ impl BlobDirs {
     }
 }
 
-/// Returns what a path is that is not a directory.
+/// Returns the kind of a path that is not a directory.
 fn what_file(path: &Path) -> NotALayout {
     let mut head = [0; 512];
     let is_tar = open_file(CWD, path, Links::Follow)
@@ -589,7 +584,7 @@ fn what_file(path: &Path) -> NotALayout {
     }
 }
 
-/// Returns what is wrong with the encoding of a JSON file that does not begin as UTF-8 (RFC 8259, section 8.1).
+/// Returns what is wrong with the encoding of a JSON file that does not begin like UTF-8 (RFC 8259, section 8.1).
 fn encoding_of(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xef, 0xbb, 0xbf, ..] => Some(
@@ -599,7 +594,7 @@ fn encoding_of(bytes: &[u8]) -> Option<&'static str> {
             "it starts with a byte order mark of UTF-16, and must be UTF-8: save it as UTF-8 without one",
         ),
         [b'{' | b'[', 0, ..] | [0, b'{' | b'[', ..] => {
-            Some("it is UTF-16, and must be UTF-8: save it so")
+            Some("it is UTF-16, and must be UTF-8: save it as UTF-8")
         }
         _ => None,
     }

@@ -1,11 +1,11 @@
-//! Notes of this program about a layout: small JSON files with a schema version, below `.ocisweep/`.
+//! Records of this program about a layout: small JSON files with a schema version, below `.ocisweep/`.
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Layout;
 
-/// The schema version of all notes.
+/// The schema version of all records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct SchemaVersion;
 
@@ -28,7 +28,7 @@ impl<'de> Deserialize<'de> for SchemaVersion {
     }
 }
 
-/// Reads a note. One that does not exist or cannot be understood is empty.
+/// Reads a record. One that does not exist or cannot be parsed is empty.
 pub(super) fn read<T: DeserializeOwned + Default>(layout: &Layout, file: &str) -> T {
     let bytes = layout.read_own_file(file).ok().flatten();
     bytes
@@ -36,7 +36,7 @@ pub(super) fn read<T: DeserializeOwned + Default>(layout: &Layout, file: &str) -
         .unwrap_or_default()
 }
 
-/// Returns the text of a note.
+/// Returns the text of a record.
 pub(super) fn to_json(note: &impl Serialize) -> String {
     let mut text = serde_json::to_string_pretty(note).expect("strings and numbers serialise");
     text.push('\n');

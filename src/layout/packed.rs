@@ -1,9 +1,9 @@
-//! What a layout knows of the archive that it was unpacked from.
+//! The archive that a layout was unpacked from.
 //!
-//! The layout itself is in a scratch directory: documents as they are, blobs that no command reads as holes of the right length. So
-//! code that only lists, measures and decides needs no special case. Three kinds do: code that reads a blob in full asks
-//! [`Packed::is_hole`], code that computes the new length asks [`Packed::length_after`], and code that writes
-//! notes or waits for other writers does not do so here.
+//! The layout itself is in a scratch directory: documents unchanged, blobs that no command reads as holes of the right
+//! length. So code that only lists, measures and decides needs no special case. Three kinds do: code that reads a blob
+//! completely checks [`Packed::is_hole`], code that computes the new length calls [`Packed::length_after`], and code that
+//! writes records or waits for other writers does nothing for an archive.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,21 +15,21 @@ use crate::oci::Digest;
 /// A member of an archive.
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
-    /// Where its first header is in the archive, and where the next member is.
+    /// The offsets of its first header and of the next member in the archive.
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Where its own header is.
+    /// The offset of its own header.
     pub(crate) header: u64,
     /// Bytes of its content.
     pub(crate) len: u64,
     pub(crate) kind: MemberKind,
-    /// An extended header says how long it is.
+    /// An extended header has its length.
     pub(crate) has_extended_size: bool,
     /// Only its beginning was unpacked.
     pub(crate) is_hole: bool,
 }
 
-/// What a member is.
+/// The kind of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemberKind {
     /// A regular file.
@@ -41,18 +41,18 @@ pub(crate) enum MemberKind {
 }
 
 impl Member {
-    /// Returns `true` if it was unpacked to the byte.
+    /// Returns `true` if it was unpacked completely.
     pub(crate) fn is_in_scratch(&self) -> bool {
         self.kind == MemberKind::File && !self.is_hole
     }
 
-    /// Returns the room that it takes in the archive, in bytes.
+    /// Returns the space that it takes in the archive, in bytes.
     pub(crate) const fn span(&self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 }
 
-/// A header as it is in the archive.
+/// A header of the archive.
 pub(crate) type Header = Box<[u8; 512]>;
 
 /// An archive that was read into a scratch directory.
@@ -63,21 +63,21 @@ pub(crate) struct Packed {
     pub(crate) members: Vec<Member>,
     /// The files and directories among them, by path.
     pub(crate) by_path: HashMap<Box<[u8]>, u32>,
-    /// The directory of the layout in the archive, with a slash at its end; empty for its root.
+    /// The directory of the layout in the archive, with a trailing slash; empty for its root.
     pub(crate) prefix: Vec<u8>,
     /// The holes that were compared with their digests while they were read.
     pub(crate) compared: HashMap<Digest, bool>,
-    /// The files that a run may edit, by number of the member: the digests of what they are.
+    /// The digests of the files that a run may edit, by number of the member.
     pub(crate) documents: BTreeMap<u32, Digest>,
-    /// The header of a blob, after which that of a new one is made, with the number of its member.
+    /// The header of a blob, used as the template for a new one, with the number of its member.
     pub(crate) template: Option<(u32, Header)>,
-    /// Bytes of the archive when it is not compressed.
+    /// Bytes of the uncompressed archive.
     pub(crate) len: u64,
     /// The archive is not compressed.
     pub(crate) is_plain: bool,
-    /// It is an archive of docker before version 25, of which a layout was made.
+    /// An archive of docker before version 25, which was converted to a layout.
     pub(crate) classic: Option<Classic>,
-    /// Why it cannot be written anew.
+    /// Why it cannot be rewritten.
     pub(crate) read_only: Option<&'static str>,
 }
 
@@ -89,7 +89,7 @@ impl Packed {
         member.is_some_and(|(_, member)| member.is_hole)
     }
 
-    /// Returns whether a hole is what its digest says; `None` where it was not compared.
+    /// Returns whether a hole matches its digest; `None` if it was not compared.
     pub(crate) fn has_digest(&self, digest: &Digest) -> Option<bool> {
         self.compared.get(digest).copied()
     }
@@ -109,24 +109,24 @@ impl Packed {
         self.members.get(number as usize)
     }
 
-    /// Returns a path in the layout as it is in the archive.
+    /// Returns a path in the layout as a path in the archive.
     pub(crate) fn whole(&self, path: &[u8]) -> Vec<u8> {
         [&self.prefix, path].concat()
     }
 
-    /// Returns the room that a new file takes in an archive.
+    /// Returns the space that a new file takes in an archive.
     pub(crate) const fn room(path: &[u8], len: u64) -> u64 {
         let header = if path.len() > NAME { 3 } else { 1 };
         header * BLOCK + len.div_ceil(BLOCK) * BLOCK
     }
 
-    /// Returns the room that a member takes with a content of another length.
+    /// Returns the space that a member takes with content of another length.
     fn edited_room(&self, number: u32, member: &Member, len: u64) -> u64 {
         let content = len.div_ceil(BLOCK) * BLOCK;
         if !member.has_extended_size {
             return member.header.saturating_sub(member.start) + BLOCK + content;
         }
-        // Its extended headers go, since one of them says how long it was.
+        // Its extended headers are removed, since one of them has its old length.
         let mut paths = self.by_path.iter();
         let path = paths.find(|(_, it)| **it == number);
         Self::room(path.map_or(&[], |(path, _)| path), len)

@@ -1,4 +1,4 @@
-//! Reads what decides which blobs are live: `index.json`, docker's files, the holds.
+//! Reads the files that decide which blobs are live: `index.json`, docker's files, the holds.
 //!
 //! *Failure*: a file that cannot be parsed is read again a few times, since some writers rewrite it in place.
 //! After that it is an error, never "empty".
@@ -20,8 +20,8 @@ impl Layout {
     /// Reads `index.json`, `manifest.json`, the holds and second indexes.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if one of them cannot be understood even after it was read several
-    /// times, [`Error::Read`] if it cannot be read.
+    /// [`Error::Malformed`] if one of them cannot be parsed even after it was read several times, [`Error::Read`] if it
+    /// cannot be read.
     pub fn read_state(&self) -> Result<State> {
         let (index_modified, index) = self
             .parse_repeatedly("index.json", MAX_INDEX_BYTES, |bytes| {
@@ -43,7 +43,7 @@ impl Layout {
                     String::from_utf8(bytes).map_err(|error| error.to_string())
                 })?
             }
-            // Without docker's `manifest.json` a file of this name belongs to another tool.
+            // Without docker's `manifest.json`, a file of this name belongs to another tool.
             _ => None,
         };
         let holds =
@@ -164,7 +164,7 @@ impl Layout {
         };
         let path = self.path.join(name);
         let len = u64::try_from(stat.st_size).unwrap_or_default().min(cap);
-        // Room for one byte more, so that the end is found without growing.
+        // Space for one byte more, so that the end is found without growing.
         let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default() + 1);
         file.take(cap + 1)
             .read_to_end(&mut bytes)

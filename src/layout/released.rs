@@ -1,13 +1,13 @@
-//! A note of the blobs that were released and kept while a writer was active.
+//! A record of the blobs that were released and kept while a writer was active.
 //!
-//! Many writers read `index.json` at their start and write it at their end, and do not write a blob again that exists.
-//! What `rm`, `prune` and `apply` release while a writer is visible is untagged and kept, because the writer may list it
-//! again. To a second sweep such a blob is an orphan like any other, and old by its modification time. The note
-//! distinguishes it: as long as a writer is visible, every sweep keeps the noted blobs and what they reference.
+//! Many writers read `index.json` at their start and write it at their end, and do not write a blob again that exists. Blobs
+//! that `rm`, `prune` and `apply` release while a writer is visible are kept, because the writer may list them again. To a
+//! second sweep such a blob is an orphan like any other, and old by its modification time. The record distinguishes it:
+//! while a writer is visible, every sweep keeps the recorded blobs and what they reference.
 //!
-//! *Order*: the note is written before `index.json`. A crash in between leaves a note of live blobs, which is harmless:
-//! the next run that deletes something drops them from it. *Failure*: a note that cannot be read or understood
-//! refuses every sweep while a writer is active, since it is unknown what has to be kept.
+//! *Order*: the record is written before `index.json`. A crash in between leaves a record of live blobs, which is harmless:
+//! the next run that deletes something drops them from it. *Failure*: if the record cannot be read or parsed, every sweep is
+//! refused while a writer is active, since it is unknown what must be kept.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -27,17 +27,17 @@ pub(crate) struct Released {
     blobs: BTreeSet<Digest>,
 }
 
-/// The notes of all layouts that use the same blobs.
+/// The records of all layouts that use the same blobs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Noted {
     /// The blobs.
     pub(crate) released: Released,
-    /// The path of a note that cannot be read, and why.
+    /// The path of a record that cannot be read, and why.
     pub(crate) unknown: Option<(PathBuf, String)>,
 }
 
 impl Noted {
-    /// Reads the notes of some layouts.
+    /// Reads the records of some layouts.
     pub(crate) fn read<'a>(layouts: impl IntoIterator<Item = &'a Layout>) -> Self {
         let mut noted = Self::default();
         for layout in layouts {
@@ -59,13 +59,13 @@ impl Noted {
 }
 
 impl Released {
-    /// The path of the note, relative to the layout.
+    /// The path of the record, relative to the layout.
     pub(crate) const FILE: &str = ".ocisweep/released.json";
 
-    /// Reads the note of a layout, and returns its bytes as well. One that does not exist names nothing.
+    /// Reads the record of a layout, and returns its bytes as well. A missing one is empty.
     ///
     /// # Errors
-    /// [`Error::Read`], and [`Error::ReleasedNote`] if it cannot be understood in full.
+    /// [`Error::Read`], and [`Error::ReleasedNote`] if it cannot be parsed completely.
     pub(crate) fn read(layout: &Layout) -> Result<(Self, Option<Vec<u8>>)> {
         let note = |why| Error::ReleasedNote {
             path: layout.path().join(Self::FILE),
@@ -83,7 +83,7 @@ impl Released {
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(bytes)
-            .map_err(|error| format!("not a note of released blobs: {error}"))
+            .map_err(|error| format!("not a record of released blobs: {error}"))
     }
 
     /// Returns the digests in order.
@@ -91,7 +91,7 @@ impl Released {
         self.blobs.iter()
     }
 
-    /// Returns `true` if it names nothing.
+    /// Returns `true` if it is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.blobs.is_empty()
     }
@@ -110,7 +110,7 @@ impl Released {
         self.blobs.len() < before
     }
 
-    /// Returns the text of the note.
+    /// Returns the text of the record.
     pub(crate) fn to_json(&self) -> String {
         note::to_json(self)
     }

@@ -1,8 +1,7 @@
-//! A note of the image IDs that a rewrite replaced.
+//! A record of the image IDs that a rewrite replaced.
 //!
-//! `rm --platform` writes a new index, and its digest is the new image ID. If only the old ID is known, from
-//! `ls -q` or an earlier run, the error names the new one. *Failure*: without the note, or if it cannot be read,
-//! the old ID is unknown.
+//! `rm --platform` writes a new index, and its digest is the new image ID. If only the old ID is known, from `ls -q` or an
+//! earlier run, the error names the new one. *Failure*: without the record, or if it cannot be read, the old ID is unknown.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,10 +30,10 @@ pub struct ReplacedId {
 }
 
 impl MovedIds {
-    /// The path of the note, relative to the layout.
+    /// The path of the record, relative to the layout.
     pub(crate) const FILE: &str = ".ocisweep/moved.json";
 
-    /// Reads the note of a layout. One that does not exist or cannot be read names nothing.
+    /// Reads the record of a layout. A missing or unreadable one is empty.
     pub(crate) fn read(layout: &Layout) -> Self {
         note::read(layout, Self::FILE)
     }
@@ -48,7 +47,7 @@ impl MovedIds {
         self.replaced.drain(..surplus);
     }
 
-    /// Returns what the images whose old IDs pass `is_meant` are now, after any number of rewrites, each once.
+    /// Returns the current IDs of the images whose old IDs pass `is_meant`, after any number of rewrites, each once.
     pub(crate) fn latest(&self, is_meant: impl Fn(&Digest) -> bool) -> Vec<Digest> {
         let mut found: Vec<Digest> = Vec::new();
         let first = self
@@ -57,7 +56,7 @@ impl MovedIds {
             .filter(|replaced| is_meant(&replaced.from));
         for replaced in first {
             let mut latest = &replaced.to;
-            // An image that gets back a dropped platform closes a cycle.
+            // An image whose dropped platform is restored closes a cycle.
             for _ in 0..self.replaced.len() {
                 let mut later = self.replaced.iter();
                 match later.find(|replaced| replaced.from == *latest) {
@@ -72,7 +71,7 @@ impl MovedIds {
         found
     }
 
-    /// Returns the text of the note.
+    /// Returns the text of the record.
     pub(crate) fn to_json(&self) -> String {
         note::to_json(self)
     }

@@ -1,11 +1,11 @@
 //! Second indexes: other JSON files in the root directory of a layout that list descriptors.
 //!
-//! *Promise*: the content of a file decides; names only exclude files with another meaning. FIFOs,
-//! devices and directories are never opened. Nothing here writes: these files belong to other tools.
+//! *Promise*: the content of a file decides; names only exclude files with another meaning. FIFOs, devices and directories
+//! are never opened. This module writes nothing: these files belong to other tools.
 //!
-//! *Failure*: a file that seems to list blobs and cannot be read or parsed is read again a few times, since some
-//! writers rewrite in place. After that it is unknown what it lists: commands that only read report it and continue,
-//! and marking refuses.
+//! *Failure*: a file that seems to list blobs and cannot be read or parsed is read again a few times, since some writers
+//! rewrite in place. After that its contents are unknown: commands that only read report it and continue, and marking
+//! refuses.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -37,7 +37,7 @@ const HEAD_BYTES: u64 = 512;
 pub struct SecondIndex {
     /// Its name in the root directory of the layout.
     pub file: PathBuf,
-    /// The descriptors that it lists, at least one; or why they are unknown.
+    /// The descriptors that it lists, at least one; or the reason why they are unknown.
     pub links: Result<Vec<Link>, String>,
     /// The digest of its bytes, for the fingerprint of the state.
     pub(super) content: Digest,
@@ -87,7 +87,7 @@ impl IgnoredIndexes {
         self.0.iter().map(|ignored| ignored.file.as_path())
     }
 
-    /// Returns those that were found in no layout that was read so far.
+    /// Returns those that were not found in any layout so far.
     pub fn unused(&self) -> impl Iterator<Item = &Path> {
         let unused = self.0.iter();
         unused
@@ -119,12 +119,12 @@ impl IgnoredIndexes {
     }
 }
 
-/// What a file is.
+/// The kind of a file.
 enum Found {
     /// It lists nothing, or is another kind of file.
     Other,
     Lists(Vec<Link>, Digest),
-    /// What it lists is unknown. Without a digest its bytes are unknown as well.
+    /// Its contents are unknown. Without a digest, its bytes are unknown as well.
     Unknown(String, Option<Digest>),
     /// It cannot be parsed, and does not seem to list anything.
     Torn,
@@ -149,7 +149,7 @@ impl Layout {
         self.read_second_indexes_with(has_save, || std::thread::sleep(PARSE_PAUSE))
     }
 
-    /// Does so, with a function that waits before torn files are read again.
+    /// Like [`read_second_indexes`](Self::read_second_indexes), with a function that waits before torn files are read again.
     fn read_second_indexes_with(
         &self,
         has_save: bool,
@@ -183,7 +183,7 @@ impl Layout {
         Ok(capped(indexes))
     }
 
-    /// As [`read_second_indexes`](Self::read_second_indexes), but reads each file once: a half-written file is another
+    /// Like [`read_second_indexes`](Self::read_second_indexes), but reads each file once: a half-written file is another
     /// state.
     pub(crate) fn read_second_indexes_once(&self, has_save: bool) -> Result<Vec<SecondIndex>> {
         let names = self.second_index_names(has_save)?;
@@ -208,8 +208,8 @@ impl Layout {
         Ok(names)
     }
 
-    /// Returns `true` if a file is another program's, which a killed run has left under a temporary name. It gets a name at
-    /// which it counts before anything is changed; until then, what it lists is not garbage either.
+    /// Returns `true` if a file belongs to another program, and a killed run has left it under a temporary name. It gets a
+    /// regular name before anything is changed; until then, the blobs that it lists are not garbage either.
     fn is_parked(&self, name: &[u8]) -> bool {
         std::str::from_utf8(name).is_ok_and(|name| {
             SwapName::parse(name).is_some()
@@ -222,7 +222,7 @@ impl Layout {
         let found = self.read_list(name);
         let is_swap = || name.to_str().and_then(SwapName::parse).is_some();
         match found {
-            // Refusing the layout would keep a parked file from getting its name back, under which it is read again.
+            // Refusing the layout would prevent a parked file from getting its name back, under which it is read again.
             Found::Torn | Found::Unknown(..) if is_swap() => Found::Other,
             found => found,
         }
@@ -241,7 +241,7 @@ impl Layout {
             Ok(stat) => stat,
             Err(error) => return failed(error.into()),
         };
-        // Opening a FIFO would wake its writer.
+        // Opening a FIFO would wake up its writer.
         if !is_regular(&stat) || self.is_index_itself(name, &stat) {
             return Found::Other;
         }
@@ -259,7 +259,7 @@ impl Layout {
             return failed(error);
         }
         if bytes.is_empty() {
-            // A writer that rewrites in place begins with an empty file.
+            // A writer that rewrites a file in place first truncates it.
             return Found::Torn;
         }
         let is_blank = bytes.iter().all(u8::is_ascii_whitespace);
@@ -282,7 +282,7 @@ impl Layout {
                 Err(why) => format!("it lists blobs and is not valid: {why}"),
             }
         };
-        // A blob counts as present if that is unknown.
+        // If it is unknown whether a blob exists, it counts as present.
         let is_here = |digest: &Digest| self.has_blob(digest).unwrap_or(true);
         if seems_to_list(&bytes, is_here) {
             Found::Unknown(why, Some(content_of(&bytes)))
@@ -334,7 +334,7 @@ fn second_index(file: PathBuf, found: Found) -> Option<SecondIndex> {
     }
 }
 
-/// Limits the number of indexes. Beyond it one is marked as unknown, so that every sweep is refused.
+/// Limits the number of indexes. Beyond the limit one is marked as unknown, so that every sweep is refused.
 fn capped(mut indexes: Vec<SecondIndex>) -> Vec<SecondIndex> {
     if let Some(first) = indexes.get_mut(MAX_FILES) {
         first.links = Err(format!(
@@ -357,8 +357,8 @@ pub(crate) fn may_list(name: &[u8], has_save: bool) -> bool {
     }
 }
 
-/// Returns `true` for the temporary files of writers. hauler's are named as a dated copy of `index.json`, but with
-/// more digits.
+/// Returns `true` for the temporary files of writers. hauler's are named like a dated copy of `index.json`, but with more
+/// digits.
 fn is_temporary(name: &str) -> bool {
     let dated = name
         .strip_prefix("index-")

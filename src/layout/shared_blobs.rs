@@ -1,15 +1,13 @@
 //! A store of blobs that several layouts share.
 //!
 //! ```text
-//! STORE/sha256/4f00adc8…                  the blobs of all of them
-//! LAYOUT/index.json                       skopeo --dest-shared-blob-dir: next to it an empty blobs/, or none
-//! LAYOUT/blobs/sha256 -> STORE/sha256     LXC's template
-//! LAYOUT/blobs -> STORE
+//! STORE/sha256/4f00adc8…                  the blobs of all of them LAYOUT/index.json                       skopeo
+//! --dest-shared-blob-dir: blobs/ is empty or absent LAYOUT/blobs/sha256 -> STORE/sha256     LXC's template LAYOUT/blobs ->
+//! STORE
 //! ```
 //!
-//! *Promise*: a layout is opened in a store only if all its blobs are there. One with
-//! blobs of its own, or with a link to another directory, is refused: its blobs would be missing in the store, and it
-//! would be taken for a sparse image.
+//! *Promise*: a layout is opened in a store only if all its blobs are in the store. One with blobs of its own, or with a
+//! link to another directory, is refused: its blobs would be missing in the store, and its images would look sparse.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -84,8 +82,8 @@ impl SharedStore {
         &self.path
     }
 
-    /// Refuses a store that is the `blobs` of a layout which is not among these: it would be unknown what
-    /// that layout references.
+    /// Refuses a store that is the `blobs` of a layout that is not among these: the references of that layout would be
+    /// unknown.
     ///
     /// # Errors
     /// [`Error::SharedStore`] with that layout, [`Error::Read`].
@@ -126,8 +124,8 @@ impl Layout {
     /// Opens a layout whose blobs are in a shared store.
     ///
     /// # Errors
-    /// As [`Layout::open`], and [`Error::NotInSharedStore`] if the layout has blobs of its own, or its `blobs` is a link
-    /// to another directory.
+    /// Those of [`Layout::open`], and [`Error::NotInSharedStore`] if the layout has blobs of its own, or its `blobs` is a
+    /// link to another directory.
     pub fn open_in(path: impl Into<PathBuf>, store: &SharedStore) -> Result<Self> {
         let mut layout = Self::open_unchecked(path.into(), super::Blobs::Elsewhere)?;
         refuse_own_blobs(&layout, store)?;
@@ -139,10 +137,10 @@ impl Layout {
     }
 
     /// Returns the path of the layout relative to the shared store that it was opened in, both without links, so that it is
-    /// found again when all of them are moved together. `None`: it was opened in none.
+    /// still found after all of them are moved together. `None`: it was not opened in a store.
     ///
     /// # Errors
-    /// [`Error::Read`], and [`Error::Trash`] for a path that no record can hold.
+    /// [`Error::Read`], and [`Error::Trash`] for a path that cannot be recorded.
     pub(crate) fn path_from_store(&self) -> Result<Option<String>> {
         let Some(store) = &self.blobs.pool else {
             return Ok(None);
@@ -161,7 +159,7 @@ impl Layout {
 /// Returns the path of a layout, given relative to a store.
 ///
 /// # Errors
-/// [`Error::Read`] where the store cannot be found.
+/// [`Error::Read`] if the store cannot be found.
 pub(crate) fn found_from_store(store: &Path, path: &str) -> Result<PathBuf> {
     let mut found = real_path(store).map_err(Error::read(store))?;
     // Without links `..` is the parent directory.
@@ -178,7 +176,7 @@ pub(crate) fn found_from_store(store: &Path, path: &str) -> Result<PathBuf> {
 /// Returns `true` if a layout is this directory.
 ///
 /// # Errors
-/// [`Error::Read`] where the layout cannot be asked.
+/// [`Error::Read`] if the layout cannot be inspected.
 pub(crate) fn is_same_directory(layout: &Layout, path: &Path) -> Result<bool> {
     let own = identity(layout.dir(), layout.path())?;
     let Ok(other) = open_dir(CWD, path, Links::Follow) else {
@@ -195,7 +193,7 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
     up.chain(to.iter().skip(same)).collect()
 }
 
-/// Refuses a layout that does not use the store, or not exclusively.
+/// Refuses a layout that does not use the store exclusively.
 fn refuse_own_blobs(layout: &Layout, store: &SharedStore) -> Result<()> {
     let path = layout.path().join("blobs");
     let not_in_pool = |blobs: PathBuf| Error::NotInSharedStore {
@@ -246,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_leads_from_one_directory_to_another() {
+    fn relative_paths_connect_two_directories() {
         for (from, to, expected) in [
             ("/srv/pool", "/srv/app", "../app"),
             ("/srv/pool", "/srv/pool/app", "app"),

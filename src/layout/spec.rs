@@ -19,7 +19,7 @@ impl Layout {
     /// Reads an image index from a blob, and verifies its digest.
     ///
     /// # Errors
-    /// As [`Layout::read_manifest`].
+    /// Those of [`Layout::read_manifest`].
     pub fn read_image_index(&self, digest: &Digest) -> Result<ImageIndex> {
         self.read_as(digest, |bytes| ImageIndex::from_reader(bytes))
     }
@@ -27,7 +27,7 @@ impl Layout {
     /// Reads an image configuration, and verifies its digest.
     ///
     /// # Errors
-    /// As [`Layout::read_manifest`].
+    /// Those of [`Layout::read_manifest`].
     pub fn read_config(&self, digest: &Digest) -> Result<ImageConfiguration> {
         self.read_as(digest, |bytes| ImageConfiguration::from_reader(bytes))
     }

@@ -1,4 +1,4 @@
-//! Which files of a layout exist.
+//! Finds out which files of a layout exist.
 
 use std::io;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ impl Layout {
         }
     }
 
-    /// As [`stat_blob`](Self::stat_blob), with an error that names the path.
+    /// Like [`stat_blob`](Self::stat_blob), with an error that names the path.
     ///
     /// # Errors
     /// [`Error::Read`].
@@ -56,8 +56,8 @@ impl Layout {
         Ok(self.look_at_blob(digest)?.is_some())
     }
 
-    /// Returns the files of a layout other than blobs, relative to it. Those that list blobs come last, `index.json` at
-    /// the end.
+    /// Returns the files of a layout other than blobs, relative to it. Those that list blobs come last, `index.json` at the
+    /// very end.
     ///
     /// # Errors
     /// [`Error::Read`] if it is unknown whether one exists.
@@ -89,7 +89,7 @@ mod tests {
     use crate::layout::{Layout, MAX_SMALL_FILE_BYTES};
     use crate::oci::{Algorithm, Digest};
 
-    /// Truncated at the limit, a document would only seem not to match its digest.
+    /// If truncated at the limit, a document would only appear not to match its digest.
     #[test]
     fn a_document_over_the_limit_is_reported_as_too_large() {
         let temp = tempfile::tempdir().expect("a temporary directory");

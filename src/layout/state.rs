@@ -9,7 +9,7 @@ use crate::layout::replaced_ids::ReplacedId;
 use crate::oci::digest::Hasher;
 use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
 
-/// What decides which blobs are live, at one moment.
+/// The files that decide which blobs are live, at one moment.
 #[derive(Debug, Clone)]
 pub struct State {
     /// `index.json`.
@@ -56,7 +56,7 @@ impl Texts {
     }
 }
 
-/// Computes the fingerprint of a state from one file after another.
+/// Computes the fingerprint of a state, file by file.
 #[derive(Debug)]
 pub(super) struct Fingerprint(Hasher);
 
@@ -67,9 +67,9 @@ impl Default for Fingerprint {
 }
 
 impl Fingerprint {
-    /// Adds a text; `None` if there is no such file.
+    /// Adds the content of a file; `None` if there is no such file.
     pub(super) fn text(&mut self, text: Option<&[u8]>) {
-        // The length before each text makes different lists of texts hash differently.
+        // The length before each content makes different lists hash differently.
         let length = text.map_or(u64::MAX, |bytes| bytes.len() as u64);
         self.0.update(&length.to_be_bytes());
         self.0.update(text.unwrap_or_default());
@@ -130,7 +130,7 @@ impl State {
         }
     }
 
-    /// Returns a digest over the state, by which a plan detects that it changed.
+    /// Returns a digest of the state, by which a plan detects changes.
     #[must_use]
     pub const fn fingerprint(&self) -> &Digest {
         &self.fingerprint
@@ -165,7 +165,7 @@ impl State {
     }
 }
 
-/// What is written, in this order, before anything is deleted.
+/// The files to write, in this order, before anything is deleted.
 #[derive(Debug, Default)]
 pub struct Writes {
     /// New documents, each before those that reference it.
@@ -207,10 +207,10 @@ impl Writes {
 /// index. An index written in between must not make those blobs seem old.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum IndexTime {
-    /// That of the old one: newer orphans exist already.
+    /// The time of the old one: newer orphans already exist.
     #[default]
     AsBefore,
-    /// When the blobs were listed, in nanoseconds since 1970: what is written later is newer.
+    /// The time at which the blobs were listed, in nanoseconds since 1970: files written later are newer.
     At(i128),
 }
 

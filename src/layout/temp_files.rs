@@ -1,7 +1,7 @@
 //! Temporary files of the tools that write layouts, recognised by name.
 //!
-//! A recent one indicates an active writer; an old one that is not locked is left from a
-//! crash. The names are from the sources of the writers, or were seen on disk after a `kill -9`.
+//! A recent one indicates an active writer; an old one that is not locked is the remnant of a crash. The names are taken
+//! from the sources of the writers, or were observed on disk after a `kill -9`.
 
 use std::ffi::OsStr;
 
@@ -12,12 +12,12 @@ use crate::oci::digest::is_hex;
 /// BuildKit's lock file (moby/buildkit `client/ociindex`).
 pub(crate) const LOCK_FILE: &str = "index.json.lock";
 
-/// How certain it is that a name is that of a temporary file.
+/// The confidence that a name is that of a temporary file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TempName {
     /// No other program uses such names: the file may be deleted once it is old and unlocked.
     Unmistakable,
-    /// A writer uses such names, but so may a person: the file indicates an active writer and is kept.
+    /// A writer uses such names, but a person may as well: the file indicates an active writer and is kept.
     Plausible,
 }
 
@@ -125,9 +125,9 @@ pub fn in_uploads(name: &str, is_dir: bool) -> TempName {
     }
 }
 
-/// Returns `true` if a directory is not searched for layouts, since what is in it is unfinished or deleted: zot's `.uploads`
-/// and `.sync`, olareg's `_uploads`, trash cans, and this program's own. `in_layout`: it is directly in a layout, where
-/// every hidden directory belongs to a writer; blobs are not searched either.
+/// Returns `true` if a directory is not searched for layouts, since its contents are unfinished or deleted: zot's `.uploads`
+/// and `.sync`, olareg's `_uploads`, trash directories, and this program's own. `in_layout`: it is directly in a layout,
+/// where every hidden directory belongs to a writer; blobs are not searched either.
 #[must_use]
 pub(crate) fn is_staging(name: &OsStr, in_layout: bool) -> bool {
     let Some(name) = name.to_str() else {
@@ -135,7 +135,7 @@ pub(crate) fn is_staging(name: &OsStr, in_layout: bool) -> bool {
     };
     // freedesktop.org's trash specification: `.Trash` and `.Trash-<uid>` at the top of a mount.
     let is_anywhere = name.starts_with(".Trash-")
-        // What another run has unpacked of an archive.
+        // Files that another run has unpacked from an archive.
         || name.starts_with(OWN_PREFIX)
         || matches!(
             name,
@@ -145,8 +145,8 @@ pub(crate) fn is_staging(name: &OsStr, in_layout: bool) -> bool {
         || in_layout && (matches!(name, "blobs" | "ingest" | "_uploads") || name.starts_with('.'))
 }
 
-/// Returns `true` if a file in a temporary directory is one that its writer puts there. A directory
-/// with any other file is kept.
+/// Returns `true` if a file in a temporary directory is one that its writer creates. A directory with any other file is
+/// kept.
 #[must_use]
 pub fn inside(directory: &str, file: &str) -> bool {
     if directory.starts_with(".umoci-") {

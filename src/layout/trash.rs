@@ -1,15 +1,14 @@
-//! The trash: what runs with `--trash` took away, and can be put back.
+//! The trash: blobs that runs with `--trash` removed and that can be restored.
 //!
 //! ```text
-//! HOME/.ocisweep/trash/
-//!   <run>/run.json               what the run did, written before anything is moved
-//!   <run>/<algorithm>/<encoded>  blobs
+//! HOME/.ocisweep/trash/ <run>/run.json               what the run does, written before anything is moved
+//! <run>/<algorithm>/<encoded>  blobs
 //! ```
 //!
-//! HOME is where the blobs lie: the layout, or the store of blobs that several layouts share, so that a blob gets there by a
-//! rename. *Promise*: the contents are neither roots nor garbage. The names of runs sort by time, and the time of a record's
-//! file is the one at which the run ends, so that a trash of thousands of runs is not read to find those that are over.
-//! *Failure*: a run without a record is one that is being emptied, or was killed before it moved anything.
+//! HOME is the directory of the blobs: the layout, or the store of blobs that several layouts share, so that a rename moves
+//! a blob into the trash. *Promise*: the contents are neither roots nor garbage. The names of runs sort by time, and the
+//! time of a record's file is the expiry of the run, so that thousands of records do not have to be read to find the expired
+//! ones. *Failure*: a run without a record is being deleted, or was killed before it moved anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -39,38 +38,38 @@ pub(crate) const RECORD: &str = "run.json";
 /// The largest record that is read, in bytes. A million blobs take 120 MB.
 pub(crate) const MAX_RECORD_BYTES: u64 = 512 << 20;
 
-/// How many blobs are looked for by name in each run; for more of them the runs are listed.
+/// Up to this number, blobs are looked up by name in each run; for more of them the runs are listed.
 const MAX_LOOKUPS: usize = 32;
 
 /// Options of a run that moves deleted blobs into the trash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrashOptions {
-    /// How long they are kept there at least.
+    /// The minimum time for which they are kept.
     pub keep: Duration,
-    /// What was asked for, as the record says it.
+    /// The command, as recorded.
     pub command: String,
 }
 
-/// What a run did.
+/// The record of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecord {
     pub(crate) schema_version: u32,
-    /// The command, for people.
+    /// The command, for users.
     pub command: String,
     pub(crate) started: String,
     pub(crate) ends: String,
     /// When it was undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone: Option<String>,
-    /// It took blobs that are still referenced, on purpose.
+    /// `true` if it intentionally removed blobs that are still referenced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) sparse: bool,
-    /// What it was to change in each layout.
+    /// The planned changes in each layout.
     pub(crate) layouts: Vec<LayoutChange>,
     pub(crate) deletions: Vec<RecordedDeletion>,
 }
 
-/// What a run was to change in one layout.
+/// The planned changes of a run in one layout.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LayoutChange {
     /// The path of the layout, relative to a shared store; `None`: the trash is its own.
@@ -82,10 +81,10 @@ pub(crate) struct LayoutChange {
     pub(crate) manifest_json: Option<TextChange>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) repositories: Option<TextChange>,
-    /// Blobs that the run released, and that stayed because a writer was at work.
+    /// Blobs that the run released, but that were kept because a writer was at work.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) released: Vec<String>,
-    /// What removed entries listed and was missing already.
+    /// Blobs that removed entries listed and that were already missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) missing: Vec<String>,
 }
@@ -102,9 +101,9 @@ pub(crate) struct RecordedDeletion {
 pub struct TrashedRun {
     /// The name of its directory.
     pub name: String,
-    /// What it did; `None`: it is being emptied. Or why that is unknown.
+    /// Its record; `None`: it is being deleted. Or the reason why the record is unknown.
     pub record: Result<Option<RunRecord>, String>,
-    /// The blobs that lie there, by digest.
+    /// The blobs in it, by digest.
     pub blobs: Vec<(Digest, FileStat)>,
 }
 
@@ -115,7 +114,7 @@ impl RunRecord {
         self.started.parse().ok()
     }
 
-    /// Returns when the trash may be emptied of it.
+    /// Returns when it expires.
     #[must_use]
     pub fn ends(&self) -> Option<Timestamp> {
         self.ends.parse().ok()
@@ -134,7 +133,7 @@ impl RunRecord {
     /// Parses a record.
     ///
     /// # Errors
-    /// A text that says what is wrong.
+    /// A description of what is wrong.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let record: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if record.schema_version != 1 {
@@ -152,7 +151,7 @@ impl RunRecord {
 }
 
 impl TrashedRun {
-    /// Returns the bytes that emptying it frees, as far as no other name references them.
+    /// Returns the bytes that deleting it frees, if no other hard link keeps them.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.blobs.iter().map(|(_, file)| file.len).sum()
@@ -164,19 +163,19 @@ impl TrashedRun {
         matches!(&self.record, Ok(Some(record)) if record.undone.is_none())
     }
 
-    /// Returns `true` if the trash may be emptied of it at this time.
+    /// Returns `true` if it has expired at this time.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         match &self.record {
             Ok(None) => true,
-            // What is not understood is kept.
+            // A run whose record cannot be parsed is kept.
             Err(_) => false,
             Ok(Some(record)) => record.ends().is_some_and(|ends| ends <= now),
         }
     }
 }
 
-/// A place where a trash can lie.
+/// A directory that can contain a trash.
 #[derive(Debug, Clone, Copy)]
 pub struct Trash<'a> {
     home: &'a OwnedFd,
@@ -263,7 +262,7 @@ impl<'a> Trash<'a> {
         runs.collect()
     }
 
-    /// Reads one run; `None`: it is gone.
+    /// Reads one run; `None`: it no longer exists.
     pub(crate) fn run(&self, trash: &OwnedFd, name: String) -> Result<Option<TrashedRun>> {
         let Some(dir) = self.open_run(trash, &name)? else {
             return Ok(None);
@@ -294,7 +293,7 @@ impl<'a> Trash<'a> {
         Ok(blobs)
     }
 
-    /// Returns `true` if there is a run, other than those that are being emptied.
+    /// Returns `true` if there is a run other than those that are being deleted.
     ///
     /// # Errors
     /// [`Error::Read`].
@@ -369,7 +368,7 @@ impl<'a> Trash<'a> {
         Ok(open_file(&dir, name.file(), Links::Refuse)?)
     }
 
-    /// Returns what no run has put there, by path relative to the layout or to the shared store.
+    /// Returns files that no run has created, by path relative to the layout or to the shared store.
     pub(crate) fn foreign(&self) -> Result<Vec<PathBuf>> {
         let mut foreign = Vec::new();
         let Some(trash) = self.open()? else {
@@ -419,8 +418,7 @@ impl<'a> Trash<'a> {
         Ok(foreign)
     }
 
-    /// Returns the names of the runs that may be over at this time: their records decide. Of thousands of runs none is read
-    /// for it.
+    /// Returns the names of the runs that may have expired at this time: their records decide. No record is read for this.
     pub(crate) fn perhaps_expired(&self, now: Timestamp) -> Result<(Vec<String>, Option<String>)> {
         let Some(trash) = self.open()? else {
             return Ok((Vec::new(), None));
@@ -434,8 +432,8 @@ impl<'a> Trash<'a> {
         Ok((names, last))
     }
 
-    /// Finds blobs: for each the latest run that has it, and its size. `only`: the run to search; else runs are left out
-    /// that took blobs which are still referenced, on purpose.
+    /// Finds blobs: for each the latest run that has it, and its size. `only` is the run to search; otherwise runs that
+    /// intentionally removed referenced blobs are skipped.
     pub(crate) fn find(
         &self,
         wanted: &BTreeSet<Digest>,
@@ -536,13 +534,13 @@ pub(crate) fn name_of_run(now: Timestamp, last: Option<&str>) -> String {
     };
     let own = name(now);
     match last {
-        // The clock was put back.
+        // The clock was set back.
         Some(last) if *last >= *own => following(last).unwrap_or(own),
         _ => own,
     }
 }
 
-/// Counts the last digits of a name up; a long row of runs in one nanosecond has none that follows.
+/// Increments the last digits of a name; `None` after too many runs in one nanosecond.
 fn following(name: &str) -> Option<String> {
     let (head, nanoseconds) = name.rsplit_once('-')?;
     let next = nanoseconds.parse::<u64>().ok()? + 1;
@@ -564,7 +562,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_runs_sort_by_time_even_where_the_clock_is_put_back() {
+    fn names_of_runs_sort_by_time_even_if_the_clock_is_set_back() {
         let time: Timestamp = "2026-11-29T10:03:31.5Z".parse().expect("a time");
         let name = name_of_run(time, None);
         assert_eq!(name, "20261129-100331-500000000");

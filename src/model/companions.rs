@@ -21,7 +21,7 @@ use crate::oci::{Digest, Role};
 /// Suffixes that a tool writes only for this relation.
 const KNOWN_SUFFIXES: [&str; 1] = ["-esgztoc"];
 
-/// What a suffix begins with.
+/// The characters that a suffix begins with.
 const SEPARATORS: [char; 2] = ['-', '_'];
 
 /// The prefix of annotations that name the base of an image, which is an independent image.
@@ -51,7 +51,7 @@ pub(crate) fn companions<'a>(snapshot: &Snapshot, entries: &'a [EntryFacts]) -> 
             .filter(|entry| matches!(entry.role, EntryRole::Named | EntryRole::Saved))
             .flat_map(|entry| entry.names.iter().map(move |name| (entry, &*name.text)))
     };
-    // Without such a tag, which is usual, none has to be compared.
+    // Usually there is no such tag, and nothing has to be compared.
     let has_suffix = |(_, name): (_, &str)| {
         let (_, tag) = split_name(name);
         tag.is_some_and(|tag| tag.contains(SEPARATORS))

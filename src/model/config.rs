@@ -15,7 +15,7 @@ use crate::oci::platform::Platform;
 /// The largest config that is read for its date and labels, in bytes.
 const MAX_CONFIG_BYTES: u64 = 8 << 20;
 
-/// The length of nearly every config, in bytes: so much is read at once.
+/// The number of bytes that are read at once: nearly every config is shorter.
 const USUAL_BYTES: usize = 8 << 10;
 
 /// The parts of a config that describe an image.

@@ -291,7 +291,7 @@ fn digests_longer_than(graph: &Graph, digits: usize) -> CutDigests {
     known
 }
 
-/// Returns `true` if the `kind` of an entry says that it is the signature, attestation or SBOM of the image whose name it has.
+/// Returns `true` if the `kind` of an entry marks it as the signature, attestation or SBOM of the image whose name it has.
 pub(super) fn is_kind_referrer(details: &Details) -> bool {
     details
         .annotations

@@ -18,7 +18,7 @@ use crate::oci::platform::Platform;
 use crate::oci::{Digest, EntryName, Role, Shape, entry_names};
 use crate::threads;
 
-/// Which time counts as the age of an image.
+/// The time that counts as the age of an image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TimeSource {
     /// When it was added to the layout: the mtime of its root document.
@@ -28,7 +28,7 @@ pub enum TimeSource {
     Created,
 }
 
-/// The most files that are read before the results are stored.
+/// The maximum number of files that are read before the results are stored.
 const BATCH: usize = 8192;
 
 /// The entries of `index.json` that share one digest.
@@ -42,7 +42,8 @@ pub struct Image {
     pub names: Vec<EntryName>,
     /// Those of its names that are the name of another image, which it shares as its signature, attestation or SBOM (`kind`).
     pub shared_names: Vec<Box<str>>,
-    /// It has no name, and all that it refers to is missing: as a subject, or in an annotation that names a subject.
+    /// `true` if it has no name, and everything that it refers to is missing: as a subject, or in an annotation that names a
+    /// subject.
     pub is_stale_referrer: bool,
     /// The positions of its entries.
     pub entries: Vec<usize>,
@@ -172,7 +173,7 @@ pub fn list_images(snapshot: &Snapshot, now: Timestamp) -> Vec<Image> {
     found
 }
 
-/// Returns `true` if an image refers to something, and to nothing that is here.
+/// Returns `true` if an image refers to something, and all of it is missing.
 fn is_stale_referrer(snapshot: &Snapshot, image: &Image) -> bool {
     let graph = &snapshot.graph;
     let edges = graph.edges(image.id).iter();
@@ -188,7 +189,7 @@ fn is_stale_referrer(snapshot: &Snapshot, image: &Image) -> bool {
     refers && !ids.flatten().any(|id| graph.is_present(id))
 }
 
-/// Adds to a list that usually remains the only element: one that grows has room for four.
+/// Adds to a list that usually has one element: a list that grows gets a capacity of four.
 fn push<T>(list: &mut Vec<T>, item: T) {
     if list.is_empty() {
         list.reserve_exact(1);
@@ -376,8 +377,8 @@ impl<'a> ImageInspector<'a> {
         read
     }
 
-    /// Reads in parallel what [`sizes`](Self::sizes) and [`config`](Self::config) of these images need: one after another, each
-    /// file of a cold disk would be waited for. What cannot be read is left to them.
+    /// Reads in parallel what [`sizes`](Self::sizes) and [`config`](Self::config) of these images need: read one after
+    /// another, each file of a cold disk would have to be waited for. Files that cannot be read are left to these functions.
     pub fn prefetch<'i>(&mut self, images: impl Iterator<Item = &'i Image> + Clone) {
         let graph = &self.snapshot.graph;
         // The content of all images at once: many share it.
@@ -413,8 +414,8 @@ impl<'a> ImageInspector<'a> {
         self.configs = HashMap::new();
     }
 
-    /// Returns the config that [`config`](Self::config) needs, as far as the documents tell: an index may leave platforms to the
-    /// configs.
+    /// Returns the config that [`config`](Self::config) needs, as far as the documents determine it: an index may leave
+    /// platforms to the configs.
     fn likely_config(&self, id: BlobId) -> Option<BlobId> {
         let host = Platform::host();
         let manifests = self.manifests(id);

@@ -11,7 +11,7 @@ use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
 use crate::threads::read_each;
 
-/// The most files that are inspected before the results are stored.
+/// The maximum number of files that are inspected before the results are stored.
 const BATCH: usize = 8192;
 
 /// The files of all blobs that can be inspected. Cheap to clone.

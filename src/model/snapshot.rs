@@ -23,11 +23,11 @@ pub struct Snapshot {
     pub graph: Graph,
 }
 
-/// The most attempts to read a layout that changes while it is read.
+/// The maximum number of attempts to read a layout that changes while it is read.
 const MAX_ATTEMPTS: u32 = 10;
 
-/// The pause before the second attempt. Each pause is twice as long as the previous one, up to a second: a process that deletes is
-/// at work for at least that long.
+/// The pause before the second attempt. Each pause is twice as long as the previous one, up to a second: a deleting process
+/// runs for at least that long.
 const PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
@@ -91,9 +91,10 @@ impl Snapshot {
     /// Orphans newer than [an hour](GracePolicy::HOUR) are protected, with everything that they reference: a writer may be about
     /// to list them. [`Snapshot::protect`] sets another grace period.
     ///
-    /// *Order*: the blobs are listed before `index.json` is read, so that a blob which appears between the two is not in the list
-    /// and cannot be deleted. In the other order an image that was finished in between would look like garbage. A document that
-    /// disappears between the listing and the reading means that another process removed something: everything is read again.
+    /// *Order*: the blobs are listed before `index.json` is read, so that a blob which appears between the two is not in the
+    /// list and cannot be deleted. In the other order, an image that was completed in between would look like garbage. A
+    /// document that disappears between the listing and the reading means that another process removed something: everything
+    /// is read again.
     ///
     /// # Errors
     /// [`Error::Unstable`] if the layout changes each time it is read, and those of [`Layout::open`], [`Layout::list`] and
@@ -102,8 +103,8 @@ impl Snapshot {
         Self::of(Layout::open(path)?, now, progress)
     }
 
-    /// Reads a layout only for a sweep: unless they are `needed`, documents are discarded after they were followed, and the entries of
-    /// `index.json`, so that the layout seems to list nothing and its images look empty.
+    /// Reads a layout only for a sweep: unless they are `needed`, documents are discarded after their references were
+    /// followed, as are the entries of `index.json`, so the layout seems to list nothing and its images look empty.
     pub(crate) fn of_to_sweep(
         layout: Layout,
         now: Timestamp,
@@ -125,7 +126,7 @@ impl Snapshot {
     /// Reads an open layout, and protects orphans by this rule.
     ///
     /// # Errors
-    /// As [`Snapshot::of`].
+    /// Those of [`Snapshot::of`].
     pub fn of_protected(
         layout: Layout,
         now: Timestamp,
@@ -137,10 +138,10 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Reads an open layout to show its contents. No orphan is protected, so that no sweep can be planned from the snapshot.
+    /// Reads an open layout to show its contents. No orphan is protected, so no sweep can be planned from the snapshot.
     ///
     /// # Errors
-    /// As [`Snapshot::of`].
+    /// Those of [`Snapshot::of`].
     pub fn of_to_show(layout: Layout, now: Timestamp, progress: &dyn Progress) -> Result<Self> {
         Self::read_by(layout, now, progress, |_| Documents::Remember)
     }
@@ -148,7 +149,7 @@ impl Snapshot {
     /// Protects orphans by this rule instead of the previous one.
     ///
     /// # Errors
-    /// As [`Graph::protect_in_flight`].
+    /// Those of [`Graph::protect_in_flight`].
     pub fn protect(&mut self, rule: GracePolicy, progress: &dyn Progress) -> Result<()> {
         self.graph.protect_in_flight(&self.layout, rule, progress)
     }
@@ -208,7 +209,7 @@ impl Snapshot {
 mod tests {
     use super::*;
 
-    /// Returns the number of attempts with these doubts, of which the last one is repeated, and the result.
+    /// Returns the number of attempts with these results, the last of which is repeated, and the final result.
     fn attempts(doubts: &[Doubt]) -> (u32, Result<u32>) {
         let mut asked = 0;
         let result = settled(Path::new("layout"), || {
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_holds_neither_documents_nor_the_entries_of_the_index() {
+    fn a_sweep_keeps_neither_documents_nor_index_entries_in_memory() {
         use crate::oci::{Algorithm, Digest};
 
         let temp = tempfile::tempdir().expect("a directory");

@@ -1,4 +1,4 @@
-//! The names of an entry of `index.json`, and the annotations that hold them.
+//! The names of an entry of `index.json`, and the annotations that contain them.
 
 use crate::oci::Digest;
 use crate::oci::descriptor::Details;
@@ -31,7 +31,7 @@ pub struct EntryName {
 pub const SAVED_NAME: &str = "manifest.json";
 
 impl EntryName {
-    /// Returns `true` if an annotation of the entry holds the name.
+    /// Returns `true` if an annotation of the entry contains the name.
     #[must_use]
     pub fn is_annotation(&self) -> bool {
         self.key != SAVED_NAME
@@ -62,7 +62,7 @@ pub fn entry_names(details: &Details) -> Vec<EntryName> {
     }
 }
 
-/// As [`agree`], for names that may be pinned to a digest. Two digests must be equal.
+/// Like [`agree`], for names that may be pinned to a digest. Two digests must be equal.
 fn agree_but_for_pins(full: &str, short: &str) -> bool {
     match (split_pin(full), split_pin(short)) {
         (Some((full, pin)), Some((short, other))) => pin == other && agree(full, short),

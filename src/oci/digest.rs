@@ -173,7 +173,7 @@ impl Digest {
         }
     }
 
-    /// Returns the encoded part: hex digits, or for an unknown algorithm what is written.
+    /// Returns the encoded part: hex digits, or for an unknown algorithm the string as written.
     #[must_use]
     pub fn encoded(&self) -> String {
         if let Self::Other(text) = self {
@@ -189,7 +189,7 @@ impl Digest {
         self.encoded().chars().take(12).collect()
     }
 
-    /// Returns whether `bytes` have this digest; `None` if the algorithm is unknown.
+    /// Returns `true` if `bytes` have this digest; `None` if the algorithm is unknown.
     #[must_use]
     pub fn matches(&self, bytes: &[u8]) -> Option<bool> {
         self.algorithm()

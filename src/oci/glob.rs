@@ -156,8 +156,8 @@ impl Glob {
     /// Returns `true` if the pattern matches the whole of `text`.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        // The set of positions in the pattern that are possible after each character. Backtracking takes exponential time for
-        // `a*a*a*…b`.
+        // The set of positions in the pattern that are possible after each character. Backtracking would take exponential
+        // time for `a*a*a*…b`.
         let mut here = vec![false; self.tokens.len() + 1];
         let mut next = here.clone();
         mark(&mut here, 0);
@@ -188,7 +188,7 @@ impl Glob {
     }
 }
 
-/// The most stars that are widened one by one: patterns may be hostile.
+/// The maximum number of stars that are widened one by one: patterns may be hostile.
 const MAX_WIDENED: usize = 8;
 
 /// Returns the positions of stars that do not cross `/`.

@@ -1,9 +1,9 @@
 //! A change of a file, stored such that it can be undone later.
 //!
-//! If the file is as the change left it, undoing restores every byte. If another program has written `index.json` since, each
+//! If the file has not changed since, undoing restores every byte. If another program has written `index.json` since, each
 //! entry is restored at its position among the current entries, unless one with the same members is listed. *Promise*: the
-//! changes of others are kept, a name that has moved to another image is kept there, every other name is back, and the result is
-//! parsed and compared with the request before it is returned.
+//! changes of others are kept, a name that has moved to another image is kept there, every other name is restored, and the
+//! result is parsed and compared with the request before it is returned.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -75,9 +75,9 @@ impl TextChange {
     }
 }
 
-/// Returns what two entries have in common that are alike: their members, in no order and without empty annotations, since most
-/// programs write all of `index.json` again from a model of it. A model drops repeated members: an entry that references more
-/// than its digest is only like one of the same text.
+/// Returns the key by which two entries are alike: their members, in any order and without empty annotations, since most
+/// programs rewrite all of `index.json` from a data model. A model drops repeated members: an entry that references more
+/// than its digest is only like one with the same text.
 fn likeness(index: &IndexDoc, entry: &Entry) -> String {
     let text = index.entry_text(entry);
     if !entry.others.is_empty() {
@@ -110,13 +110,13 @@ pub struct IndexChange {
     entries: Vec<RemovedEntry>,
     /// The entries that replaced some of them.
     replacements: Vec<String>,
-    /// Kept entries that have a name or the image of one of these, as far as undoing has to know them.
+    /// Kept entries with a name or the image of one of these, as far as undoing needs them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     beside: Vec<String>,
 }
 
-/// Returns the kept entries that say what undoing has to know of the others: those that have a name of a removed one, the first with
-/// a name of each of their images, and the first that is like a replacement. An image may have many names.
+/// Returns the kept entries that undoing needs: those that have a name of a removed one, the first with a name for each of
+/// their images, and the first that is like a replacement. An image may have many names.
 fn beside(
     old: &IndexDoc,
     kept: &[usize],
@@ -156,7 +156,7 @@ struct RemovedEntry {
     position: usize,
     /// The digest of the members of the preceding unchanged entry; `None` if there was none.
     after: Option<String>,
-    /// The entry, as it was written.
+    /// The entry, as written.
     text: String,
 }
 
@@ -237,12 +237,12 @@ impl IndexChange {
         self.entries.iter().filter_map(|entry| digest(&entry.text))
     }
 
-    /// Returns the digests of the entries that took the place of others.
+    /// Returns the digests of the entries that replaced others.
     pub fn replacements(&self) -> impl Iterator<Item = Digest> {
         self.replacements.iter().filter_map(|text| digest(text))
     }
 
-    /// Returns the names that the change removed: those that neither a replacement has nor another entry of the image.
+    /// Returns the names that the change removed: those that neither a replacement nor another entry of the image has.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let replaced = self.replacements.iter().flat_map(|text| names(text));
@@ -328,8 +328,8 @@ impl IndexChange {
         Ok(restored)
     }
 
-    /// Takes the replacements out of the list. One that another program has changed since belongs to that program, and one that
-    /// is like a kept entry is that entry, unless both are listed.
+    /// Removes the replacements from the list. One that another program has changed since belongs to that program, and one
+    /// that is like a kept entry is that entry, unless both are listed.
     fn cut_replacements(&self, list: &mut Vec<Item>) -> Result<Cuts, String> {
         let mut places = places_of(list);
         let mut beside = HashSet::new();
@@ -367,15 +367,16 @@ impl IndexChange {
 
     /// Decides for each entry of the change. Names that have moved to other images are added to `moved`.
     ///
-    /// An entry is listed if one with the same members is. An entry without a name is omitted if another program has named its
-    /// image, and it was untagged before. A name is omitted that another program has given to the image again; an entry is
-    /// omitted without names to restore, unless nothing else lists its image.
+    /// An entry is listed if one with the same members is. An entry without a name is omitted if another program has named
+    /// its image, and it was untagged before. A name is omitted if another program has given it to the image again; an entry
+    /// without names to restore is omitted, unless nothing else lists its image.
     fn decide(&self, list: &[Item], moved: &mut Vec<String>) -> Result<Vec<Decision>, String> {
         let mut removed = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
             removed.push(Item::of(&entry.text)?);
         }
-        // First what is listed as it was: it is neither of another program nor in the way of a name that two images had.
+        // First the entries that are still listed unchanged: they neither belong to another program nor conflict with a name
+        // that two images had.
         let matches = matches(&removed, list);
         let mut is_matched = vec![false; list.len()];
         for at in matches.iter().flatten() {
@@ -447,7 +448,7 @@ impl IndexChange {
     }
 }
 
-/// Returns the positions of the entries of each likeness.
+/// Returns the positions of the entries by key.
 fn places_of(list: &[Item]) -> HashMap<&str, VecDeque<usize>> {
     let mut places: HashMap<&str, VecDeque<usize>> = HashMap::new();
     for (at, item) in list.iter().enumerate() {
@@ -456,7 +457,7 @@ fn places_of(list: &[Item]) -> HashMap<&str, VecDeque<usize>> {
     places
 }
 
-/// Finds for each entry one with the same members in the list: of the same text, if there is one.
+/// Finds for each entry one with the same members in the list, preferably with the same text.
 fn matches(removed: &[Option<Item>], list: &[Item]) -> Vec<Option<usize>> {
     let mut places = places_of(list);
     let mut found = vec![None; removed.len()];
@@ -480,23 +481,23 @@ fn matches(removed: &[Option<Item>], list: &[Item]) -> Vec<Option<usize>> {
     found
 }
 
-/// What becomes of an entry of the change.
+/// The result for an entry of the change.
 enum Decision {
-    /// It is at this position of the list.
+    /// It is listed at this position.
     Listed(usize),
     /// It is not restored.
     Omit,
     Restore(Box<Item>),
 }
 
-/// What is listed now and is not of the change.
+/// The current entries that do not belong to the change.
 #[derive(Default)]
 struct Others<'a> {
     /// Images that are listed at all.
     images: HashSet<&'a Digest>,
     /// Images that are listed with a name.
     named: HashSet<&'a Digest>,
-    /// The images of each name, without those that had it beside an entry of the change.
+    /// The images of each name, without those that also had it before the change.
     names: HashMap<&'a str, Vec<Option<&'a Digest>>>,
     /// The names of each image that the change removed.
     names_before: HashMap<&'a Digest, HashSet<&'a str>>,
@@ -516,11 +517,11 @@ impl Others<'_> {
                 |image: &Digest| self.named.contains(image) && !named_before.contains(image);
             return Ok(match image.is_some_and(is_named_now) {
                 true => Decision::Omit,
-                false => Decision::Restore(Box::new(Item::of(text)?.ok_or("it is no entry")?)),
+                false => Decision::Restore(Box::new(Item::of(text)?.ok_or("it is not an entry")?)),
             });
         }
         let own = alone(text)?;
-        let entry = own.entries().first().ok_or("it is no entry")?;
+        let entry = own.entries().first().ok_or("it is not an entry")?;
         let details = own.details(entry);
         let own_names = entry_names(&details);
         let mut cut = Vec::new();
@@ -528,7 +529,7 @@ impl Others<'_> {
         for name in &own_names {
             let images = self.names.get(&*name.text).into_iter().flatten();
             let mut images = images.filter(|other| {
-                // What two images had they have again.
+                // A name that two images had is restored on both.
                 let had = |other: &Digest| {
                     let names = self.names_before.get(other);
                     names.is_some_and(|names| names.contains(&*name.text))
@@ -561,7 +562,7 @@ impl Others<'_> {
             key: key.into(),
         });
         let edited = own.edited(&edits.collect::<Vec<Edit>>())?;
-        let entry = edited.entries().first().ok_or("it is no entry")?;
+        let entry = edited.entries().first().ok_or("it is not an entry")?;
         Ok(Decision::Restore(Box::new(Item {
             is_bare,
             ..Item::read(&edited, entry)
@@ -613,7 +614,7 @@ impl Item {
     }
 }
 
-/// Where entries are restored: before the first entry of the list, or after one.
+/// The place where entries are restored: before the first entry of the list, or after one.
 struct Spots {
     /// The restored entries before the first entry, and after each.
     spots: Vec<Vec<Item>>,
@@ -849,7 +850,7 @@ mod tests {
         assert!(undone(&repeated).contains(&repeated));
     }
 
-    /// What was ambiguous before the change is so again, whatever is listed beside it now.
+    /// A name that was ambiguous before the change is so again, whatever else is listed now.
     #[test]
     fn a_name_of_two_images_is_restored_on_both() {
         let unnamed = format!(
@@ -877,7 +878,7 @@ mod tests {
             let wanted = [&all[..], std::slice::from_ref(&other)].concat();
             assert_eq!(found, wanted, "{gone:?}");
         }
-        // A name that another program has given to a third image stays there.
+        // A name that another program has given to a third image is kept there.
         let new = without(&index(&all, ","), &[0, 1]);
         let change = IndexChange::between(&index(&all, ","), &new);
         let today = [texts(&new), vec![entry("third", "app:1")]].concat();
@@ -908,8 +909,8 @@ mod tests {
         (found, restored.moved)
     }
 
-    /// Every entry is back but one that is listed, which an entry with the same members is. That of an image with a name and
-    /// without one is no other than any.
+    /// Every entry is restored except one that is still listed, that is, one with the same members. This also applies to
+    /// entries of an image that is listed with and without a name.
     #[test]
     fn an_entry_without_a_name_is_restored_beside_a_named_one_of_its_image() {
         let (bare, other) = (unnamed("a", ""), entry("other", "new"));
@@ -927,7 +928,7 @@ mod tests {
         }
     }
 
-    /// Two entries alike in all but their position are one.
+    /// Two entries that differ only in their position count as one.
     #[test]
     fn an_entry_is_listed_where_an_equal_one_was_kept_or_is_listed_again() {
         let (named, other) = (entry("a", "app:1"), entry("other", "new"));
@@ -940,24 +941,24 @@ mod tests {
             let (found, moved) = undone(&twins, &twins[..2], &today);
             assert_eq!((&found[..], moved.is_empty()), (&today[..], true));
         }
-        // Where none was kept both are restored.
+        // If none was kept, both are restored.
         let today = [entry("b", "b"), other.clone()];
         let (found, _) = undone(&twins, &today[..1], &today);
         assert_eq!(found, [&twins[..], std::slice::from_ref(&other)].concat());
     }
 
-    /// What was untagged would be named and untagged, which it never was.
+    /// An untagged image would become both named and untagged, which it never was.
     #[test]
     fn an_untagged_image_that_another_program_has_named_is_not_listed_without_a_name_again() {
         let old = [unnamed("a", ""), entry("b", "b")];
         let today = [entry("b", "b"), entry("a", "new")];
         let (found, moved) = undone(&old, &old[1..], &today);
         assert_eq!((&found[..], moved.is_empty()), (&today[..], true));
-        // Listed without a name, but not as it was, it is untagged as before.
+        // Listed without a name, but with other members, it is untagged as before.
         let today = [entry("b", "b"), unnamed("a", r#","x":1"#)];
         let (found, _) = undone(&old, &old[1..], &today);
         assert_eq!(found, [old[0].clone(), today[0].clone(), today[1].clone()]);
-        // An image that was both is both again.
+        // An image that was both named and untagged is so again.
         let old = [unnamed("a", ""), entry("a", "app:1"), entry("b", "b")];
         let today = [entry("b", "b"), entry("a", "new")];
         let (found, _) = undone(&old, &old[2..], &today);
@@ -985,7 +986,7 @@ mod tests {
         }
     }
 
-    /// Whatever another program has made of the other image, which had the name as well.
+    /// Whatever another program has done with the other image, which had the name as well.
     #[test]
     fn a_name_that_two_images_had_has_not_moved_to_one_of_them() {
         let old = [entry("a", "app:1"), entry("b", "app:1"), entry("c", "c")];
@@ -996,7 +997,7 @@ mod tests {
         assert_eq!(found, [old[0].clone(), today[0].clone(), today[1].clone()]);
     }
 
-    /// Another program that has given one name of an entry to the image again does not keep the other name away.
+    /// If another program has given one name of an entry to the image again, the other name is still restored.
     #[test]
     fn each_name_of_an_entry_is_restored_unless_its_image_has_it() {
         let digest = Digest::of(Algorithm::Sha256, b"a");
@@ -1011,7 +1012,7 @@ mod tests {
             assert_eq!(names(&found[0]), [left], "{found:#?}");
             assert_eq!(found[1..], today);
         }
-        // One entry lost a name, and another program wrote it again with a member of its own.
+        // One entry lost a name, and another program wrote it again with a further member.
         let one = both.replace(r#","org.opencontainers.image.ref.name":"old""#, "");
         let changed = one.replace(r#""size":1"#, r#""size":1,"x":1"#);
         let today = [changed.clone(), entry("b", "b")];
@@ -1022,7 +1023,7 @@ mod tests {
 
     /// An entry that loses its name may become equal to one without a name, and another program may write the two as one.
     #[test]
-    fn an_entry_that_was_kept_is_not_taken_for_the_one_that_lost_its_name() {
+    fn a_kept_entry_is_not_mistaken_for_the_one_that_lost_its_name() {
         let bare = unnamed("a", r#","annotations":{}"#);
         let old = [entry("a", "app:1"), bare.clone(), entry("b", "b")];
         let untagged = IndexChange::between(
@@ -1048,9 +1049,9 @@ mod tests {
         }
     }
 
-    /// Most programs write every entry anew, and some write theirs first.
+    /// Most programs rewrite every entry, and some write theirs first.
     #[test]
-    fn entries_are_restored_at_their_position_in_an_index_written_anew() {
+    fn entries_are_restored_at_their_position_in_a_rewritten_index() {
         let all: Vec<String> = ["a", "b", "c", "d"]
             .iter()
             .map(|name| entry(name, name))
@@ -1073,14 +1074,14 @@ mod tests {
             let (found, _) = undone(&all, &left, &today);
             let found: Vec<String> = found.iter().flat_map(|text| names(text)).collect();
             let mut wanted = vec!["a", "b", "c", "d"];
-            // Without an entry before it there is nothing to follow.
+            // Without a preceding entry there is no position.
             let first = (0..4).take_while(|at| is_gone(*at)).count();
             wanted.insert(first, "e");
             assert_eq!(found, wanted, "{mask:b}");
         }
     }
 
-    /// An image may be listed twice under one name, and one of the entries have another name beside it.
+    /// An image may be listed twice under one name, and one of the entries may have another name as well.
     #[test]
     fn a_name_that_another_entry_of_the_image_kept_is_restored() {
         let digest = Digest::of(Algorithm::Sha256, b"a");
@@ -1121,7 +1122,7 @@ mod tests {
             now.push(entry("e", "e"));
             let today = index(&now, ",\t");
             let restored = change.undone(&today).expect("it can be undone");
-            let restored = restored.index.expect("something is put back");
+            let restored = restored.index.expect("something is restored");
             let mut expected = all.clone();
             expected.push(entry("e", "e"));
             assert_eq!(texts(&restored), expected, "{gone:?}");
@@ -1142,7 +1143,7 @@ mod tests {
         ] {
             let today = IndexDoc::parse(text.into()).expect("an index");
             let restored = change.undone(&today).expect("it can be undone");
-            let restored = restored.index.expect("something is put back");
+            let restored = restored.index.expect("something is restored");
             assert_eq!(texts(&restored), [entry("a", "a")], "{text}");
         }
     }
@@ -1177,7 +1178,7 @@ mod tests {
         let mut now = texts(&new);
         now.insert(0, entry("e", "e"));
         let restored = change.undone(&index(&now, ",")).expect("it can be undone");
-        let restored = restored.index.expect("something is put back");
+        let restored = restored.index.expect("something is restored");
         let expected = [entry("a", "a"), entry("e", "e"), entry("b", "b")];
         let mut sorted = texts(&restored);
         sorted.sort();

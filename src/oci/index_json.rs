@@ -1,4 +1,4 @@
-//! `index.json`, or an image index blob, as text of which an edit changes no other byte.
+//! `index.json`, or an image index blob, as text: an edit changes no other byte.
 //!
 //! A tool that rewrites `index.json` through a data model drops what its model does not know (fields, order, the spelling of
 //! numbers) and changes the digest of an index blob needlessly. Here an edit cuts spans out of the text. *Promise*:
@@ -52,7 +52,7 @@ pub struct Entry {
 /// Why a file is not an image index.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// Not UTF-8, not JSON, truncated, followed by other text, or nested too deep.
+    /// Not UTF-8, not JSON, truncated, followed by other text, or nested too deeply.
     #[error("not valid JSON: {0}")]
     Syntax(String),
     /// JSON, but not an image index.

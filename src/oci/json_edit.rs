@@ -1,4 +1,4 @@
-//! Editing JSON by cutting spans out of its text.
+//! Edits JSON by cutting spans out of its text.
 //!
 //! `serde_json::value::RawValue` borrows from the input, so the address of a value gives its position in the text. Only the
 //! requested spans are replaced; every other byte is kept.
@@ -63,7 +63,7 @@ pub(super) fn elements(array: &str) -> Result<Vec<&str>, String> {
         .map_err(|error| error.to_string())
 }
 
-/// A member of an object whose lists are taken apart while it is read: a text of a hundred megabytes is read once.
+/// A member of an object whose lists are split while it is read: a text of a hundred megabytes is read once.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part<'a> {
     /// The value of another key, as written.
@@ -76,7 +76,7 @@ pub(super) enum Part<'a> {
     NoList,
 }
 
-/// Returns the members of an object. `is_list` tells for which keys a list is expected.
+/// Returns the members of an object. `is_list` returns `true` for keys whose value should be a list.
 pub(super) fn members_and_lists(
     object: &str,
     is_list: impl Fn(&str) -> bool,
@@ -214,7 +214,7 @@ pub(super) fn members(object: &str) -> Result<Vec<(String, &str)>, String> {
     let parts = members_and_lists(object, |_| false)?.into_iter();
     let members = parts.filter_map(|(key, part)| match part {
         Part::Member(value) => Some((key, value)),
-        // No key was said to hold a list.
+        // No key was declared to hold a list.
         Part::List(_) | Part::Null | Part::NoList => None,
     });
     Ok(members.collect())
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_taken_apart_and_other_members_are_not() {
+    fn lists_are_split_and_other_members_are_not() {
         fn is_list(key: &str) -> bool {
             key.eq_ignore_ascii_case("list")
         }

@@ -1,4 +1,4 @@
-//! The formats of the image-spec and of docker, as values. Nothing here reads or writes a file.
+//! The formats of the image-spec and of docker, as values. No code in this module reads or writes a file.
 
 mod annotations;
 pub mod descriptor;

@@ -79,7 +79,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Link>, String> {
     Ok(links)
 }
 
-/// The levels of objects below the top in which descriptors are looked for: a registry, a repository, a tag and a platform,
+/// The levels of objects below the top that are searched for descriptors: a registry, a repository, a tag and a platform,
 /// and as many around them.
 const MAX_LEVELS: usize = 8;
 
@@ -151,13 +151,13 @@ pub fn begins_like_json(head: &[u8]) -> bool {
     matches!(first_of(head), Some(b'{' | b'['))
 }
 
-/// Returns `true` if a file with this beginning is JSON, or may become it: nothing but spaces were read so far.
+/// Returns `true` if a file with this beginning is JSON, or may be: only spaces were read so far.
 #[must_use]
 pub fn may_become_json(head: &[u8]) -> bool {
     matches!(first_of(head), None | Some(b'{' | b'['))
 }
 
-/// Returns the first byte of a text that is no space, in any of the encodings that are read.
+/// Returns the first byte of a text that is not a space, in any of the supported encodings.
 fn first_of(head: &[u8]) -> Option<u8> {
     let head = decoded(head);
     let mut bytes = without_mark(&head).iter();
@@ -184,7 +184,8 @@ fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-/// The most digests that are compared with the blobs of the layout. A file with more of them is assumed to list some.
+/// The maximum number of digests that are compared with the blobs of the layout. A file with more of them is assumed to list
+/// some.
 const MAX_NAMED: usize = 1000;
 
 /// Returns `true` if a file that cannot be parsed seems to list blobs: it contains `"manifests":`, or a `"digest":` whose value

@@ -64,7 +64,7 @@ struct Format {
 
 /// Returns the payload of a signed manifest; `None` if the bytes are not one, or its signatures disagree.
 fn payload(bytes: &[u8]) -> Option<Vec<u8>> {
-    // Most damaged blobs need not be parsed as JSON.
+    // Most damaged blobs do not have to be parsed as JSON.
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return None;
     }

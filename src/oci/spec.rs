@@ -31,7 +31,7 @@ impl TryFrom<&image::Digest> for Digest {
     type Error = DigestError;
 
     /// # Errors
-    /// What [`Digest::parse`] refuses.
+    /// If [`Digest::parse`] refuses it.
     fn try_from(digest: &image::Digest) -> Result<Self, DigestError> {
         Self::parse(digest.as_ref())
     }
@@ -43,7 +43,7 @@ impl TryFrom<&image::Descriptor> for Digest {
     /// Returns the digest of the referenced blob.
     ///
     /// # Errors
-    /// What [`Digest::parse`] refuses.
+    /// If [`Digest::parse`] refuses it.
     fn try_from(descriptor: &image::Descriptor) -> Result<Self, DigestError> {
         Self::try_from(descriptor.digest())
     }
@@ -53,7 +53,7 @@ impl TryFrom<&Digest> for image::Digest {
     type Error = OciSpecError;
 
     /// # Errors
-    /// What `oci-spec` refuses.
+    /// If `oci-spec` refuses it.
     fn try_from(digest: &Digest) -> Result<Self, OciSpecError> {
         digest.to_string().parse()
     }
@@ -63,7 +63,7 @@ impl TryFrom<&Platform> for image::Platform {
     type Error = OciSpecError;
 
     /// # Errors
-    /// What `oci-spec` refuses; it accepts any operating system and architecture.
+    /// If `oci-spec` refuses it; it accepts any operating system and architecture.
     fn try_from(platform: &Platform) -> Result<Self, OciSpecError> {
         // Field by field: `oci-spec` 0.10 writes `os_version` and `os_features`, the specification has a dot.
         let os = Value::from(&*platform.os);
@@ -100,7 +100,7 @@ impl IndexDoc {
     /// Returns the index as parsed by `oci-spec`.
     ///
     /// # Errors
-    /// What `oci-spec` refuses: one entry without a digest or a size is enough.
+    /// If `oci-spec` refuses it: one entry without a digest or a size is enough.
     pub fn to_spec(&self) -> Result<image::ImageIndex, OciSpecError> {
         image::ImageIndex::from_reader(self.text().as_bytes())
     }
@@ -108,7 +108,7 @@ impl IndexDoc {
     /// Returns one entry as parsed by `oci-spec`, even if others are invalid.
     ///
     /// # Errors
-    /// What `oci-spec` refuses.
+    /// If `oci-spec` refuses it.
     pub fn descriptor(&self, entry: &Entry) -> Result<image::Descriptor, OciSpecError> {
         let text = self.entry_text(entry);
         let mut descriptor: image::Descriptor =

@@ -1,7 +1,7 @@
-//! Writing an archive after a run has changed what was unpacked of it.
+//! Writes an archive after a run has changed its unpacked files.
 //!
-//! *Promise*: nothing is put into the place of the old archive unless the run is complete: a run that was interrupted, or failed half
-//! way, has changed nothing but the scratch directory.
+//! *Promise*: the old archive is replaced only if the run is complete: a run that was interrupted or failed has changed only
+//! the scratch directory.
 
 use std::io;
 use std::sync::Arc;
@@ -23,23 +23,23 @@ pub(super) struct Target<'a> {
     archive: Arc<Archive>,
 }
 
-/// Whether the plan that was executed counts.
+/// Whether the executed plan is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Finish {
-    /// It does.
+    /// It is.
     Done,
-    /// Another program has replaced the archive: it has to be planned anew.
+    /// Another program has replaced the archive: it must be planned again.
     Again,
 }
 
 impl<'a> Target<'a> {
-    /// Returns the archive of a group that is open; `None`: it is a directory.
+    /// Returns the archive of an open group; `None`: it is a directory.
     pub(super) fn of(group: &'a LayoutGroup) -> Option<Self> {
         let (archives, archive) = group.archive()?;
         Some(Self { archives, archive })
     }
 
-    /// Refuses what an archive cannot do, before anything is done.
+    /// Refuses operations that an archive does not support, before anything is changed.
     ///
     /// # Errors
     /// [`Error::Archive`].
@@ -54,10 +54,10 @@ impl<'a> Target<'a> {
         self.archive.refuse_unless_writable(options, executes)
     }
 
-    /// Notes in a plan by how much the archive gets shorter.
+    /// Records in a plan by how much the archive gets shorter.
     ///
     /// # Errors
-    /// [`Error::Edit`] if the plan cannot be carried over to the archive.
+    /// [`Error::Edit`] if the plan cannot be applied to the archive.
     pub(super) fn note(&self, plan: &mut GroupPlan) -> Result<()> {
         let packed = self.archive.packed();
         for plan in &mut plan.layouts {
@@ -69,10 +69,10 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// Writes the new archive, and notes in the outcome by how much it is shorter.
+    /// Writes the new archive, and records in the outcome by how much it is shorter.
     ///
     /// # Errors
-    /// Whatever kept it from being written; the old archive is as it was then.
+    /// The error of writing it; the old archive is then unchanged.
     pub(super) fn finish(
         &self,
         plan: &Plan,
@@ -101,7 +101,7 @@ impl<'a> Target<'a> {
         let planned = plan.archive_change(self.archive.packed())?;
         let archive = &self.archive;
         let written = archive.write(&planned, &new, time, options, progress)?;
-        // What was unpacked is not what is in the archive any more.
+        // The unpacked files are no longer those of the archive.
         self.archives.forget(group.path());
         match written {
             Written::Yes(shorter) => {

@@ -1,11 +1,11 @@
 //! One layout, or several that share a store of blobs: read, marked and swept together.
 //!
-//! A single layout is a group of one. A blob of a shared store is deleted if each of the layouts, planned by itself, would
-//! delete it. Liveness follows from one live blob at a time (from a document to its references, from a subject to its
-//! referrers), so that what is live in none of them is not live in all of them together.
+//! A single layout is a group of one. A blob of a shared store is deleted if each of the layouts, planned alone, would
+//! delete it. Liveness is derived from one live blob at a time (from a document to its references, from a subject to its
+//! referrers), so a blob that is live in none of them is not live in all of them together.
 //!
-//! *Order*: the store is listed before the first `index.json` is read, as for a single layout. All layouts are
-//! locked, in an order on which every process agrees, and read again, before the first blob is deleted.
+//! *Order*: the store is listed before the first `index.json` is read, as for a single layout. All layouts are locked, in
+//! the same order in every process, and read again, before the first blob is deleted.
 //!
 //! *Promise*: a layout that cannot be read or marked stops the sweep. A blob that none of the layouts
 //! references is in flight while it is newer than the grace period.
@@ -51,12 +51,12 @@ pub struct LayoutGroup {
 
 /// An open group.
 ///
-/// The state of a shared store is kept, so that it can be planned and measured without reading it again.
+/// It keeps the state of a shared store, so that the store can be planned and measured without reading it again.
 #[derive(Debug)]
 pub struct OpenGroup {
     pub(super) store: Option<Store>,
     pub(super) layouts: Vec<Layout>,
-    /// What planning found referenced and missing, where there is a trash that may have it.
+    /// Blobs that planning found referenced and missing, if there is a trash that may have them.
     missing: BTreeSet<Digest>,
 }
 
@@ -82,8 +82,8 @@ impl LayoutGroup {
         }
     }
 
-    /// Returns the group of all layouts that keep their blobs in this directory. The blobs of a layout that is left out
-    /// would be deleted.
+    /// Returns the group of all layouts that keep their blobs in this directory. The blobs of an omitted layout would be
+    /// deleted.
     #[must_use]
     pub fn sharing(store: impl Into<PathBuf>, layouts: &[PathBuf]) -> Self {
         Self {
@@ -110,14 +110,14 @@ impl LayoutGroup {
         self
     }
 
-    /// Takes archives for layouts as well. The group has to be of a single layout then.
+    /// Accepts archives as layouts as well. The group must then have a single layout.
     #[must_use]
     pub fn reading(mut self, archives: &Archives) -> Self {
         self.archives = Some(archives.clone());
         self
     }
 
-    /// Records every change of the group before it begins, and what became of it.
+    /// Records every change of the group before it begins, and its result.
     #[must_use]
     pub fn recording(mut self, journal: Option<&Arc<dyn Journal>>) -> Self {
         self.journal = journal.cloned();
@@ -137,7 +137,7 @@ impl LayoutGroup {
         Ok(layout.ignoring(&self.ignored))
     }
 
-    /// Returns the archives, and the one that this group is, once it was opened.
+    /// Returns the archives, and the archive of this group once it was opened.
     pub(super) fn archive(&self) -> Option<(&Archives, Arc<Archive>)> {
         let (archives, (None, [path])) = (self.archives.as_ref()?, self.paths()) else {
             return None;
@@ -216,8 +216,8 @@ impl OpenGroup {
         self.store.is_none()
     }
 
-    /// Plans each layout with `make` as if it were alone, and the deletion of what none of them references. Returns the notes
-    /// of `make` for each layout as well.
+    /// Plans each layout with `make` as if it were alone, and the deletion of blobs that none of them references. Also
+    /// returns the notes of `make` for each layout.
     ///
     /// # Errors
     /// The errors of `make`, and of reading the layouts.
@@ -266,17 +266,17 @@ impl OpenGroup {
         })
     }
 
-    /// Notes what planning found referenced and missing.
+    /// Records the blobs that planning found referenced and missing.
     pub(super) fn note_missing(&mut self, missing: impl IntoIterator<Item = Digest>) {
         self.missing.extend(missing);
     }
 
-    /// Returns what planning found referenced and missing, where there is a trash.
+    /// Returns the blobs that planning found referenced and missing, if there is a trash.
     pub(super) const fn missing(&self) -> &BTreeSet<Digest> {
         &self.missing
     }
 
-    /// Returns `true` if something that planning found referenced and missing is in the trash.
+    /// Returns `true` if a blob that planning found referenced and missing is in the trash.
     pub(super) fn lacks_what_is_in_trash(&self) -> Result<bool> {
         match self.layouts.first() {
             Some(any) => is_in_trash(any, &self.missing),
@@ -287,8 +287,8 @@ impl OpenGroup {
     /// Locks all layouts, waiting up to `wait` altogether, and executes a plan.
     ///
     /// # Errors
-    /// [`Error::Changed`] if one of the layouts changed since the plan was made, others
-    /// if one is busy, or cannot be read or written. Nothing was deleted then.
+    /// [`Error::Changed`] if one of the layouts changed since the plan was made, others if one is busy, or cannot be read or
+    /// written. Nothing was deleted in these cases.
     pub fn execute(
         &self,
         plan: &GroupPlan,
@@ -301,7 +301,7 @@ impl OpenGroup {
     }
 }
 
-/// Executes a plan in locked layouts. Where a shared store has a trash that is filled, that is locked as well.
+/// Executes a plan in locked layouts. If blobs are moved into the trash of a shared store, that is locked as well.
 pub(super) fn execute_locked(
     layouts: &[Layout],
     locked: &[Locked<'_>],
@@ -342,7 +342,7 @@ impl Store {
             }
             let mut doubt = Doubt::None;
             let worked = work(self, &mut doubt);
-            // An error may come from the change.
+            // The change may have caused the error.
             Ok::<_, E>((worked, doubt))
         })?
     }
@@ -427,8 +427,8 @@ impl Store {
         Ok((plan, notes))
     }
 
-    /// Returns the recent blobs that none of the layouts references. For one layout the blobs of another one look
-    /// like blobs in flight.
+    /// Returns the recent blobs that none of the layouts references. To one layout, the blobs of another one look like blobs
+    /// in flight.
     fn fresh(
         &self,
         layouts: &[Layout],
@@ -439,7 +439,7 @@ impl Store {
         if protection.in_flight.grace <= 0 {
             return Ok(BlobSet::default());
         }
-        // Doubt is considered when the layouts are planned.
+        // Doubtful blobs are considered when the layouts are planned.
         let mut doubt = Doubt::None;
         for (layout, state) in layouts.iter().zip(&self.states) {
             let snapshot = self.snapshot(layout, state, protection.now, &mut doubt, progress)?;
@@ -460,7 +460,7 @@ impl Store {
         Ok(fresh.unwrap_or_default())
     }
 
-    /// Reads what one layout references in the store, and adds to the doubt.
+    /// Reads what one layout references in the store, and adds doubtful blobs.
     pub(super) fn snapshot(
         &self,
         layout: &Layout,
@@ -485,9 +485,9 @@ impl Store {
 /// The common part of the plans of several layouts over one list of blobs.
 #[derive(Debug, Default)]
 struct Common {
-    /// What every plan so far deletes; `None` before the first.
+    /// The blobs that every plan so far deletes; `None` before the first.
     sweep: Option<HashMap<BlobId, Deletion>>,
-    /// What is live in none so far, and kept by one of them.
+    /// Blobs that are live in no layout so far, but kept by one of them.
     kept: HashMap<BlobId, Kept>,
 }
 
@@ -501,7 +501,7 @@ impl Common {
             self.kept = keeps;
             return;
         };
-        // What one of them references is not an orphan, even if it is recent.
+        // A blob that one of them references is not an orphan, even if it is recent.
         self.kept
             .retain(|id, _| deleted.contains_key(id) || keeps.contains_key(id));
         for (id, kept) in keeps {
@@ -512,7 +512,7 @@ impl Common {
         sweep.retain(|id, _| deleted.contains_key(id));
     }
 
-    /// Returns what is deleted and what is kept, in the order of the directories.
+    /// Returns the blobs to delete and those to keep, in the order of the directories.
     fn finish(self) -> (Deletions, Vec<Kept>) {
         let mut sweep: Vec<Deletion> = self.sweep.into_iter().flatten().map(|(_, v)| v).collect();
         sweep.sort_by_key(|blob| blob.id);

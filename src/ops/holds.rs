@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use super::journal::{Change, ChangeResult, Journal, record};
 use super::run::{Attempt, UNLOCKED_ATTEMPTS, until_unchanged};
 
-/// Changes the holds of a layout under its lock. `open` opens it; `edit` gets the holds as they are, each time that the
+/// Changes the holds of a layout under its lock. `open` opens it; `edit` gets the current holds, and is called again if the
 /// layout changed in between. The journal, if there is one, records the change.
 ///
 /// # Errors
@@ -36,7 +36,7 @@ pub fn change_holds<E: From<Error>>(
             None => None,
         };
         let snapshot = Snapshot::of_to_show(open()?, now, progress)?;
-        let why = "holds are kept in a directory, and not in an archive";
+        let why = "an archive cannot have holds";
         snapshot
             .layout
             .refuse_packed(ArchiveProblem::Unsupported(why))?;
@@ -63,7 +63,7 @@ pub fn change_holds<E: From<Error>>(
     })
 }
 
-/// Returns the holds that another list has not.
+/// Returns the holds that are not in the other list.
 fn beside(holds: &Holds, others: &Holds) -> Vec<Hold> {
     let own = holds.holds.iter();
     let own = own.filter(|hold| !others.holds.contains(hold));

@@ -1,4 +1,4 @@
-//! What is told of a run before it changes anything, and after.
+//! Records of a run before and after it changes something.
 //!
 //! *Order*: the layouts are locked, [`Journal::begin`] returns, something is changed, [`Journal::end`] is called, the locks are
 //! released. A crash leaves a beginning without an end.
@@ -16,12 +16,12 @@ use crate::layout::trash::TrashedRun;
 use crate::oci::Digest;
 use crate::plan::{GroupPlan, Totals};
 
-/// Receives what a run is about to change, and what became of it. Runs on several layouts call it from several threads.
+/// Receives what a run is about to change, and the result. Runs on several layouts call it from several threads.
 pub trait Journal: Send + Sync + Debug {
     /// Records a change before it begins. Returns a number for [`end`](Self::end).
     ///
     /// # Errors
-    /// Whatever kept it from being recorded. Nothing is changed then.
+    /// The error of recording it. Nothing is then changed.
     fn begin(&self, layouts: &[&Path], change: &Change<'_>) -> Result<u64>;
 
     /// Records that runs were deleted from the trash to make room on a full disk. Called before [`end`](Self::end).
@@ -29,24 +29,25 @@ pub trait Journal: Send + Sync + Debug {
         let _ = (number, emptied);
     }
 
-    /// Records how a change ended.
+    /// Records the result of a change.
     fn end(&self, number: u64, result: &ChangeResult<'_>);
 }
 
-/// What is about to be changed.
+/// A change that is about to begin.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Change<'a> {
-    /// A plan is executed. If a layout has changed since it was made, nothing is, and the next plan is a change of its own.
+    /// A plan is executed. If a layout has changed since the plan was made, nothing is done, and the next plan is recorded
+    /// as another change.
     Plan {
         /// The plan.
         plan: &'a GroupPlan,
-        /// The runs in the trash whose time is over: a plan that fills the trash deletes them.
+        /// The expired runs in the trash: a plan that uses the trash deletes them.
         expired: &'a [TrashedRun],
-        /// The other runs in the trash: a plan that fills the trash deletes the oldest of them where the disk is full.
+        /// The other runs in the trash: a plan that uses the trash deletes the oldest of them if the disk is full.
         others: &'a [TrashedRun],
     },
-    /// Blobs that are missing are restored from the trash, as far as it has them.
+    /// Missing blobs are restored from the trash, if it has them.
     Restore(&'a BTreeSet<Digest>),
     /// A run is undone.
     Undo(&'a UndoPlan),
@@ -56,18 +57,18 @@ pub enum Change<'a> {
     Holds {
         /// The new ones.
         added: &'a [Hold],
-        /// Those that end.
+        /// The removed ones.
         removed: &'a [Hold],
     },
-    /// Blobs that are missing or damaged are replaced, as far as there are whole copies.
+    /// Missing or damaged blobs are replaced, if there are intact copies.
     Repair(&'a [Digest]),
 }
 
-/// How a change ended.
+/// The result of a change.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum ChangeResult<'a> {
-    /// A plan was executed, as far as the outcome says.
+    /// A plan was executed, with this outcome.
     Executed(&'a GroupPlan, &'a GroupOutcome),
     /// These blobs were restored.
     Restored(&'a [Restored]),

@@ -1,4 +1,4 @@
-//! The limits of a budget in bytes: what a size, and a part of the file system, amount to at one moment.
+//! The limits of a budget in bytes: a size, or a part of the file system, in bytes at one moment.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,38 +11,38 @@ use crate::parse::size::Amount;
 /// A budget as it is requested.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BudgetRequest {
-    /// The most that may be left: bytes, or a part of the file system.
+    /// The maximum size: bytes, or a part of the file system.
     pub max_size: Option<Amount>,
-    /// What is to be free on the file system.
+    /// The space that must be free on the file system.
     pub min_free: Option<Amount>,
 }
 
 /// A budget in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// The most bytes that may be left.
+    /// The maximum number of remaining bytes.
     pub max_size: Option<u64>,
-    /// What is to be free on the file system.
+    /// The space that must be free on the file system.
     pub free: Option<FreeSpace>,
 }
 
 /// The free space of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreeSpace {
-    /// The bytes that are to be free.
+    /// The bytes that must be free.
     pub wanted: u64,
     /// The bytes that were free, for a user without privileges, when the limits were read.
     pub available: u64,
 }
 
-/// Why the limits of several layouts are not known.
+/// Why the limits of several layouts are unknown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimitsError {
     /// A file system cannot be read.
     #[error(transparent)]
     Layout(#[from] Error),
-    /// The limit depends on the file system, and there are several of those.
+    /// The limit depends on the file system, and the layouts are on several.
     #[error(
         "`{}` and `{}` are on different file systems",
         first.display(),
@@ -123,7 +123,7 @@ impl BudgetRequest {
 }
 
 impl Limits {
-    /// Returns the bytes to free for the file system to have what is wanted.
+    /// Returns the bytes to free so that the file system reaches its limit.
     #[must_use]
     pub fn free_bytes(&self) -> Option<u64> {
         let free = self.free?;
@@ -131,7 +131,8 @@ impl Limits {
     }
 }
 
-/// Returns where the blobs of a layout are. Of an archive the directory that it is in: its file is replaced.
+/// Returns the directory of the blobs of a layout. For an archive, the directory that contains it, since its file is
+/// replaced.
 fn place_of(layout: &Path) -> PathBuf {
     let blobs = layout.join("blobs");
     if blobs.is_dir() {

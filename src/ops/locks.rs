@@ -10,7 +10,7 @@ use crate::progress::Progress;
 /// Locks layouts, waiting up to `wait` altogether. The guards are in the order of the layouts.
 ///
 /// # Errors
-/// What [`Locked::acquire`] says of any of them.
+/// Those of [`Locked::acquire`] for any of them.
 pub(super) fn lock_all<'a>(
     layouts: &'a [Layout],
     wait: Duration,
@@ -32,7 +32,8 @@ pub(super) fn lock_all<'a>(
     Ok(locked.into_iter().map(|(_, locked)| locked).collect())
 }
 
-/// Locks the trash of the store that these layouts share; `None`: the trash of a single layout needs no lock but its own.
+/// Locks the trash of the store that these layouts share; `None`: the trash of a single layout is protected by the lock of
+/// the layout.
 pub(super) fn lock_store<'a>(
     layouts: &'a [Layout],
     wait: Duration,

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use crate::graph::GracePolicy;
 use crate::plan::SweepOptions;
 
-/// What is kept because of its age.
+/// The ages below which files are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Protection {
-    /// The time by which protections end.
+    /// The time used to decide whether protections have expired.
     pub now: Timestamp,
-    /// When an orphan counts as in flight.
+    /// The rule by which an orphan counts as in flight.
     pub in_flight: GracePolicy,
     /// The options of the sweep.
     pub sweep: SweepOptions,
@@ -28,7 +28,7 @@ impl Protection {
         Self::with(now, now, Duration::from_secs(60 * 60), Self::TEMP_AGE)
     }
 
-    /// Returns a protection by these ages. `started`: when the run began; `execute` refuses a plan for a future time.
+    /// Returns a protection with these ages. `started` is the start of the run; `execute` refuses a plan for a future time.
     #[must_use]
     pub fn with(now: Timestamp, started: Timestamp, grace: Duration, temp_age: Duration) -> Self {
         Self {

@@ -8,8 +8,8 @@ use crate::progress::Progress;
 
 use super::{Finished, LayoutGroup, Mode, Protection, run};
 
-/// Removes the images that options choose, and deletes what is unreferenced then. The notes are for each layout what
-/// becomes of each image, and why.
+/// Removes the images that the options select, and deletes blobs that are then unreferenced. The notes are, for each layout,
+/// the decision on each image and the reason.
 ///
 /// # Errors
 /// Those of [`plan::prune`](plan::prune()) and [`run`](super::run()).

@@ -24,11 +24,11 @@ pub enum RemoveError {
     Layout(#[from] Error),
 }
 
-/// Removes images by name, ID or pattern from the first layout of a group, all or none of them, and deletes what no layout
-/// of the group references then. The notes are the names that are removed.
+/// Removes images by name, ID or pattern from the first layout of a group, all or none of them, and deletes blobs that no
+/// layout of the group then references. The notes are the removed names.
 ///
 /// # Errors
-/// [`RemoveError`]. Nothing is changed then.
+/// [`RemoveError`]. Nothing is changed in that case.
 pub fn remove(
     group: &LayoutGroup,
     protection: &Protection,

@@ -17,10 +17,10 @@ use crate::report::check::{CheckOptions, Finding, check};
 use super::journal::{Change, ChangeResult, Journal, record};
 use super::locks::{lock_all, lock_store};
 
-/// Moves back from the trash what is referenced and missing.
+/// Moves referenced and missing blobs back from the trash.
 ///
 /// # Errors
-/// What locking, reading and moving say.
+/// Those of locking, reading and moving.
 fn restore_missing(
     layout: &Layout,
     wait: Duration,
@@ -53,7 +53,7 @@ fn cure_if_needed(
     )
 }
 
-/// How often repaired documents are searched for more: a document can reference another one.
+/// The maximum number of passes: a repaired document can reference another damaged one.
 const MAX_ROUNDS: usize = 16;
 
 /// Repairs a layout as far as there are whole copies of what is missing or damaged: in the trash, or else in one of the sources,

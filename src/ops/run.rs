@@ -26,11 +26,11 @@ use super::journal::{Change, ChangeResult, record};
 use super::locks::{lock_all, lock_store};
 use super::{LayoutGroup, OpenGroup, Protection};
 
-/// How many times a plan is made at most if a layout changes.
+/// The maximum number of plans if a layout keeps changing.
 pub const MAX_ATTEMPTS: u32 = 5;
 
-/// How many times a plan is made before the layouts are locked. A plan is usually made without the lock, so that no other
-/// process waits for a long reading. If the layout changed each time, it is made under the lock.
+/// The number of plans that are made before the layouts are locked. A plan is usually made without the lock, so that no
+/// other process waits for a long read. If the layout changed each time, it is made under the lock.
 pub(super) const UNLOCKED_ATTEMPTS: u32 = 2;
 
 /// What became of one attempt.
@@ -159,11 +159,11 @@ pub fn run_in_first<T: Default, E: From<Error>>(
     })
 }
 
-/// Sweeps everything unreferenced: `gc`. The notes are the numbers of dangling images, which are kept; 0 if
+/// Sweeps everything unreferenced: `gc`. The notes are the numbers of dangling images, all of which are kept; 0 if
 /// [`GcOptions::counts_dangling`] is not set.
 ///
 /// # Errors
-/// As [`run`] and [`sweep_all`].
+/// Those of [`run`] and [`sweep_all`].
 pub fn gc(
     group: &LayoutGroup,
     protection: &Protection,
@@ -222,8 +222,8 @@ pub struct GcOptions {
 /// Plans an open group, with a note for each layout.
 type Planner<'a, T, E> = dyn FnMut(&mut OpenGroup) -> Result<(GroupPlan, Vec<T>), E> + 'a;
 
-/// Makes a plan, and executes it unless this is a dry run; and again, if a layout changed in between. What is referenced,
-/// missing and in the trash is put back before.
+/// Makes a plan, and executes it unless this is a dry run; repeated if a layout changed in between. Blobs that are
+/// referenced, missing and in the trash are restored first.
 fn attempt<T, E: From<Error>>(
     group: &LayoutGroup,
     mode: Mode,
@@ -255,7 +255,8 @@ fn attempt<T, E: From<Error>>(
             && archive.is_none()
             && open.lacks_what_is_in_trash()?
         {
-            // Also where planning refuses a layout for what it lacks. Once: what cannot be put back stays missing.
+            // Also if planning refuses a layout because blobs are missing. Once: a blob that cannot be restored remains
+            // missing.
             can_be_cured = false;
             let own = match &locked {
                 None => Some(lock_all(open.layouts(), wait, progress)?),
@@ -351,7 +352,8 @@ fn attempt<T, E: From<Error>>(
                         progress.changed(group.path());
                         continue;
                     }
-                    // Also one that has changed: what went to a pipe cannot be taken back, so that it is not done again.
+                    // Also if the archive has changed: output written to a pipe cannot be undone, so the run is not
+                    // repeated.
                     Err(error) => {
                         end(&ChangeResult::Failed(&error));
                         return Err(error.into());
@@ -359,7 +361,7 @@ fn attempt<T, E: From<Error>>(
                 }
                 end(&ChangeResult::Executed(&plan, &outcome));
                 drop(locked);
-                // Only now: a lock file in the directory would keep it from going.
+                // Only now: a lock file in the directory would prevent its removal.
                 for (layout, outcome) in open.layouts().iter().zip(&mut outcome.layouts) {
                     if outcome.layout_removed
                         && let Err(error) = remove_directory(layout.path(), &Disk)
@@ -385,8 +387,8 @@ fn attempt<T, E: From<Error>>(
     }))
 }
 
-/// Moves blobs that were restored and that the plan deletes back into their runs in the trash, and takes them out of the plan: what an
-/// earlier run keeps in the trash is deleted by the rules of the trash alone. Returns them.
+/// Moves restored blobs that the plan deletes back into their runs in the trash, and removes them from the plan: blobs in
+/// the trash are deleted only by the rules of the trash. Returns them.
 fn return_deletions(
     layouts: &[Layout],
     plan: &mut GroupPlan,
@@ -408,7 +410,7 @@ fn return_deletions(
     Ok(returned)
 }
 
-/// Returns the runs in the trash of a plan that fills it: those that it deletes because their time is over, and the others.
+/// Returns the runs in the trash, for a plan that uses it: the expired ones that the plan deletes, and the others.
 fn trashed_before(
     layouts: &[Layout],
     plan: &GroupPlan,
@@ -432,7 +434,7 @@ fn trashed_before(
     Ok((expired, others))
 }
 
-/// Returns those of the runs that were deleted from the trash since, or of which the record was. They made room.
+/// Returns the runs that were deleted from the trash since, or whose record was. They made room.
 fn emptied_since(layouts: &[Layout], before: &[TrashedRun]) -> Vec<TrashedRun> {
     let (Some(any), false) = (layouts.first(), before.is_empty()) else {
         return Vec::new();
@@ -467,7 +469,7 @@ fn finish(
     }
 }
 
-/// Adds to an outcome what was put back before.
+/// Adds the blobs that were restored before to an outcome.
 fn tell(outcome: &mut GroupOutcome, cured: &mut Vec<Restored>) {
     let single = outcome.layouts.first_mut();
     if let Some(own) = outcome.store.as_mut().or(single) {

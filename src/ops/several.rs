@@ -61,8 +61,8 @@ pub fn remove_directories<T, E>(groups: &[LayoutGroup], runs: &[Option<Result<Fi
     }
 }
 
-/// Returns what each group freed, or would free: a byte that hard links bring into several groups is counted where its
-/// last name is deleted.
+/// Returns what each group freed, or would free: bytes that are hard linked into several groups are counted where their last
+/// name is deleted.
 #[must_use]
 pub fn totals_of<T, E>(runs: &[Option<Result<Finished<T>, E>>]) -> Vec<Totals> {
     let own = |run: &Option<Result<Finished<T>, E>>| match run {

@@ -1,10 +1,10 @@
 //! `prune` over several layouts that decide together: one budget, and keep rules that count in all of them.
 //!
-//! *Order*: every layout is read and planned, the plan of all is made, then each layout is read again, locked and changed by itself. A
-//! crash between two layouts leaves those that are done and those that were not begun; a further run does the rest.
+//! *Order*: every layout is read and planned, removals are decided for all of them, then each layout is read again, locked
+//! and changed separately. A crash between two layouts leaves some done and some unchanged; a further run does the rest.
 //!
-//! *Promise*: from a layout that has changed since the decision nothing is removed that was not decided on. One that cannot be planned loses
-//! nothing, and its bytes count.
+//! *Promise*: only what was decided is removed from a layout, even if it has changed since. Nothing is removed from one that
+//! cannot be planned, and its bytes count.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub type Runs<T, E> = Vec<Option<Result<Finished<T>, E>>>;
 
 /// The notes of planning a layout that is pruned together with others.
 pub trait Surveyed {
-    /// Takes what the other layouts have to know: [`Prune::survey`](crate::plan::Prune::survey).
+    /// Returns what the decision for all layouts needs: [`Prune::survey`](crate::plan::Prune::survey).
     fn take_survey(&mut self) -> Option<Survey>;
 }
 
@@ -58,22 +58,22 @@ struct Members {
     numbers: Vec<usize>,
 }
 
-/// What became of the budget.
+/// The result of the budget.
 #[derive(Debug, Clone)]
 pub struct SharedBudget {
     /// The number of layouts.
     pub layouts: usize,
     /// The limits, as they were when the decision was begun.
     pub limits: Limits,
-    /// The bytes that are left in all layouts, or would be: each file once.
+    /// The remaining bytes of all layouts, or those that would remain: each file once.
     pub used_bytes: u64,
-    /// The bytes that are left beyond [`Limits::max_size`].
+    /// The remaining bytes beyond [`Limits::max_size`].
     pub excess_bytes: u64,
-    /// The bytes to free that are not freed.
+    /// The bytes that should be freed but are not.
     pub lacking_bytes: u64,
-    /// What keeps the images that are left.
+    /// The rules that keep the remaining images.
     pub held: Vec<BudgetHolder>,
-    /// How many layouts could not be planned, and their bytes.
+    /// The number of layouts that could not be planned, and their bytes.
     pub lost: (usize, u64),
 }
 
@@ -86,7 +86,7 @@ impl SharedBudget {
 }
 
 impl PruneTogether {
-    /// Begins with the layouts of some groups. `limits`: the budget of all of them; `rules`: whose images keep rules compare.
+    /// Starts with the layouts of these groups. `limits` is the budget of all of them; `rules` is the scope of keep rules.
     #[must_use]
     pub fn new(groups: &[LayoutGroup], rules: Across, limits: Option<Limits>) -> Self {
         let mut numbers = HashMap::new();
@@ -141,9 +141,9 @@ impl PruneTogether {
         self.tree.share(*self.numbers.get(layout)?)
     }
 
-    /// Decides what is removed from all layouts, and returns their plans. `plan` plans the groups with these numbers, each layout with its
-    /// share, and is called until the budget is reached or nothing else may be removed. Of `options` the policy, the time and whether the
-    /// last image may be removed are used.
+    /// Decides what is removed from all layouts, and returns their plans. `plan` plans the groups with these numbers, each
+    /// layout with its share, and is called until the budget is reached or nothing else may be removed. Only the policy, the
+    /// time and whether the last image may be removed are used from `options`.
     pub fn decide<T: Surveyed, E>(
         &mut self,
         options: &PruneOptions<'_>,
@@ -188,7 +188,7 @@ impl PruneTogether {
         runs
     }
 
-    /// Notes what is left in the layouts by plans, or in the end by what was done.
+    /// Records what remains in the layouts, according to plans or in the end to outcomes.
     pub fn note<T: Surveyed, E>(&mut self, runs: &mut Runs<T, E>, progress: &dyn Progress) {
         for (number, run) in runs.iter_mut().enumerate() {
             self.note_one(number, run, progress);
@@ -212,7 +212,7 @@ impl PruneTogether {
             }
             return;
         }
-        // It loses nothing. The blobs of a shared store count once.
+        // Nothing is removed from it. The blobs of a shared store count once.
         let mut files = Vec::new();
         if self.has_budget && !progress.is_cancelled() {
             let path = group.path.clone();
@@ -225,24 +225,24 @@ impl PruneTogether {
         }
     }
 
-    /// Takes the errors of measuring layouts that cannot be planned. What was not found of those counts as 0 bytes.
+    /// Returns the errors of measuring layouts that cannot be planned. Files that were not found count as 0 bytes.
     pub fn take_unmeasured(&mut self) -> Vec<Error> {
         std::mem::take(&mut self.unmeasured)
     }
 
-    /// Returns by how much the layouts are too large.
+    /// Returns the number of bytes by which the layouts are too large.
     fn excess_bytes(&self) -> u64 {
         let max_size = self.limits.max_size;
         max_size.map_or(0, |max| self.tree.used_bytes().saturating_sub(max))
     }
 
-    /// Returns how many of the bytes to free are not freed.
+    /// Returns the number of bytes that should be freed but are not.
     fn lacking_bytes(&self) -> u64 {
         let free = self.limits.free_bytes();
         free.map_or(0, |free| free.saturating_sub(self.tree.freed_bytes()))
     }
 
-    /// Returns what became of the budget, by what was noted last; `None` if the layouts share none.
+    /// Returns the result of the budget, as recorded last; `None` if the layouts share none.
     #[must_use]
     pub fn budget(&self) -> Option<SharedBudget> {
         self.has_budget.then(|| SharedBudget {
@@ -257,16 +257,16 @@ impl PruneTogether {
     }
 }
 
-/// What several layouts lost together, or would lose.
+/// What was removed from several layouts together, or would be.
 #[derive(Debug)]
 pub struct PrunedTogether {
-    /// The result of each group. The notes are for each layout what becomes of each image, and why.
+    /// The result of each group. The notes are, for each layout, the decision on each image and the reason.
     pub runs: Runs<LayoutVerdicts, PruneError>,
-    /// What became of the budget, if there is one.
+    /// The result of the budget, if there is one.
     pub budget: Option<SharedBudget>,
 }
 
-/// What becomes of the images of a layout.
+/// The decisions on the images of a layout.
 #[derive(Debug)]
 pub struct LayoutVerdicts {
     /// In the order of `index.json`.
@@ -285,7 +285,7 @@ impl Surveyed for LayoutVerdicts {
 /// cannot be pruned does not stop the others; its bytes count.
 ///
 /// [`Limits::free`] is only for directories without a trash, whose blobs have no other hard links, as
-/// [`PruneOptions::free_bytes`] is: where deleting frees nothing, images would be removed in vain.
+/// [`PruneOptions::free_bytes`] is: if deleting frees nothing, images would be removed in vain.
 ///
 /// Without `limits`, [`PruneOptions::max_size`] and [`free_bytes`](PruneOptions::free_bytes) are those of each layout. The
 /// [`share`](PruneOptions::share) is set here.

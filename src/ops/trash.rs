@@ -1,4 +1,4 @@
-//! Undoing runs that moved blobs into the trash, and emptying the trash.
+//! Undoes runs that moved blobs into the trash, and empties the trash.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,21 +25,21 @@ use super::locks::{lock_all, lock_store};
 use super::run::{Attempt, until_unchanged};
 use super::{LayoutGroup, Mode};
 
-/// Which run is undone.
+/// The run to undo.
 #[derive(Debug, Clone, Copy)]
 pub enum UndoRequest<'a> {
     /// The last one.
     Last,
-    /// The one whose name begins like this.
+    /// The one whose name begins with this.
     Run(&'a str),
 }
 
-/// Undoes a run of a layout, or of a shared store with all layouts that the run changed, or in a dry run says what that
-/// changes.
+/// Undoes a run of a layout, or of a shared store with all layouts that the run changed; in a dry run, returns what that
+/// would change.
 ///
 /// # Errors
-/// [`Error::Trash`] where there is no such run, or it cannot be undone as a whole; [`Error::RunOfOthers`]; what reading,
-/// locking and writing say.
+/// [`Error::Trash`] if there is no such run, or it cannot be undone completely; [`Error::RunOfOthers`]; those of reading,
+/// locking and writing.
 pub fn undo(
     group: &LayoutGroup,
     request: UndoRequest<'_>,
@@ -87,7 +87,7 @@ fn planned(layouts: &[Layout], request: UndoRequest<'_>) -> Result<(Vec<State>, 
         UndoRequest::Last => last(trash)?,
         UndoRequest::Run(name) => named(trash, name)?,
     };
-    // The others are read only where something is in neither place.
+    // The others are read only if a blob is in neither place.
     let is_elsewhere = |digest: &Digest| {
         let found = trash.find(&BTreeSet::from([digest.clone()]), None);
         found.map(|found| !found.is_empty())
@@ -100,7 +100,7 @@ fn planned(layouts: &[Layout], request: UndoRequest<'_>) -> Result<(Vec<State>, 
 fn last(trash: Trash<'_>) -> Result<TrashedRun> {
     if let Some(dir) = trash.open()? {
         for name in trash.names()?.into_iter().rev() {
-            // One without a record did nothing, or is being emptied.
+            // A run without a record did nothing, or is being deleted.
             if let Some(run) = trash.run(&dir, name)?
                 && !matches!(run.record, Ok(None))
             {
@@ -111,7 +111,7 @@ fn last(trash: Trash<'_>) -> Result<TrashedRun> {
     Err(refuse(trash, "it is empty".to_owned()))
 }
 
-/// Reads the run whose name begins like this.
+/// Reads the run whose name begins with this.
 fn named(trash: Trash<'_>, name: &str) -> Result<TrashedRun> {
     let names = trash.names()?.into_iter();
     let mut found: Vec<String> = names
@@ -138,7 +138,7 @@ fn refuse(trash: Trash<'_>, why: String) -> Error {
 /// `None`: it is in its place.
 ///
 /// # Errors
-/// [`Error::Trash`] where no run has it; what locking and writing say.
+/// [`Error::Trash`] if no run has it; those of locking and writing.
 pub fn undo_blob(
     group: &LayoutGroup,
     digest: &Digest,
@@ -189,7 +189,7 @@ pub fn undo_blob(
     }
 }
 
-/// Whose trash it is.
+/// The owner of the trash.
 #[derive(Debug)]
 pub enum TrashOwner {
     /// A layout.
@@ -218,37 +218,38 @@ impl TrashOwner {
     }
 }
 
-/// What is locked while a trash is emptied.
+/// The locks that are held while a trash is emptied.
 enum Lock<'a> {
     Layout(Locked<'a>),
     Store { _held: LockedStore<'a> },
 }
 
-/// What the trash is emptied of.
+/// The runs to delete from the trash.
 #[derive(Debug, Clone, Copy)]
 pub enum EmptyRequest<'a> {
     /// Every run.
     All,
-    /// The one whose name begins like this.
+    /// The one whose name begins with this.
     Run(&'a str),
-    /// What was trashed before this time.
+    /// Those that began before this time.
     Before(Timestamp),
 }
 
-/// What a trash was emptied of, or would be.
+/// The runs that were deleted from a trash, or would be.
 #[derive(Debug)]
 pub struct EmptiedTrash {
     /// The runs, with what each frees.
     pub runs: Vec<(TrashedRun, Totals)>,
-    /// What the layout referenced and lacked, and what was therefore restored before.
+    /// Blobs that the layout referenced and lacked, and that were therefore restored before.
     pub restored: Vec<Restored>,
 }
 
-/// Empties the trash, or in a dry run says of what. What the layout references and lacks is restored before: the trash may have the only
-/// copy. For a shared store that is unknown, since it does not record which layouts use it.
+/// Empties the trash, or in a dry run returns what would be deleted. Blobs that the layout references and lacks are restored
+/// first: the trash may have the only copy. For a shared store these are unknown, since it does not record which layouts use
+/// it.
 ///
 /// # Errors
-/// [`Error::Trash`] where there is no such run; what reading the layout, locking and deleting say.
+/// [`Error::Trash`] if there is no such run; those of reading the layout, locking and deleting.
 pub fn empty_trash(
     owner: &TrashOwner,
     request: EmptyRequest<'_>,
@@ -291,7 +292,7 @@ pub fn empty_trash(
             runs
         }
     };
-    // In a dry run they are still there.
+    // In a dry run they still exist.
     for run in &mut runs {
         let name = &run.name;
         run.blobs

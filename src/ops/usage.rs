@@ -137,7 +137,7 @@ impl Store {
         Ok((usage, files))
     }
 
-    /// Measures the images of each layout. What another layout references as well is not freed.
+    /// Measures the images of each layout. Blobs that another layout references as well are not freed.
     fn images(
         &self,
         layouts: &[Layout],

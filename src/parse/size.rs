@@ -47,7 +47,8 @@ pub fn human_size(bytes: u64) -> String {
 
 /// Returns `bytes` with three significant digits and a decimal unit, as `docker image ls` does.
 ///
-/// One output differs on purpose: where `%.3g` uses an exponent (999500 bytes are `1e+03kB` there), the next unit is used (`1MB`).
+/// One output differs intentionally: where `%.3g` uses an exponent (999500 bytes are `1e+03kB` there), the next unit is used
+/// (`1MB`).
 #[must_use]
 pub fn human_size3(bytes: u64) -> String {
     human(bytes, 3)
@@ -96,7 +97,7 @@ fn significant(value: f64, digits: usize) -> Option<String> {
 /// is truncated.
 ///
 /// # Errors
-/// [`SizeError::MissingUnit`] for a number without a unit, which is ambiguous; other variants for what is not a size.
+/// [`SizeError::MissingUnit`] for a number without a unit, which is ambiguous; other variants if the string is not a size.
 pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     let syntax = || SizeError::Syntax(text.to_owned());
     let too_large = || SizeError::TooLarge(text.to_owned());
@@ -161,7 +162,7 @@ impl Amount {
 /// Parses a number of bytes as [`parse_size`] does, or a percentage from 0 to 100 such as `10%` or `12.5%`.
 ///
 /// # Errors
-/// As [`parse_size`].
+/// Those of [`parse_size`].
 pub fn parse_amount(text: &str) -> Result<Amount, SizeError> {
     let Some(number) = text.strip_suffix('%') else {
         return parse_size(text).map(Amount::Bytes);

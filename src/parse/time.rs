@@ -4,10 +4,10 @@
 //! `moby daemon/internal/timestamp`. *Failure*: one error that quotes the string; nothing is guessed, because the result decides
 //! what is old enough to be deleted.
 //!
-//! The clock and the local zone are parameters. The parsers of `jiff` are not used. Those of civil times ignore an offset, which moves
-//! `2024-05-01T00:00:00+09:00` silently by nine hours; they and that of `Timestamp` accept what Go refuses (`20240501T000000`, a space
-//! for the `T`, the second 60, `+09`, `[UTC]`) and refuse what docker accepts (`T3:04`, `2024-05-01+09:00`, ten digits of a fraction).
-//! What would guard against both is as long as what is here.
+//! The clock and the local zone are parameters. The parsers of `jiff` are not used. Those of civil times ignore an offset,
+//! which moves `2024-05-01T00:00:00+09:00` silently by nine hours; they and that of `Timestamp` accept what Go refuses
+//! (`20240501T000000`, a space for the `T`, the second 60, `+09`, `[UTC]`) and refuse what docker accepts (`T3:04`,
+//! `2024-05-01+09:00`, ten digits of a fraction). A guard against both would be as long as this code.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ fn nanoseconds_of(unit: &str) -> Option<u64> {
 /// A day has 24 hours and a week seven days, whatever the local zone does.
 ///
 /// # Errors
-/// [`DurationError::Negative`] for a length below zero; other variants for what is not a duration.
+/// [`DurationError::Negative`] for a length below zero; other variants if the string is not a duration.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let duration = signed_duration(text)?;
     Duration::try_from(duration).map_err(|_| DurationError::Negative(text.to_owned()))

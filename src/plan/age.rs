@@ -1,9 +1,9 @@
-//! Which of two images is newer.
+//! Decides which of two images is newer.
 //!
 //! *Promise*: equal times decide nothing. An archive without times gives all files the same modification time (k0s bundles
-//! have 1970, archives made with SOURCE_DATE_EPOCH its date), and a rule that went by the order of digests there would
-//! keep releases at random. So if the times of two images are equal, `created` of their configurations decides, then
-//! their position in `index.json`: writers append. Of images of several layouts that of the later layout is newer.
+//! have 1970, archives made with SOURCE_DATE_EPOCH its date), and a rule that compared digests there would keep releases at
+//! random. So if the times of two images are equal, `created` of their configurations decides, then their position in
+//! `index.json`: writers append. For images of several layouts, that of the later layout is newer.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -18,8 +18,8 @@ use crate::model::images::{Image, ImageInspector, TimeSource};
 pub struct Age {
     /// The time by the chosen clock; `None` never counts as old.
     pub time: Option<Timestamp>,
-    /// When it was built, if another image has the same `time` and the chosen clock is not `created` itself. If several layouts
-    /// are compared, of every image.
+    /// When it was built, if another image has the same `time` and the chosen clock is not `created` itself. Set for every
+    /// image if several layouts are compared.
     pub created: Option<Timestamp>,
     /// The position of its layout, if several are compared; else 0.
     pub layout: usize,
@@ -27,7 +27,7 @@ pub struct Age {
     pub position: usize,
 }
 
-/// What decides between two images whose times are equal.
+/// The tie-breaker between two images whose times are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tie {
     /// `created` of the configurations.
@@ -66,7 +66,7 @@ impl PartialOrd for Age {
 }
 
 impl Age {
-    /// Returns what decides which of two is newer, if it is not the chosen clock.
+    /// Returns what decides which one is newer, if it is not the chosen clock.
     #[must_use]
     pub fn tie(&self, other: &Self) -> Option<Tie> {
         if self.time != other.time {
@@ -85,13 +85,13 @@ impl Age {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ties {
     Break,
-    /// The images of other layouts, of which nothing is known here, may have equal times.
+    /// The images of other layouts, which are unknown here, may have equal times.
     Expect,
     /// No rule compares ages.
     Leave,
 }
 
-/// Whether configurations are kept once they were read: with their labels they take half a kilobyte each.
+/// Whether configurations are kept after they were read: with their labels they take half a kilobyte each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Configs {
     /// Others will need them.
@@ -99,7 +99,7 @@ pub(super) enum Configs {
     Drop,
 }
 
-/// The most configurations that are read before those are dropped that are not kept.
+/// The maximum number of configurations that are read before unneeded ones are dropped.
 const AT_ONCE: usize = 8192;
 
 /// Returns the age of an image, without `created`.
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn equal_times_decide_nothing() {
         let at = |second: i64| Timestamp::from_second(second).ok();
-        // From the oldest to the newest; what has no date counts as new.
+        // From the oldest to the newest; images without a date count as new.
         let ages = [
             (at(1), at(9), 1, 9, None),
             (at(2), at(1), 0, 8, None),

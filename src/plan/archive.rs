@@ -1,4 +1,4 @@
-//! How a plan changes the archive of its layout.
+//! The changes that a plan makes to the archive of its layout.
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,7 +11,7 @@ use super::{Deletion, Plan};
 use crate::error::{Error, Result};
 
 impl Plan {
-    /// Returns how the archive differs when the plan is done.
+    /// Returns the changes to the archive after the plan.
     ///
     /// # Errors
     /// [`Error::Edit`] if its `manifest.json` cannot be edited.
@@ -88,7 +88,7 @@ impl Plan {
         change
     }
 
-    /// Notes by how many bytes the archive of the layout gets shorter, if it is not compressed.
+    /// Records by how many bytes the archive of the layout gets shorter, if it is not compressed.
     pub(crate) fn note_archive(&mut self, shorter: i128) {
         self.packing = 0;
         let totals = self.totals();

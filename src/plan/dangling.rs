@@ -1,4 +1,4 @@
-//! Which entries of `index.json` are dangling.
+//! Finds the dangling entries of `index.json`.
 //!
 //! Overwriting a tag with skopeo, buildah or oras leaves the old image in `index.json` without a name.
 //! But most untagged entries are in use: oras lists every child of an index again, referrers have no
@@ -23,7 +23,7 @@ pub fn dangling(snapshot: &Snapshot, entries: &[EntryFacts]) -> BTreeSet<usize> 
     untagged.map(|entry| entry.position).collect()
 }
 
-/// Returns the number of dangling images: entries of the same digest are one.
+/// Returns the number of dangling images: entries with the same digest count once.
 #[must_use]
 pub fn dangling_images(snapshot: &Snapshot) -> usize {
     let entries = list_entries(snapshot);
@@ -39,7 +39,7 @@ pub(crate) fn dangling_with_tags<'a>(
     snapshot: &Snapshot,
     entries: &'a [EntryFacts],
 ) -> Vec<&'a EntryFacts> {
-    // A digest tag only names the subject of its entry.
+    // A digest tag names only the subject of its entry.
     if !entries.iter().any(|entry| entry.role == EntryRole::Named) {
         return Vec::new();
     }
@@ -76,7 +76,7 @@ pub(super) fn unneeded<'a>(
         .iter()
         .filter(|root| match root.source {
             RootSource::Entry(_) => false,
-            // What an entry references besides its blob is doubtful, and is kept as long as the entry.
+            // Whatever an entry references besides its blob is doubtful, and is kept as long as the entry.
             RootSource::InsideEntry(position) => is_left(position),
             _ => true,
         });
@@ -97,7 +97,7 @@ pub(super) fn unneeded<'a>(
         if kept.len() > before {
             continue;
         }
-        // A digest tag is kept if its subject is not removed here and it is not part of what is: it may be a name.
+        // A digest tag is kept if its subject is not removed here and it is not part of a removed image: it may be a name.
         let untagged = followers
             .iter()
             .copied()

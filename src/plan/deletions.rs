@@ -30,14 +30,14 @@ impl Deletions {
         let known = ids.into_iter().filter(|id| files.get(*id).is_some());
         let mut ids: Vec<BlobId> = known.collect();
         if ids.is_empty() {
-            // Nothing is left to hold the files for.
+            // No blob needs the files any more.
             return Self::default();
         }
         ids.shrink_to_fit();
         Self { files, ids }
     }
 
-    /// Collects blobs by ascending number. Not `FromIterator`: only this crate makes a list of what is deleted.
+    /// Collects blobs by ascending number. Not `FromIterator`: only this crate creates a list of deletions.
     ///
     /// # Panics
     /// If the numbers do not ascend.
@@ -55,12 +55,12 @@ impl Deletions {
         }
     }
 
-    /// Returns these of the blobs, in this order.
+    /// Returns the given blobs, in this order.
     pub(super) fn in_order(&self, ids: Vec<BlobId>) -> Self {
         Self::among(self.files.clone(), ids)
     }
 
-    /// Returns those of the blobs that are wanted.
+    /// Returns the wanted blobs.
     pub(super) fn subset(&self, mut is_wanted: impl FnMut(BlobId) -> bool) -> Self {
         let wanted = self.ids.iter().copied().filter(|id| is_wanted(*id));
         Self::among(self.files.clone(), wanted)
@@ -121,7 +121,7 @@ impl Deletions {
         self.ids.sort_unstable_by(|a, b| compare(*a, *b));
     }
 
-    /// Keeps only the blobs that are wanted.
+    /// Keeps only the wanted blobs.
     pub(crate) fn retain(&mut self, mut is_wanted: impl FnMut(BlobId) -> bool) {
         self.ids.retain(|id| is_wanted(*id));
         if self.ids.is_empty() {

@@ -1,8 +1,7 @@
 //! Filters: `key=value`, the same for `ls` and `prune`.
 //!
-//! Different keys are AND-ed. Keys that docker has mean what they mean there (moby
-//! `daemon/containerd/image_list.go`), with two differences: a malformed pattern is an error, and an image
-//! without a date is never old.
+//! Different keys are AND-ed. Docker's keys have docker's meaning (moby `daemon/containerd/image_list.go`), with two
+//! differences: a malformed pattern is an error, and an image without a date is never old.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -58,9 +57,9 @@ pub struct Filters {
     media_types: Vec<String>,
     artifact_types: Vec<String>,
     is_any: bool,
-    /// An empty filter was given.
+    /// `true` if an empty filter was given.
     has_empty: bool,
-    /// Each filter but those on age and `dangling`, by itself.
+    /// Each filter except those on age and `dangling`, separately.
     terms: Vec<(String, Self)>,
 }
 
@@ -112,7 +111,7 @@ impl Filters {
                 let wanted = match value {
                     "true" | "1" => true,
                     "false" | "0" => false,
-                    _ => return Err(Some("it is true or false".to_owned())),
+                    _ => return Err(Some("expected true or false".to_owned())),
                 };
                 if self.dangling.is_some_and(|before| before != wanted) {
                     return Err(Some("both true and false were given".to_owned()));
@@ -128,7 +127,7 @@ impl Filters {
             "since" => self.since.push(value.to_owned()),
             "until" => {
                 let until = parse_until(value, now, zone).map_err(|error| why(&error))?;
-                // Of several the earliest is the strictest.
+                // The earliest of several is the strictest.
                 self.until = Some(self.until.map_or(until, |before| before.min(until)));
             }
             "platform" => {
@@ -153,7 +152,7 @@ impl Filters {
         self.has_empty
     }
 
-    /// Returns the filters but those on age and `dangling`, each by itself with its text.
+    /// Returns the filters except those on age and `dangling`, each separately with its text.
     pub(super) fn terms(&self) -> &[(String, Self)] {
         &self.terms
     }
@@ -211,7 +210,7 @@ fn label_term(key: &str, value: &str) -> Result<LabelTerm, Option<String>> {
         _ => (name, key == "label!"),
     };
     if name.is_empty() {
-        return Err(Some("a label has a name".to_owned()));
+        return Err(Some("a label needs a name".to_owned()));
     }
     Ok(LabelTerm {
         key: name.to_owned(),
@@ -259,7 +258,7 @@ impl Resolved<'_> {
             && self.dates_match(image, cache, source)
     }
 
-    /// Removes the names that no `reference=` pattern matches: such a filter chooses names, all others choose images.
+    /// Removes the names that no `reference=` pattern matches: such a filter selects names, all others select images.
     pub fn retain_names(&self, image: &mut Image) {
         let globs = &self.filters.references;
         if !globs.is_empty() {
@@ -395,7 +394,7 @@ mod tests {
             ("=x", "the keys are"),
             ("dangling=maybe", "true or false"),
             ("reference=[", "invalid filter `reference=[`"),
-            ("label=", "a label has a name"),
+            ("label=", "a label needs a name"),
             ("until=soon", "invalid filter `until=soon`"),
             ("platform=foo", "invalid filter `platform=foo`"),
         ];

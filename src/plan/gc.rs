@@ -20,8 +20,8 @@ use super::{Plan, SweepOptions, dangling_images};
 /// Orphans newer than the grace period [of the snapshot](Snapshot::protect) are kept, and what they reference.
 ///
 /// # Errors
-/// As [`Graph::mark`](crate::graph::Graph::mark), and [`Error::SharedBlobs`](crate::Error::SharedBlobs) if other layouts may
-/// use the blobs.
+/// Those of [`Graph::mark`](crate::graph::Graph::mark), and [`Error::SharedBlobs`](crate::Error::SharedBlobs) if other
+/// layouts may use the blobs.
 pub fn sweep_all(
     snapshot: &Snapshot,
     missing: MissingDocuments,
@@ -34,15 +34,15 @@ pub fn sweep_all(
     Ok(sweep(snapshot, &live, Known::Nothing(fs), options))
 }
 
-/// A layout that is read only for a sweep, in less memory: the content of documents is dropped once they were followed.
+/// A layout that is read only for a sweep, with less memory: documents are dropped once their references were followed.
 #[derive(Debug)]
 pub struct SweepSnapshot {
     snapshot: Snapshot,
     counts_dangling: bool,
 }
 
-/// The largest `index.json` whose dangling images are counted, in bytes: some thousand entries. For that documents are kept, which
-/// takes too much in a large layout.
+/// The largest `index.json` whose dangling images are counted, in bytes: some thousand entries. Counting keeps documents in
+/// memory, which takes too much for a large layout.
 const MAX_COUNTED_BYTES: usize = 1 << 20;
 
 /// Returns `true` if `index.json` is small, and has entries with a name and entries without one.
@@ -60,7 +60,7 @@ impl SweepSnapshot {
     /// Reads an open layout, with a grace period.
     ///
     /// # Errors
-    /// As [`Snapshot::of`].
+    /// Those of [`Snapshot::of`].
     pub fn of(
         layout: Layout,
         now: Timestamp,
@@ -70,7 +70,8 @@ impl SweepSnapshot {
         Self::read(layout, now, in_flight, progress, false)
     }
 
-    /// As [`of`](Self::of), and with `counts_dangling` such that [`dangling_images`](Self::dangling_images) counts those of a small layout.
+    /// Like [`of`](Self::of); with `counts_dangling`, [`dangling_images`](Self::dangling_images) counts those of a small
+    /// layout.
     pub(crate) fn read(
         layout: Layout,
         now: Timestamp,
@@ -78,7 +79,7 @@ impl SweepSnapshot {
         progress: &dyn Progress,
         counts_dangling: bool,
     ) -> Result<Self> {
-        // Dangling images are found by documents.
+        // Finding dangling images needs documents.
         let needed = Cell::new(false);
         let snapshot = Snapshot::of_to_sweep(layout, now, in_flight, progress, |state| {
             needed.set(counts_dangling && could_dangle(state));
@@ -98,15 +99,15 @@ impl SweepSnapshot {
         }
     }
 
-    /// Returns the digests of what the layout references and lacks.
+    /// Returns the digests of blobs that the layout references and lacks.
     pub(crate) fn missing(&self) -> impl Iterator<Item = Digest> {
         self.snapshot.graph.missing()
     }
 
-    /// Plans the sweep of everything that the layout does not reference, as [`sweep_all`].
+    /// Plans the sweep of everything that the layout does not reference, like [`sweep_all`].
     ///
     /// # Errors
-    /// As [`sweep_all`], but without the names of images.
+    /// Those of [`sweep_all`], but without the names of images.
     pub fn plan(
         self,
         missing: MissingDocuments,

@@ -1,4 +1,4 @@
-//! What several layouts free together if they share files by hard links.
+//! Computes what several layouts free together if they share files by hard links.
 
 use std::collections::HashMap;
 
@@ -9,9 +9,9 @@ use super::Totals;
 /// The names of one inode.
 #[derive(Default)]
 struct Names {
-    /// How many there were before any deletion.
+    /// Their number before any deletion.
     links: u32,
-    /// How many of them are deleted and not counted yet.
+    /// The number of them that are deleted and not counted yet.
     deleted: u32,
     /// They are all names of the inode.
     are_all: bool,
@@ -20,9 +20,9 @@ struct Names {
 /// Returns what each of several layouts frees if these blobs of theirs are deleted, in the order given, without
 /// temporary files.
 ///
-/// The bytes of an inode with several names are counted where its last name is deleted, so that each byte is
-/// counted once and the sum is what the disk gains. It makes no difference whether a file was inspected before or after
-/// other names of it were deleted: layouts are processed concurrently, and the first has seen all names.
+/// The bytes of an inode with several names are counted where its last name is deleted, so that each byte is counted once
+/// and the sum is what the disk gains. It makes no difference whether a file was inspected before or after other names of it
+/// were deleted: layouts are processed concurrently, and the first inspection saw all names.
 #[must_use]
 pub fn hardlink_totals(layouts: &[Vec<FileStat>]) -> Vec<Totals> {
     let mut inodes: HashMap<(u64, u64), Names> = HashMap::new();

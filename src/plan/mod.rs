@@ -76,27 +76,27 @@ pub struct Plan {
     pub(crate) kept: Vec<Kept>,
     /// Documents to delete that could not be read, and why: what only they reference is not in the plan.
     pub(crate) unread: Vec<(Digest, Box<str>)>,
-    /// Orphans are kept, or are not part of the plan.
+    /// `true` if orphans are kept, or are not part of the plan.
     pub(crate) leaves_orphans: bool,
     pub(crate) writer: Option<Writer>,
     pub(crate) temporary: Vec<TempFile>,
-    /// Temporary files with what another program wrote, by path relative to the layout: a run was killed while it exchanged
-    /// the two. Every command that changes the layout restores them first.
+    /// Temporary files that contain another program's file, by path relative to the layout: a run was killed while it
+    /// exchanged the two. Every command that changes the layout restores them first.
     pub(crate) parked: Vec<PathBuf>,
     pub(crate) foreign: usize,
     pub(crate) writes: Writes,
     pub(crate) spare: Deletions,
     pub(crate) empty_layout: EmptyLayouts,
     pub(crate) merges_layers: bool,
-    /// Blobs that were noted as released and are referenced again.
+    /// Blobs that were recorded as released and are referenced again.
     pub(crate) relisted: Vec<Digest>,
     /// The latest current time that the plan assumes, in nanoseconds since 1970.
     pub(crate) latest_now: i128,
-    /// It deletes blobs that are still referenced, on purpose.
+    /// `true` if it intentionally deletes blobs that are still referenced.
     pub(crate) is_sparse: bool,
-    /// What is deleted is moved into the trash.
+    /// The trash into which deleted blobs are moved.
     pub(crate) trash: Option<Trashing>,
-    /// What an archive gets shorter by beside the bytes of its blobs, see [`Totals::packing_bytes`].
+    /// The bytes by which an archive gets shorter in addition to its blobs, see [`Totals::packing_bytes`].
     pub(crate) packing: i64,
     /// Bytes of the documents that it adds, see [`Totals::written_bytes`].
     pub(crate) written: u64,
@@ -133,20 +133,21 @@ impl Plan {
         &self.kept
     }
 
-    /// Returns the documents to delete that could not be read, and why. What only they reference is not known, and is deleted by
-    /// this plan only as far as it is already unreferenced.
+    /// Returns the documents to delete that could not be read, and why. Blobs that only they reference are unknown, and this
+    /// plan deletes only those that are already unreferenced.
     #[must_use]
     pub fn unread(&self) -> &[(Digest, Box<str>)] {
         &self.unread
     }
 
-    /// Returns `true` if unreferenced blobs are left. What only [unread](Self::unread) documents reference may be among them.
+    /// Returns `true` if unreferenced blobs remain. Blobs that only [unread](Self::unread) documents reference may be among
+    /// them.
     #[must_use]
     pub const fn leaves_orphans(&self) -> bool {
         self.leaves_orphans
     }
 
-    /// Returns the evidence of a writer, if what this plan releases is [kept](Self::kept) because of it.
+    /// Returns the sign of a writer, if blobs that this plan releases are [kept](Self::kept) because of it.
     #[must_use]
     pub const fn writer(&self) -> Option<&Writer> {
         self.writer.as_ref()
@@ -184,14 +185,14 @@ impl Plan {
         &self.spare
     }
 
-    /// Returns what becomes of the layout itself if it is empty afterwards.
+    /// Returns whether the layout itself is removed if it is empty afterwards.
     #[must_use]
     pub const fn empty_layout(&self) -> EmptyLayouts {
         self.empty_layout
     }
 
-    /// Makes the plan move what it deletes into the trash, if it does something that can be undone. The layout itself is kept
-    /// for it.
+    /// Makes the plan move deleted blobs into the trash, if it does something that can be undone. The layout itself is then
+    /// kept.
     #[must_use]
     pub fn trashing(self, options: &TrashOptions) -> Self {
         let leaves_a_run = self.can_be_undone();
@@ -217,7 +218,7 @@ impl Plan {
         self.trash.is_some()
     }
 
-    /// Drops the list of blobs if the plan refers to none, to save memory: in a large tree most layouts are clean.
+    /// Drops the list of blobs if the plan refers to no blob, to save memory: in a large tree most layouts are clean.
     pub fn shrink(&mut self) {
         if self.sweep.is_empty() && self.spare.is_empty() && self.kept.is_empty() {
             self.blobs = Arc::default();
@@ -245,11 +246,11 @@ impl Trashing {
 /// The order in which blobs are deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Order {
-    /// That of the directories, which is the fastest: by name it takes a fifth longer (measured on ext4,
-    /// cold). It differs between file systems, so output is sorted by digest.
+    /// The order of the directories, which is the fastest: by name it takes a fifth longer (measured on ext4, cold). It
+    /// differs between file systems, so output is sorted by digest.
     #[default]
     Directories,
-    /// docker's: each image, its other documents, its layers from the top down; then everything else, by digest.
+    /// docker's order: each image, its other documents, its layers from the top down; then everything else, by digest.
     Docker,
 }
 
@@ -279,9 +280,9 @@ pub enum KeepReason {
     WriterAtWork,
     /// The snapshot was read without a grace period.
     Unprotected,
-    /// It, or what references it, was released while a [writer](Plan::writer) was active, and a writer still is.
+    /// It, or a blob that references it, was released while a [writer](Plan::writer) was active, and a writer still is.
     Released,
-    /// It cannot be read, and may be a referrer of something live.
+    /// It cannot be read, and may be a referrer of a live image.
     Unreadable,
 }
 
@@ -300,15 +301,15 @@ pub struct Totals {
     pub temporary: u64,
     /// Their bytes, which are freed as well.
     pub temporary_bytes: u64,
-    /// Of a layout in an archive that is not compressed: what the archive gets shorter by beside that. These are headers and padding of
-    /// members that go, less what edited documents add, so that the sum is the difference of the files' lengths.
+    /// For a layout in an uncompressed archive: the further bytes by which the archive gets shorter. These are headers and
+    /// padding of removed members, less what edited documents add, so that the sum is the difference of the file lengths.
     pub packing_bytes: i64,
     /// Bytes of new documents, which occupy what was freed: the index that replaces one without a platform.
     pub written_bytes: u64,
 }
 
 impl Totals {
-    /// Returns by how many bytes less is occupied: what is freed, less what is written.
+    /// Returns the reclaimed bytes: what is freed, less what is written.
     #[must_use]
     pub const fn reclaimed_bytes(&self) -> u64 {
         self.freed_bytes
@@ -317,7 +318,7 @@ impl Totals {
             .saturating_sub(self.written_bytes)
     }
 
-    /// Returns the packing with which these are the totals of an archive that gets shorter by so many bytes.
+    /// Returns the packing with which these are the totals of an archive that gets shorter by this number of bytes.
     pub(crate) fn packing_for(&self, shorter: i128) -> i64 {
         let freed = i128::from(self.freed_bytes) + i128::from(self.temporary_bytes);
         let own = freed - i128::from(self.written_bytes);
@@ -393,7 +394,7 @@ impl Plan {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut tally = Tally::default();
-        // What is moved into the trash frees nothing.
+        // Moving blobs into the trash frees nothing.
         for deletion in self.sweep.iter().filter(|_| self.trash.is_none()) {
             tally.blob(&deletion.file);
         }
@@ -464,7 +465,7 @@ impl Plan {
     }
 }
 
-/// Returns the blobs that were noted as released and are live.
+/// Returns the blobs that were recorded as released and are live.
 pub(crate) fn relisted(snapshot: &Snapshot, is_live: impl Fn(BlobId) -> bool) -> Vec<Digest> {
     let noted = snapshot.graph.noted().released.iter();
     noted

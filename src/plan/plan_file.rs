@@ -1,8 +1,8 @@
 //! A prune as a file that is reviewed and applied later.
 //!
-//! *Promise*: exactly what the file says is applied, and only to the state that it was made
-//! from. The file is not trusted: what it deletes has to be unreferenced by the layout's own
-//! documents, and the same file as when the plan was made.
+//! *Promise*: exactly the plan in the file is applied, and only to the state that it was made from. The file is not trusted:
+//! a blob that it deletes must be unreferenced according to the documents of the layout, and the same file as when the plan
+//! was made.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -43,23 +43,23 @@ pub struct PlanFile {
     pub layouts: Vec<PlannedLayout>,
 }
 
-/// What a plan file says about a shared store of blobs.
+/// The part of a plan file about a shared store of blobs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PlannedStore {
     /// The directory, as an absolute path.
     pub path: PathBuf,
-    /// What is freed in it, in bytes.
+    /// The bytes that are freed in it.
     pub reclaimed_bytes: u64,
 }
 
-/// What a plan file says about one layout.
+/// The part of a plan file about one layout.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PlannedLayout {
     /// The layout, as an absolute path.
     pub path: PathBuf,
-    /// What is freed, in bytes.
+    /// The bytes that are freed.
     pub reclaimed_bytes: u64,
-    /// For review only: each image, what becomes of it, and why.
+    /// For review only: each image with the decision and its reason.
     images: Vec<PlannedImage>,
     /// The fingerprint of the state that it was made from.
     state: String,
@@ -92,7 +92,7 @@ struct PlannedBlob {
     modified_ns: i64,
 }
 
-/// A digest, or what is written in the place of one.
+/// A digest, or the string in place of one.
 #[derive(Debug, Clone)]
 struct PlannedDigest(Result<Digest, Box<str>>);
 
@@ -126,7 +126,7 @@ impl<'de> Deserialize<'de> for PlannedDigest {
 }
 
 impl PlannedBlob {
-    /// Returns the digest. The error is that there is none.
+    /// Returns the digest. The error explains why it is invalid.
     fn digest(&self) -> Result<&Digest, String> {
         self.digest.0.as_ref().map_err(|text| {
             let why = Digest::parse(text).map_or_else(|error| error.to_string(), |_| String::new());
@@ -146,7 +146,7 @@ struct PlannedImage {
     size: u64,
 }
 
-/// The text of a plan file: what a person reviews comes first, and is ignored when the plan is applied.
+/// The text of a plan file: the part for review comes first, and is ignored when the plan is applied.
 #[derive(Serialize)]
 struct Reviewed<'a> {
     review: Vec<String>,
@@ -198,7 +198,7 @@ impl PlanFile {
             id.is_some_and(|id| deleted.contains(id))
         };
         self.layouts.extend(layouts.map(|mut layout| {
-            // What another layout references is not deleted, and bytes count once for all layouts.
+            // Blobs that another layout references are not deleted, and bytes count once for all layouts.
             layout.delete.retain(is_deleted);
             layout.reclaimed_bytes = 0;
             layout
@@ -237,7 +237,7 @@ impl PlanFile {
         Ok(file)
     }
 
-    /// Frees the memory of what is only for review.
+    /// Frees the memory of the part for review.
     #[must_use]
     pub fn without_review(mut self) -> Self {
         for layout in &mut self.layouts {
@@ -285,7 +285,7 @@ impl PlanFile {
 }
 
 impl PlannedImage {
-    /// Describes what becomes of the image.
+    /// Describes the decision on the image.
     fn review(&self) -> String {
         let names = match self.names.as_slice() {
             [] => "<none>".to_owned(),
@@ -365,7 +365,7 @@ impl PlannedLayout {
         }
     }
 
-    /// Makes the plan that does what the file says, if the layout is unchanged.
+    /// Makes the plan that the file describes, if the layout is unchanged.
     ///
     /// # Errors
     /// [`ApplyError::Changed`] with what changed; [`ApplyError::Layout`].
@@ -386,7 +386,7 @@ impl PlannedLayout {
             return Err(changed(
                 match lacking.find(|file| !given.contains(&file.as_path())) {
                     Some(file) => format!(
-                        "it was made with `--ignore-index {}`, which has to be given again",
+                        "it was made with `--ignore-index {}`, which must be given again",
                         file.display()
                     ),
                     None => "index.json, manifest.json, the holds or another index have changed"
@@ -434,8 +434,8 @@ impl PlannedLayout {
         Ok(removal)
     }
 
-    /// Reduces a fresh plan to what the file says. What is unreferenced now and was not then
-    /// is kept; what the file deletes and the fresh plan does not is a change.
+    /// Reduces a new plan to the contents of the file. Blobs that have become unreferenced since are kept; a blob that the
+    /// file deletes and the new plan does not is a change.
     fn narrow(&self, removal: &mut Removal) -> Result<(), String> {
         let plan = &mut removal.plan;
         let in_flight: BlobSet = plan.kept.iter().map(|kept| kept.id).collect();
@@ -447,7 +447,7 @@ impl PlannedLayout {
             let digest = blob.digest()?;
             let id = plan.blobs.id(digest);
             if id.is_some_and(|id| in_flight.contains(id)) {
-                return Err(format!("a writer may be using {digest} by now"));
+                return Err(format!("a writer may be using {digest} now"));
             }
             let deletion = id
                 .filter(|id| left.contains(*id) && chosen.insert(*id))
@@ -482,7 +482,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_blob_takes_56_bytes_and_what_is_no_digest_is_said() {
+    fn a_blob_takes_56_bytes_and_an_invalid_digest_is_an_error() {
         assert_eq!(size_of::<PlannedBlob>(), 56);
         let digest = Digest::of(crate::oci::Algorithm::Sha256, b"blob").to_string();
         for (text, expected) in [
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_for_review_can_be_freed() {
+    fn the_part_for_review_can_be_freed() {
         let mut file = PlanFile::new(Timestamp::UNIX_EPOCH, Duration::ZERO, Duration::ZERO);
         let text = r#"{"path":"/a","reclaimed_bytes":1,"images":[{"digest":"","names":[],"action":"keep","reasons":[]}],
             "state":"","entries":[],"allow_missing":false,"allow_empty":true,"delete":[],"temporary":["b"]}"#;

@@ -17,7 +17,7 @@ use crate::parse::size::human_duration;
 use super::age::{Age, Tie};
 use super::filter::names_match;
 
-/// What is kept, even if a size budget is not reached.
+/// The images to keep, even if a size budget is not reached.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// The newest N of each group.
@@ -32,21 +32,21 @@ pub struct Policy {
     pub monthly: Option<usize>,
     /// Everything with a name that matches.
     pub keep: Vec<Glob>,
-    /// What a list names; everything else is removed.
+    /// The images that a list names; all others are removed.
     pub keep_from: Option<KeepFrom>,
     /// The groups in which the newest are kept.
     pub group_by: GroupBy,
-    /// Whose images are compared.
+    /// The scope of the comparison.
     pub across: Across,
 }
 
 /// Whether rules compare the images of one layout, or those of all layouts of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Across {
-    /// Each layout by itself.
+    /// Each layout separately.
     #[default]
     Layout,
-    /// All layouts together. A bare tag has no repository but its layout: bare tags are one group in each layout.
+    /// All layouts together. A bare tag belongs to no repository: bare tags are one group in each layout.
     Tree,
 }
 
@@ -214,12 +214,12 @@ impl Reason {
 pub struct Aged<'a> {
     /// The image.
     pub image: &'a Image,
-    /// How old it is.
+    /// Its age.
     pub age: Age,
 }
 
 impl Policy {
-    /// Returns `true` if any rule chooses what is removed. `--keep` alone only protects.
+    /// Returns `true` if any rule selects what is removed. `--keep` alone only protects.
     #[must_use]
     pub const fn chooses(&self) -> bool {
         self.last.is_some()
@@ -295,7 +295,7 @@ impl Policy {
             };
             let digest = |position: usize| images.get(position).map(|aged| &aged.image.digest);
             if let Some(last) = self.last {
-                // A copy in another layout is no image of its own.
+                // A copy in another layout does not count as another image.
                 let mut newest: HashSet<&Digest> = HashSet::new();
                 for (position, _) in &members {
                     newest.extend(digest(*position).filter(|_| newest.len() < last));
@@ -330,12 +330,12 @@ impl Policy {
         reasons
     }
 
-    /// Groups positions by repository, or all together. A group of one layout, of which there are several, has its position.
+    /// Groups positions by repository, or all together. With several layouts, a group of a single one contains its position.
     fn groups(&self, images: &[Aged<'_>]) -> BTreeMap<Group, Vec<usize>> {
         let mut groups: BTreeMap<Group, Vec<usize>> = BTreeMap::new();
-        // An untagged image belongs to no repository and is not kept by these rules, unless nothing in its layout is named. A
-        // referrer whose image is gone is never an image of its repository, and without a name only where all are such: it would
-        // take the place of an image.
+        // An untagged image belongs to no repository and is not kept by these rules, unless nothing in its layout is named.
+        // A referrer whose image is gone is never an image of its repository, and an unnamed one only if all are such: it
+        // would take the place of an image.
         let layouts = |is_image: &dyn Fn(&Image) -> bool| -> BTreeSet<usize> {
             let images = images.iter().filter(|aged| is_image(aged.image));
             images.map(|aged| aged.age.layout).collect()
@@ -366,11 +366,11 @@ impl Policy {
     }
 }
 
-/// A repository, and the position of the layout if only its images are in the group.
+/// A repository, and the position of the layout if the group is limited to it.
 type Group = (String, Option<usize>);
 
-/// Adds the images that are copies of kept ones, with the same label: else a rule would remove in one layout what it keeps in
-/// another.
+/// Adds the images that are copies of kept ones, with the same label: otherwise a rule would remove an image in one layout
+/// and keep it in another.
 fn add_copies<'a>(
     kept: &mut Vec<(usize, String, Option<Tie>)>,
     members: &[(usize, Age)],
@@ -400,7 +400,7 @@ fn own_names(image: &Image) -> impl Iterator<Item = &EntryName> {
     })
 }
 
-/// Returns `true` if an image has a name that is not that of another one.
+/// Returns `true` if an image has a name of its own.
 pub(super) fn has_own_name(image: &Image) -> bool {
     own_names(image).next().is_some()
 }
@@ -418,9 +418,8 @@ fn repository(name: &str) -> String {
 /// Returns the label of the period that a day belongs to.
 type Label = fn(Date) -> String;
 
-/// Returns the newest member of each of the last periods, with the label of the period and what else than the clock
-/// decided. If all members have the same time, that of an archive, `created` decides the period: otherwise only one image
-/// would be kept.
+/// Returns the newest member of each of the last periods, with the label of the period and the tie-breaker, if any. If all
+/// members have the same time, as in an archive, `created` decides the period: otherwise only one image would be kept.
 fn firsts(
     members: &[(usize, Age)],
     wanted: usize,
@@ -503,7 +502,7 @@ mod tests {
             .collect()
     }
 
-    /// Returns the names of what is kept of images in several layouts: name, digest, layout, day of the month.
+    /// Returns the names of the kept images of several layouts: name, digest, layout, day of the month.
     fn kept_across(policy: &Policy, images: &[(&str, &str, usize, u32)]) -> Vec<String> {
         let built = images.iter().map(|(name, salt, ..)| Image {
             digest: Digest::of(Algorithm::Sha256, salt.as_bytes()),
@@ -561,7 +560,7 @@ mod tests {
             ..Policy::default()
         };
         assert_eq!(kept_across(&daily, &images), ["0:app:3", "1:app:3"]);
-        // Without names in a layout its images are one group of it, whatever the others have.
+        // If a layout has no names, its images are one group, whatever names the others have.
         let mut nameless = image("");
         nameless.names.clear();
         let named = image("app:1");
@@ -578,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_alone_chooses() {
+    fn each_rule_alone_selects_images() {
         type Set = fn(&mut Policy);
         let rules: [(Set, bool); 8] = [
             (|policy| policy.last = Some(1), true),
@@ -591,7 +590,7 @@ mod tests {
                 true,
             ),
             (|_| {}, false),
-            // A rule that only protects chooses nothing.
+            // A rule that only protects selects nothing.
             (|policy| policy.keep.extend(Glob::new("*").ok()), false),
         ];
         for (set, expected) in rules {
@@ -649,7 +648,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_is_recent_enough() {
+    fn keeps_images_that_are_recent_enough() {
         let policy = Policy {
             within: Some(Duration::from_secs(86400)),
             ..Policy::default()

@@ -1,7 +1,7 @@
-//! Which layouts are removed once they are empty.
+//! Decides which layouts are removed once they are empty.
 //!
-//! *Promise*: only a layout that lists and holds nothing, whose blobs are all deleted, and that no other process
-//! uses. kaniko and cosign begin with an empty `index.json` and fill it at the end: a recent one may be theirs.
+//! *Promise*: only a layout that lists and holds nothing, whose blobs are all deleted, and that no other process uses.
+//! kaniko and cosign start with an empty `index.json` and fill it at the end: a recent one may be theirs.
 
 use rustix::fs::FileType;
 
@@ -12,7 +12,7 @@ use crate::model::snapshot::Snapshot;
 
 use super::Plan;
 
-/// What becomes of the layout itself.
+/// Whether the layout itself is removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EmptyLayouts {
     /// It is kept.
@@ -42,10 +42,10 @@ fn is_left_empty(snapshot: &Snapshot, plan: &Plan) -> bool {
     let lists_nothing = index.entries().is_empty()
         && index.other_links().is_empty()
         && state.second_indexes.is_empty();
-    // An expired hold counts as well: it is a note of the user.
+    // An expired hold counts as well: it is a record of the user.
     let holds_nothing = state.holds.holds.is_empty() && state.docker_save.is_none();
     let all_deleted = plan.sweep.len() == plan.blobs.len() && plan.foreign == 0;
-    // What is in the trash can be put back.
+    // Blobs in the trash can be restored.
     let is_ours = layout.refuse_shared_blobs().is_ok()
         && layout.trash().names().is_ok_and(|runs| runs.is_empty());
     // Its blobs may be those of other layouts as well, with a trash of their own.

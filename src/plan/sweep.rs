@@ -14,19 +14,19 @@ use crate::model::snapshot::Snapshot;
 
 use super::{Deletions, KeepReason, Kept, Plan, relisted};
 
-/// What to sweep. There is no default: the caller has to choose how long recent files are kept.
+/// The options of a sweep. There is no default: the caller must choose how long recent files are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SweepOptions {
     /// The current time, in nanoseconds since 1970.
     pub(crate) now: i128,
-    /// When reading the layout began, by the system's clock, in nanoseconds since 1970.
+    /// When reading the layout began, by the system clock, in nanoseconds since 1970.
     pub(crate) started: i128,
     /// The minimum age of a writer's temporary file to delete, in nanoseconds.
     pub(crate) temp_age: i128,
 }
 
 impl SweepOptions {
-    /// Returns options for a run that began at `started` by the system's clock. `now` may be another time, to evaluate age
+    /// Returns options for a run that began at `started` by the system clock. `now` may be another time, to evaluate age
     /// rules: a plan for a future time is not executed. `temp_age`: the minimum age of a writer's temporary file to delete.
     #[must_use]
     pub fn new(now: Timestamp, started: Timestamp, temp_age: Duration) -> Self {
@@ -38,19 +38,18 @@ impl SweepOptions {
     }
 }
 
-/// Where the files of blobs that a root reached are inspected.
+/// When the files of reached blobs are inspected.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Known<'a> {
-    /// All of them were, since the layout was read.
+    /// All of them were inspected since the layout was read.
     All(&'a Files),
-    /// None was: those that are deleted are inspected now.
+    /// None was inspected: those that are deleted are inspected now.
     Nothing(&'a dyn Fs),
 }
 
-/// Plans the sweep of everything that is not live: what no root reaches, and what only roots
-/// reference that the caller removes.
+/// Plans the sweep of everything that is not live: blobs that no root reaches, and blobs that only removed roots reference.
 ///
-/// What a command releases by removing roots is never in flight itself, but is kept while something in flight
+/// A blob that a command releases by removing roots is never in flight itself, but is kept while something in flight
 /// references it. Not public: with a live set that was marked for another removal, listed blobs would be deleted.
 pub(crate) fn sweep(
     snapshot: &Snapshot,
@@ -106,7 +105,7 @@ pub(crate) fn sweep(
     }
 }
 
-/// As [`sweep`], if every root is kept and only orphans are deleted.
+/// Like [`sweep`], if every root is kept and only orphans are deleted.
 pub(super) fn sweep_orphans(snapshot: &Snapshot, live: &LiveSet, options: &SweepOptions) -> Plan {
     let graph = &snapshot.graph;
     let mut kept = Vec::new();

@@ -1,7 +1,7 @@
 //! Filters, patterns and list entries that match nothing.
 //!
-//! An unset variable in a script (`--filter "reference=$NAME"`) or a pattern that does not cross `/` keeps nothing, or
-//! chooses nothing, and nothing else shows it.
+//! An unset variable in a script (`--filter "reference=$NAME"`) or a pattern that does not cross `/` keeps or selects
+//! nothing, and nothing else shows that.
 
 use std::collections::BTreeSet;
 
@@ -31,8 +31,8 @@ pub struct Wider {
     pub value: String,
 }
 
-/// Returns what matches nothing in a layout. Filters on age and `dangling` are left out: if they match nothing, there
-/// is just nothing to do.
+/// Returns what matches nothing in a layout. Filters on age and `dangling` are omitted: if they match nothing, there is
+/// simply nothing to do.
 #[must_use]
 pub fn unmatched(
     snapshot: &Snapshot,
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_matches_in_no_layout_is_reported() {
+    fn only_patterns_that_match_in_no_layout_are_reported() {
         let unmatched = |text: &str, value: Option<&str>| Unmatched {
             text: text.to_owned(),
             wider: value.map(|value| Wider {

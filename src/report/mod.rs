@@ -1,4 +1,4 @@
-//! Reports, which change nothing: what is damaged, what uses the space, what keeps a blob.
+//! Reports, which change nothing: damage, disk usage, and what keeps a blob.
 
 pub mod check;
 pub(crate) mod stored;

@@ -32,7 +32,7 @@ pub fn stored_bytes(layouts: &[Layout]) -> Result<u64> {
     Ok(sum)
 }
 
-/// Finds the files that a layout keeps as blobs: of one that cannot be read those that are found without reading it.
+/// Finds the files that a layout keeps as blobs; if it cannot be read, those that are found without reading it.
 pub(crate) fn find_files(path: &Path, is_store: bool, files: &mut Vec<FileStat>) -> io::Result<()> {
     let found = fs::metadata(path)?;
     if found.is_file() {

@@ -1,4 +1,4 @@
-//! `df`: disk usage, and what a prune would free.
+//! `df`: disk usage, and the space that a prune would free.
 //!
 //! *Promise*: RECLAIMABLE is exactly what `prune` with defaults frees, because it is computed
 //! from the same plan.
@@ -71,7 +71,7 @@ pub struct Usage {
 #[derive(Debug, Clone, Copy)]
 struct Linked {
     file: FileStat,
-    /// A prune would delete this name.
+    /// `true` if a prune would delete this name.
     is_removed: bool,
 }
 
@@ -136,9 +136,9 @@ pub fn together(usages: &[&Usage]) -> Row {
 pub struct ImageUsage {
     /// All of its blobs.
     pub size: u64,
-    /// What is kept if only this image is removed: other images, holds, other lists or a writer use it as well.
+    /// The bytes that are kept if only this image is removed: other images, holds, other lists or a writer use them as well.
     pub shared: u64,
-    /// What is freed if only this image is removed, as by `rm -f` of its ID.
+    /// The bytes that are freed if only this image is removed, as by `rm -f` of its ID.
     pub unique: u64,
 }
 
@@ -161,7 +161,7 @@ pub fn usage(
     let mut counted = Counted::new(files);
     let (named, untagged): (Vec<&Image>, Vec<&Image>) =
         images.iter().partition(|image| !image.names.is_empty());
-    // The digest tags of what is dangling are removed with it, and belong to its bytes.
+    // The digest tags of a dangling image are removed with it, and count in its bytes.
     let dangling: HashSet<usize> = dangling_with_tags(snapshot, entries)
         .into_iter()
         .map(|entry| entry.position)
@@ -219,7 +219,7 @@ pub fn trash_usage(trash: Trash<'_>) -> Result<Row> {
     })
 }
 
-/// Sets what a prune with defaults would free, and returns what it would delete.
+/// Sets the bytes that a default prune would free, and returns the blobs that it would delete.
 fn reclaimable(
     snapshot: &Snapshot,
     images: &[Image],
@@ -257,7 +257,7 @@ fn reclaimable(
     }
     let orphans = orphans.totals();
     usage.orphans.reclaimable = orphans.freed_bytes;
-    // What is only freed because an untagged image is removed too, hard links between the two included.
+    // Bytes that are freed only because an untagged image is removed too, including hard links between the two.
     usage.untagged.reclaimable = all.freed_bytes.saturating_sub(orphans.freed_bytes);
     usage.temporary.reclaimable = all.temporary_bytes;
     let is_removed = |image: &&Image| {
@@ -282,7 +282,7 @@ pub fn image_usages(
     image_usages_beside(snapshot, images, entries, files, &BlobSet::default())
 }
 
-/// As [`image_usages`], if other layouts share the blobs: what they reference (`elsewhere`) is not freed.
+/// Like [`image_usages`], if other layouts share the blobs: those that they reference (`elsewhere`) are not freed.
 pub(crate) fn image_usages_beside(
     snapshot: &Snapshot,
     images: &[Image],

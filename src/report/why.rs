@@ -1,4 +1,4 @@
-//! `why`: which blob or image an argument selects, and what references each of its blobs.
+//! `why`: resolves an argument to a blob or image, and finds what references each of its blobs.
 //!
 //! The paths from the roots to a blob are [`ReferencePaths`](crate::graph::ReferencePaths); what a sweep would do with it is
 //! in a [`Plan`](crate::plan::Plan).
@@ -38,13 +38,13 @@ pub enum FindError {
         text: String,
     },
     /// Several digests have this prefix.
-    #[error("cannot tell which blob is `{text}`: it could be {}{}", candidates.join(", "), and_more(*more))]
+    #[error("ambiguous blob `{text}`: it could be {}{}", candidates.join(", "), and_more(*more))]
     Ambiguous {
         /// The argument.
         text: String,
         /// Digests, at most ten.
         candidates: Vec<String>,
-        /// How many more there are.
+        /// The number of further ones.
         more: usize,
     },
     /// An entry of `index.json` without a valid digest.
@@ -151,7 +151,7 @@ pub struct Part {
     pub what: String,
     /// Its length in bytes; `None` if it is absent.
     pub len: Option<u64>,
-    /// What else references it: names of images, `hold NAME`, `manifest.json`. Empty if it is unique.
+    /// Other references to it: names of images, `hold NAME`, `manifest.json`. Empty if it is unique.
     pub shared_with: Arc<[String]>,
 }
 
@@ -204,7 +204,7 @@ fn part_in_words(image: &Image, parent: BlobId, what: &str, own: String) -> Stri
     if parent == image.id {
         own
     } else if what.len() > MAX_WORDS_BYTES {
-        // Real images are not nested as deep; a forged one must not fill the memory.
+        // Real images are not nested this deeply; a forged one must not fill the memory.
         format!("… {own}")
     } else {
         format!("{what} {own}")

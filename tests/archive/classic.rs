@@ -10,7 +10,7 @@ use super::pack::{Format, compress, decompress, members};
 use crate::support::environment::memory_dir;
 use crate::support::{Cmd, sha256};
 
-/// Two images over one base, one of which references it by a link, as docker wrote them.
+/// Two images with one base layer, one of which references it by a link, as docker wrote them.
 struct Fixture {
     temp: TempDir,
     bytes: Vec<u8>,
@@ -107,14 +107,14 @@ fn images_are_listed_and_measured() {
     let images = json.pointer("/layouts/0/images").expect("a row");
     assert_eq!(images.get("total"), Some(&json!(2)));
     let size = images.get("size_bytes").and_then(Value::as_u64);
-    // The base once, and the manifests that are made.
+    // The base counts once, and the generated manifests count.
     let layers = (BASE.len() + ONE.len() + TWO.len()) as u64;
     let size = size.expect("a size");
     assert!((layers..layers + 3000).contains(&size), "{size}");
 }
 
 #[test]
-fn a_name_is_removed_and_with_the_last_one_the_image() {
+fn removing_the_last_name_removes_the_image() {
     for format in [Format::Plain, Format::Gzip] {
         let fixture = Fixture::new();
         fs::write(fixture.path(), compress(&fixture.bytes, format)).expect("it can be written");
@@ -149,7 +149,7 @@ fn a_name_is_removed_and_with_the_last_one_the_image() {
 }
 
 #[test]
-fn a_dry_run_says_by_how_much_the_file_gets_shorter() {
+fn a_dry_run_reports_by_how_much_the_file_gets_shorter() {
     let fixture = Fixture::new();
     let rm = Cmd::new(["rm", "--format", "json"]).arg(fixture.path());
     let sum = |run: &crate::support::Run| {
@@ -166,7 +166,7 @@ fn a_dry_run_says_by_how_much_the_file_gets_shorter() {
 }
 
 #[test]
-fn what_else_one_can_ask_for_is_refused_by_name() {
+fn unsupported_commands_are_refused_by_name() {
     let fixture = Fixture::new();
     let path = fixture.path();
     let path = path.to_str().expect("a path");
@@ -188,7 +188,7 @@ fn what_else_one_can_ask_for_is_refused_by_name() {
 }
 
 #[test]
-fn a_list_that_names_what_is_not_there_is_refused() {
+fn a_list_that_names_missing_files_is_refused() {
     let fixture = Fixture::new();
     for target in ["nothing/layer.tar", "../outside", "/etc/passwd", "base"] {
         let list = json!([{"Config": "x.json", "RepoTags": null, "Layers": [target]}]);
@@ -204,7 +204,7 @@ fn a_list_that_names_what_is_not_there_is_refused() {
 }
 
 #[test]
-fn a_file_in_two_roles_stays_as_long_as_one_of_them_is_needed() {
+fn a_file_in_two_roles_is_kept_while_one_of_them_is_needed() {
     let (first, second) = (config(&[ONE]), config(&[TWO]));
     // The second image lists the configuration of the first one and the file beside its layer as layers.
     let list = json!([

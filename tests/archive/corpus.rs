@@ -1,9 +1,9 @@
-//! Every recorded layout as an archive: the same decisions, the same words and the same JSON as of its directory.
+//! Every recorded layout as an archive: the same decisions, text and JSON as for its directory.
 //!
-//! A sample compares every third command, in one of the formats; both change from layout to layout and from command to command.
+//! A sample compares every third command in one of the formats; both vary between layouts and commands.
 //!
-//! The archive and the directory have the same name, each in a directory of its own in which the program is run, so that not
-//! even a path differs. One number does: what is reclaimed of a plain archive is the difference of the files' lengths.
+//! The archive and the directory have the same name, each in its own working directory, so that not even a path differs. One
+//! number does: the reclaimed bytes of a plain archive are the difference of the file lengths.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +17,7 @@ use crate::support::environment::memory_dir;
 use crate::support::extent::{Extent, extent, takes};
 use crate::support::{CaseLayout, Cmd, Run, cases, for_each};
 
-/// Cases that are refused for what they are, or for links that an archive cannot have.
+/// Cases that are refused because of their kind, or because of links that an archive cannot contain.
 const OTHERS: [&str; 4] = [
     "skopeo-dir",
     "skopeo-dir-v2s2",
@@ -92,12 +92,12 @@ impl Copies {
         self.packed.get(&format).expect("each format is there")
     }
 
-    /// Returns an archive as it is now.
+    /// Returns the current bytes of an archive.
     fn archive(&self, format: Format) -> Vec<u8> {
         fs::read(self.place(format).join(NAME)).expect("the archive is there")
     }
 
-    /// Puts all back as they were.
+    /// Restores all of them.
     fn reset(&self) {
         let directory = self.directory().join(NAME);
         if directory.exists() {
@@ -105,14 +105,14 @@ impl Copies {
         }
         fs::create_dir(&directory).expect("a directory");
         let to = directory.to_str().expect("a path of a test");
-        // The crate of that name takes the year 1970 for no time.
+        // The `tar` crate treats the year 1970 as no time.
         through(&["tar", "-xp", "-C", to], self.packed(Format::Plain));
         for (format, bytes) in &self.packed {
             fs::write(self.place(*format).join(NAME), bytes).expect("it can be written");
         }
     }
 
-    /// Runs a command on the directory and on the archives of these formats, and compares everything that it says but for the sum
+    /// Runs a command on the directory and on the archives of these formats, and compares the complete output except the sum
     /// of a plain archive. Returns the runs on the archives.
     #[track_caller]
     fn same(&self, args: &[&str], formats: &[Format]) -> Vec<Run> {
@@ -134,7 +134,7 @@ impl Copies {
         formats.iter().map(compare).collect()
     }
 
-    /// Compares the directory with an archive after a run, and the archive with what it was.
+    /// Compares the directory with an archive after a run, and the archive with the original.
     #[track_caller]
     fn same_files(&self, format: Format, label: &str) {
         let new = decompress(&self.archive(format), format);
@@ -142,7 +142,7 @@ impl Copies {
         let mut archive = tar::Archive::new(&*new);
         archive.unpack(unpacked.path()).expect("it can be unpacked");
         let files = files(&self.directory().join(NAME));
-        // Notes for later runs are made in directories only.
+        // Records for later runs are written in directories only.
         let files: BTreeMap<_, _> = files
             .into_iter()
             .filter(|(path, _)| !path.starts_with(".ocisweep"))
@@ -155,7 +155,7 @@ impl Copies {
         same_members(&old, &members(&new), label);
     }
 
-    /// Panics unless all archives are as they were.
+    /// Panics unless all archives are unchanged.
     #[track_caller]
     fn unchanged(&self, what: &str) {
         for format in FORMATS {
@@ -165,7 +165,7 @@ impl Copies {
     }
 }
 
-/// Returns an output without what differs on purpose.
+/// Returns an output without intended differences.
 fn words(text: &str, format: Format) -> String {
     if format != Format::Plain {
         return text.to_owned();
@@ -182,7 +182,7 @@ fn words(text: &str, format: Format) -> String {
         .fold(String::new(), |all, line| all + line + "\n")
 }
 
-/// Removes the sums of what is reclaimed.
+/// Removes the sums of reclaimed bytes.
 fn without_sums(json: &mut Value) {
     match json {
         Value::Object(fields) => {
@@ -211,8 +211,8 @@ fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// Compares the members of the new archive with those of the old one: the same blocks in the same order, without what went; of
-/// edited documents all but size and checksum; and new blobs.
+/// Compares the members of the new archive with those of the old one: the same blocks in the same order, without removed
+/// ones; edited documents equal except for size and checksum; and new blobs.
 #[track_caller]
 fn same_members(old: &[Member], new: &[Member], label: &str) {
     let paths: BTreeSet<&str> = new.iter().map(|member| &*member.path).collect();
@@ -252,7 +252,7 @@ fn same_members(old: &[Member], new: &[Member], label: &str) {
     assert_eq!(left.next(), None, "{label}");
 }
 
-/// Returns the IDs of the images, and a digest of each kind to ask for.
+/// Returns the IDs of the images, and a digest of each kind as an argument.
 fn digests(copies: &Copies, formats: &[Format]) -> (Vec<String>, Vec<String>) {
     let lines = |args: &[&str]| -> Vec<String> {
         let runs = copies.same(args, formats);
@@ -269,7 +269,7 @@ fn digests(copies: &Copies, formats: &[Format]) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn the_archives_of_a_layout_are_read_as_its_directory_is() {
+fn archives_are_read_like_directories() {
     for_each(
         layouts(),
         |(_, case)| case.label(),
@@ -322,7 +322,7 @@ fn the_archives_of_a_layout_are_read_as_its_directory_is() {
 
 /// Slims a layout in every way, each time from the start.
 #[test]
-fn the_archives_of_a_layout_are_slimmed_as_its_directory_is() {
+fn archives_are_slimmed_like_directories() {
     for_each(
         layouts(),
         |(_, case)| case.label(),

@@ -1,4 +1,4 @@
-//! Where archives are read from and written to: files, links, pipes, several at once; and what they cannot do.
+//! Reading and writing archives: files, links, pipes, several at once; and unsupported operations.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -72,7 +72,7 @@ fn tags(archive: &Path) -> Vec<String> {
 }
 
 #[test]
-fn an_archive_is_replaced_in_its_place_and_keeps_its_mode() {
+fn an_archive_is_replaced_in_place_and_keeps_its_mode() {
     let fixture = Fixture::new();
     let path = fixture.archive("images.tar");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("a mode");
@@ -87,13 +87,16 @@ fn an_archive_is_replaced_in_its_place_and_keeps_its_mode() {
     assert_eq!(after.mode(), before.mode());
     assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
     assert!(after.len() < before.len());
-    assert!(fixture.path("link").is_symlink(), "the link is one still");
+    assert!(
+        fixture.path("link").is_symlink(),
+        "the link is still a link"
+    );
     assert_eq!(tags(&path), ["app:2"]);
     assert_eq!(fixture.names(), ["images.tar", "link"], "nothing is left");
 }
 
 #[test]
-fn nothing_is_written_where_nothing_is_to_do() {
+fn nothing_is_written_if_there_is_nothing_to_do() {
     let fixture = Fixture::new();
     let path = fixture.archive("images.tar");
     let before = fs::metadata(&path).expect("it is there");
@@ -129,10 +132,10 @@ fn the_new_archive_is_written_to_another_file_and_the_old_one_is_kept() {
         assert_eq!(tags(&out), ["app:2"], "{format:?}");
         let new = decompress(&fs::read(&out).expect("it is there"), format);
         assert!(members(&new).len() < members(&fixture.bytes).len());
-        // What is there by then is replaced.
+        // An existing file is replaced.
         run.run().ok();
     }
-    // A name of its own keeps a copy also where nothing was to be done.
+    // With `-o`, a copy is written even if there was nothing to do.
     let copy = fixture.path("copy.tar");
     let run = Cmd::new(["gc"])
         .arg(fixture.path("out.tar"))
@@ -168,7 +171,7 @@ fn archives_pass_through_pipes() {
         let output = child.wait_with_output().expect("it ends");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
-        // Messages cannot be written to where the archive is written.
+        // Messages must not be written into the archive.
         assert!(said.contains("Untagged: app:1"), "{said}");
         assert!(said.contains("Total reclaimed space:"), "{said}");
         assert_eq!(tags(&out), ["app:2"], "{format:?}");
@@ -213,24 +216,27 @@ fn flags_that_exclude_each_other_are_a_usage_error() {
 }
 
 #[test]
-fn what_only_a_directory_can_do_is_refused_with_a_reason() {
+fn operations_that_need_a_directory_are_refused_with_a_reason() {
     let fixture = Fixture::new();
     let path = fixture.archive("images.tar");
     let path = path.to_str().expect("a path");
     for (args, why) in [
-        (&["rm", path, "app:1", "--trash"][..], "keeps no trash"),
-        (&["gc", path, "--trash", "--grace", "0"], "keeps no trash"),
-        (&["undo", path], "keeps no trash"),
-        (&["trash", "ls", path], "keeps no trash"),
-        (&["trash", "empty", path], "keeps no trash"),
+        (&["rm", path, "app:1", "--trash"][..], "cannot have a trash"),
+        (
+            &["gc", path, "--trash", "--grace", "0"],
+            "cannot have a trash",
+        ),
+        (&["undo", path], "cannot have a trash"),
+        (&["trash", "ls", path], "cannot have a trash"),
+        (&["trash", "empty", path], "cannot have a trash"),
         (&["check", path, "--repair"], "cannot be repaired"),
         (
             &["hold", "add", path, "release", "app:1"],
-            "holds are kept in a directory",
+            "an archive cannot have holds",
         ),
         (
             &["hold", "rm", path, "release"],
-            "holds are kept in a directory",
+            "an archive cannot have holds",
         ),
     ] {
         let run = Cmd::new(args).run();
@@ -242,7 +248,7 @@ fn what_only_a_directory_can_do_is_refused_with_a_reason() {
 }
 
 #[test]
-fn archives_and_directories_are_worked_on_in_one_call() {
+fn archives_and_directories_are_processed_in_one_call() {
     let fixture = Fixture::new();
     let (tar, gz) = (fixture.archive("a.tar"), fixture.path("b.tar.gz"));
     fs::write(&gz, compress(&fixture.bytes, Format::Gzip)).expect("it can be written");
@@ -273,7 +279,7 @@ fn archives_are_found_below_a_directory_by_name_and_content() {
     fs::write(fixture.path("e.tar"), "no archive").expect("a file");
     let other = super::pack::pack([("a/file", &b"text"[..])]);
     fs::write(fixture.path("f.tar"), other).expect("a file");
-    // What another run has unpacked is not one either.
+    // Files that another run has unpacked are not one either.
     let scratch = fixture.path(".ocisweep-abc123");
     fs::create_dir(&scratch).expect("a directory");
     let scratch = scratch.to_str().expect("a path");
@@ -295,7 +301,7 @@ fn archives_are_found_below_a_directory_by_name_and_content() {
 }
 
 #[test]
-fn a_plan_rests_on_what_the_archive_lists() {
+fn a_plan_applies_only_to_the_archive_that_it_was_made_for() {
     let fixture = Fixture::new();
     let path = fixture.archive("images.tar");
     let plan = fixture.path("plan.json");
@@ -303,7 +309,7 @@ fn a_plan_rests_on_what_the_archive_lists() {
     run.arg(&plan).arg(&path).run().ok();
     assert!(fs::read(&path).expect("it is there") == fixture.bytes);
     Cmd::new(["apply", "-n"]).arg(&plan).run().ok();
-    // Another archive than the plan was made for.
+    // Not the archive that the plan was made for.
     let kept = fs::read(&path).expect("it is there");
     Cmd::new(["rm"]).arg(&path).arg("app:2").run().ok();
     Cmd::new(["apply"]).arg(&plan).run().refused();
@@ -360,7 +366,7 @@ fn formats_that_are_only_read_are_not_written() {
     assert_eq!(tags(&out), ["app:2"]);
 }
 
-/// Starts a run whose standard input is a file, and whose new archive goes to a FIFO that nobody reads so far.
+/// Starts a run whose standard input is a file, and whose new archive is written to a FIFO without a reader.
 fn spawn_to_fifo(fixture: &Fixture, args: &[&str], stdin: Stdio) -> (std::process::Child, PathBuf) {
     let fifo = fixture.path("fifo");
     let status = new_command("mkfifo").arg(&fifo).status();
@@ -399,7 +405,7 @@ fn an_archive_that_changes_while_it_is_piped_on_is_not_written_twice() {
         let mut out = fs::File::open(&fifo).expect("a FIFO");
         let mut written = vec![0; 512];
         std::io::Read::read_exact(&mut out, &mut written).expect("the run writes");
-        // It has opened the archive by now, and cannot have written all of it into the pipe.
+        // It has opened the archive, and cannot have written all of it into the pipe.
         let file = fs::File::options().append(true).open(&path);
         let time = std::time::SystemTime::UNIX_EPOCH;
         file.and_then(|file| file.set_modified(time))
@@ -427,7 +433,7 @@ fn an_output_that_is_the_archive_itself_replaces_it() {
     assert_eq!(
         (after.ino(), after.ctime_nsec()),
         (before.ino(), before.ctime_nsec()),
-        "nothing was to do"
+        "there was nothing to do"
     );
     let run = Cmd::new(["rm"]).arg(&path).arg("app:1");
     let run = run.args(["-o", "./images.tar"]);
@@ -511,7 +517,7 @@ fn a_fifo_is_waited_for_until_it_has_a_writer() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("it can be started");
-    // A writer cannot tell whether its reader looked before; a run that did not wait has ended by then.
+    // The writer cannot detect whether the reader checked earlier; a run that did not wait has ended by then.
     std::thread::sleep(std::time::Duration::from_millis(300));
     let bytes = fixture.bytes.clone();
     let writer = std::thread::spawn(move || {
@@ -526,9 +532,9 @@ fn a_fifo_is_waited_for_until_it_has_a_writer() {
     drop(writer);
 }
 
-/// Some programs fill the last block of a file, and gzip ignores that. Anything else behind the last member is damage.
+/// Some programs pad the last block of a file, which gzip ignores. Anything else after the last member is damage.
 #[test]
-fn zeros_behind_a_gzip_file_are_padding() {
+fn zeros_after_a_gzip_file_are_padding() {
     let fixture = Fixture::new();
     let (first, second) = fixture.bytes.split_at(fixture.bytes.len() / 2);
     let mut packed = compress(first, Format::Gzip);
@@ -582,7 +588,7 @@ fn a_damaged_archive_below_a_directory_is_reported_with_a_status() {
 }
 
 #[test]
-fn documents_are_unpacked_in_memory_as_long_as_they_are_small() {
+fn documents_are_unpacked_in_memory_while_they_are_small() {
     let fixture = Fixture::new();
     let path = fixture.archive("images.tar");
     let large = fixture.path("large.tar");
@@ -611,7 +617,7 @@ fn documents_are_unpacked_in_memory_as_long_as_they_are_small() {
     for (archive, variable, expected) in [
         (&path, None, (true, false)),
         (&path, Some(&none), (false, true)),
-        // Begun in memory, and done again.
+        // Started in memory, then repeated on disk.
         (&large, None, (true, true)),
         (&many, None, (true, true)),
     ] {
@@ -649,8 +655,8 @@ fn documents_are_unpacked_in_memory_as_long_as_they_are_small() {
     }
 }
 
-/// Neither memory nor scratch directories grow with the number of plain archives: only the first ones are kept unpacked until their turn
-/// comes, and the others are read again.
+/// Neither memory nor scratch directories grow with the number of plain archives: only the first ones are kept unpacked
+/// until they are processed, and the others are read again.
 #[test]
 fn only_a_few_archives_are_unpacked_at_a_time() {
     let fixture = Fixture::new();
@@ -698,8 +704,8 @@ fn only_a_few_archives_are_unpacked_at_a_time() {
         ((made, most, now), calls)
     };
     for paths in [&given[..], &below] {
-        // Runs of other tests may take a directory that is not locked yet for one that a killed run left. It is made again, and these
-        // numbers are others.
+        // Runs of other tests may consider a directory that is not locked yet a leftover. It is created again, and these
+        // numbers differ.
         let mut last = String::new();
         let is_met = (0..10).any(|_| {
             let (counts, calls) = run(paths);
@@ -710,7 +716,7 @@ fn only_a_few_archives_are_unpacked_at_a_time() {
     }
 }
 
-/// An archive that comes slowly through a pipe keeps no other one waiting, and two threads read one archive once.
+/// An archive that is piped in slowly does not block others, and two threads read one archive only once.
 #[test]
 fn archives_are_read_at_the_same_time() {
     use std::sync::mpsc;
@@ -743,7 +749,7 @@ fn archives_are_read_at_the_same_time() {
         }
         let first = wait.recv_timeout(Duration::from_secs(20));
         let second = wait.recv_timeout(Duration::from_secs(20));
-        // Before the assertions, or a failure would wait for it forever.
+        // Before the assertions: otherwise a failure would wait for it forever.
         fs::write(&fifo, &fixture.bytes).expect("it is read");
         assert_eq!((first, second), (Ok(true), Ok(true)));
         let slow = slow.join().expect("no panic");

@@ -1,5 +1,5 @@
-//! Archives that should never have been packed: one clear error or the right work, nothing outside of the scratch directory,
-//! and the old file as it was.
+//! Hostile archives: one clear error or a correct result, nothing outside of the scratch directory, and the old file
+//! unchanged.
 
 use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -11,7 +11,7 @@ use super::pack::{Format, compress, members, pack, pack_directory};
 use crate::support::environment::memory_dir;
 use crate::support::{Cmd, LayoutBuilder, sha256};
 
-/// A sound layout, packed, in a directory with nothing else but a directory for temporary files.
+/// A valid layout, packed, in a directory with only a directory for temporary files.
 struct Fixture {
     temp: TempDir,
     layout: LayoutBuilder,
@@ -55,7 +55,7 @@ impl Fixture {
             .current_dir(self.temp.path())
             .run();
         let left = fs::read_dir(tmp).expect("it can be listed").count();
-        assert_eq!(left, 0, "something is left of the scratch directory");
+        assert_eq!(left, 0, "the scratch directory was not removed");
         run
     }
 
@@ -114,7 +114,7 @@ fn header(path: &str, kind: tar::EntryType, size: u64) -> tar::Header {
 }
 
 #[test]
-fn paths_that_lead_out_are_refused() {
+fn paths_out_of_the_archive_are_refused() {
     let fixture = Fixture::new();
     for path in [
         "../outside",
@@ -157,7 +157,7 @@ fn links_and_devices_in_the_layout_are_refused_and_kept_elsewhere() {
             let bytes = link(path, "/etc/passwd");
             fixture.refuses(&format!("{kind:?} {path}"), &bytes, path);
         }
-        // Whatever its name is, a link in the root directory may lead to a list of blobs.
+        // Whatever its name, a link in the root directory may point to a list of blobs.
         let is_link = matches!(kind, tar::EntryType::Symlink | tar::EntryType::Link);
         if is_link {
             fixture.refuses(
@@ -196,7 +196,7 @@ fn a_link_to_a_list_of_blobs_is_refused_in_the_root_directory() {
 #[test]
 fn hard_links_to_files_of_the_layout_are_refused_wherever_they_are() {
     let fixture = Fixture::new();
-    // The layout lies in a directory, and the links beside it.
+    // The layout is in a directory, and the links are beside it.
     let mut archive = tar::Builder::new(Vec::new());
     for member in members(&fixture.bytes()) {
         let path = format!("images/{}", member.path);
@@ -241,10 +241,10 @@ fn members_below_a_link_are_refused() {
             .append(&file, list.as_bytes())
             .expect("it can be packed");
     });
-    fixture.refuses("below a link", &bytes, "lies below another");
+    fixture.refuses("below a link", &bytes, "is below another");
 }
 
-/// A list of one blob in JSON, followed by so many spaces.
+/// A list of one blob in JSON, followed by this number of spaces.
 fn list_of(digest: &str, spaces: usize) -> String {
     let entry = format!(r#"{{"mediaType":"t","digest":"{digest}","size":9}}"#);
     format!(r#"{{"manifests":[{entry}]{}}}"#, " ".repeat(spaces))
@@ -257,7 +257,7 @@ fn append_link(
     target: &str,
 ) {
     let mut header = header(path, kind, 0);
-    // As it stands: the setter of the crate cleans it up.
+    // Written directly: the setter of the crate normalises it.
     header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
     header.set_cksum();
     builder.append(&header, &b""[..]).expect("it can be packed");
@@ -316,7 +316,7 @@ fn a_list_that_is_too_large_is_refused_as_in_a_directory() {
 }
 
 #[test]
-fn a_global_header_stays_when_the_member_after_it_goes() {
+fn a_global_header_is_kept_when_the_member_after_it_is_removed() {
     let fixture = Fixture::new();
     let record = b"18 comment=global\n";
     let orphan = sha256(b"an orphan").replace(':', "/");
@@ -400,13 +400,13 @@ fn two_members_of_one_path_are_refused() {
         };
         fixture.refuses(path, &bytes, why);
     }
-    // A file in the place of a directory.
+    // A file in place of a directory.
     let bytes = fixture.with(|builder| {
         let header = header("blobs/sha256", tar::EntryType::Regular, 0);
         builder.append(&header, &b""[..]).expect("it can be packed");
     });
     fixture.refuses("a file for a directory", &bytes, "blobs/sha256");
-    // A directory may be there twice.
+    // A directory may occur twice.
     let bytes = fixture.with(|builder| {
         for _ in 0..2 {
             let header = header("blobs/sha256/", tar::EntryType::Directory, 0);
@@ -417,7 +417,7 @@ fn two_members_of_one_path_are_refused() {
 }
 
 #[test]
-fn an_archive_that_is_cut_off_at_any_block_is_refused() {
+fn an_archive_that_is_truncated_at_any_block_is_refused() {
     let fixture = Fixture::new();
     let bytes = fixture.bytes();
     for blocks in 1..bytes.len() / 512 - 1 {
@@ -451,7 +451,7 @@ fn an_archive_that_is_cut_off_at_any_block_is_refused() {
 }
 
 #[test]
-fn sizes_that_lie_are_refused() {
+fn false_sizes_are_refused() {
     let fixture = Fixture::new();
     let bytes = fixture.bytes();
     let whole = bytes.len() as u64;
@@ -466,14 +466,14 @@ fn sizes_that_lie_are_refused() {
         assert!(fs::read(fixture.path()).expect("it is there") == bytes);
     }
     fixture.refuses(
-        "something behind the end",
+        "data after the end",
         &[&bytes[..], &bytes[..]].concat(),
-        "behind its end",
+        "after its end",
     );
 }
 
 #[test]
-fn pax_and_gnu_headers_are_understood() {
+fn pax_and_gnu_headers_are_supported() {
     let fixture = Fixture::new();
     let long = format!("notes/{}/text", "x".repeat(150));
     let bytes = fixture.with(|builder| {
@@ -519,7 +519,7 @@ fn pax_and_gnu_headers_are_understood() {
 }
 
 #[test]
-fn a_member_of_eight_gigabytes_is_passed_over() {
+fn a_member_of_eight_gigabytes_is_skipped() {
     let fixture = Fixture::new();
     let head = fixture.with(|_| {});
     let mut large = header(
@@ -546,7 +546,7 @@ fn a_member_of_eight_gigabytes_is_passed_over() {
 }
 
 #[test]
-fn a_bomb_takes_no_room() {
+fn a_decompression_bomb_takes_no_space() {
     let fixture = Fixture::new();
     // A blob of 8 MB of zeros, in 8 kB.
     let zeros = vec![0; 8 << 20];
@@ -562,7 +562,7 @@ fn a_bomb_takes_no_room() {
     fs::write(fixture.path(), packed).expect("it can be written");
     fixture.run(&["check", "--orphans", "images.tar"]);
     fixture.run(&["gc", "--grace", "0", "images.tar"]).ok();
-    // Zeros alone are no archive.
+    // Zeros alone are not an archive.
     let packed = compress(&vec![0; 8 << 20], Format::Gzip);
     fixture.refuses("zeros", &packed, "images.tar");
 }
@@ -580,7 +580,7 @@ fn a_hundred_thousand_members_are_read() {
     let run = fixture.run(&["gc", "--grace", "0", "images.tar"]);
     run.ok();
     let new = fs::read(fixture.path()).expect("it is there");
-    assert_eq!(bytes.len() - new.len(), 1024, "one small blob went");
+    assert_eq!(bytes.len() - new.len(), 1024, "one small blob was deleted");
 }
 
 #[test]

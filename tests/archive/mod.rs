@@ -1,10 +1,10 @@
-//! Layouts in tar archives: they are read, slimmed and written as their directories are.
+//! Layouts in tar archives: they are read, slimmed and written like directories.
 //!
 //! - [`classic`]: archives of docker before version 25.
-//! - [`corpus`]: every recorded layout, packed, against its directory.
-//! - [`flow`]: where archives are read from and written to.
-//! - [`hostile`]: archives that should never have been packed.
-//! - [`pack`]: making and taking apart archives.
+//! - [`corpus`]: every recorded layout, packed, compared with its directory.
+//! - [`flow`]: inputs and outputs of archives.
+//! - [`hostile`]: hostile archives.
+//! - [`pack`]: creating and parsing archives.
 
 mod classic;
 mod corpus;

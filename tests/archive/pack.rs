@@ -1,4 +1,4 @@
-//! Making archives, and taking them apart member by member.
+//! Creates archives, and parses them member by member.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::support::CaseLayout;
 use crate::support::run::new_command;
 
-/// How an archive is compressed.
+/// The compression of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Format {
     Plain,
@@ -91,7 +91,7 @@ pub(super) fn pack_directory(root: &Path) -> Vec<u8> {
     pack(files.iter().map(|(path, text)| (&**path, &**text)))
 }
 
-/// Compresses with the program for it, or with a library where there is no such program.
+/// Compresses with the usual program, or with a library if it is not installed.
 pub(super) fn compress(bytes: &[u8], format: Format) -> Vec<u8> {
     match format {
         Format::Plain => bytes.to_vec(),
@@ -148,7 +148,7 @@ pub(super) fn through(command: &[&str], bytes: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// Takes an archive apart.
+/// Parses an archive into its members.
 pub(super) fn members(bytes: &[u8]) -> Vec<Member> {
     let mut archive = tar::Archive::new(bytes);
     let mut found = Vec::new();

@@ -1,5 +1,5 @@
-//! What an archive costs, beside the programs that do the least of it: `tar -t`, which seeks from header to header, `cat` of as many
-//! bytes as are kept, a pipe that decompresses and compresses, and `tar -x` of many small members.
+//! The cost of an archive, compared with programs that do the minimum: `tar -t`, which seeks from header to header, `cat` of
+//! the bytes that are kept, a pipe that decompresses and compresses, and `tar -x` of many small members.
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,7 +21,7 @@ const LAYERS: usize = 4;
 struct Contender {
     label: String,
     call: Invocation,
-    /// The number of the line that it is compared with, and how many times as long it may take.
+    /// The number of the line that it is compared with, and the allowed ratio.
     goal: Option<(usize, f64)>,
 }
 
@@ -40,10 +40,10 @@ impl Contender {
     }
 }
 
-/// What is in the layers.
+/// The content of the layers.
 #[derive(Clone, Copy)]
 enum Content {
-    /// What cannot be compressed.
+    /// Incompressible bytes.
     Random,
     /// Words that repeat in part: compressed, about a third as long.
     Text,
@@ -124,7 +124,7 @@ impl Work<'_> {
         Ok((kept..kept + (1 << 20)).contains(&new))
     }
 
-    /// Archives that are compressed, and of which everything is kept.
+    /// Compressed archives from which nothing is removed.
     fn compressed(&self, out: &mut dyn Write, layer_bytes: usize) -> io::Result<()> {
         for (content, name) in [
             (Content::Random, "cannot be compressed"),
@@ -192,7 +192,7 @@ impl Work<'_> {
         self.table(out, &title, &contenders)
     }
 
-    /// Lets the contenders take turns, and prints medians.
+    /// Runs the contenders in turn, and prints medians.
     fn table(&self, out: &mut dyn Write, title: &str, all: &[Contender]) -> io::Result<()> {
         let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); all.len()];
         for _ in 0..self.bench.options.runs {

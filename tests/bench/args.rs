@@ -8,7 +8,7 @@ use crate::host;
 use crate::parallel;
 use crate::shape::{self, Scale, Shape};
 
-/// What `--help` prints.
+/// The output of `--help`.
 pub(crate) const HELP: &str = "\
 usage: cargo bench --bench bench -- [OPTIONS]
        cargo bench --bench bench -- generate SHAPE DIR    (makes DIR/layout and leaves it there)
@@ -45,9 +45,9 @@ usage: cargo bench --bench bench -- [OPTIONS]
 pub(crate) enum Request {
     /// Show the help.
     Help,
-    /// Make a layout, to look at it or to run a profiler on.
+    /// Make a layout, to inspect it or to run a profiler on it.
     Generate(Shape, PathBuf),
-    /// Be the floor.
+    /// Run the floor.
     Floor(Task),
     /// Measure.
     Bench(Options),
@@ -83,7 +83,7 @@ pub(crate) struct Options {
 /// Reads the command line.
 ///
 /// # Errors
-/// For what is unknown or incomplete.
+/// For unknown or incomplete arguments.
 pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Request> {
     let mut args = args.into_iter().peekable();
     if args.next_if(|arg| arg == "floor").is_some() {
@@ -127,7 +127,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
                 .ok_or_else(|| wrong(format!("`{arg}` wants a value")))
         };
         match arg.as_str() {
-            // What cargo adds by itself.
+            // Added by cargo.
             "--bench" => {}
             "--help" | "-h" => return Ok(Request::Help),
             "--smoke" => is_smoke = true,
@@ -213,7 +213,7 @@ fn select(all: Vec<Shape>, wanted: Option<Vec<String>>) -> io::Result<Vec<Shape>
 fn parse_generate(args: impl Iterator<Item = String>) -> io::Result<Request> {
     let args: Vec<_> = args.filter(|arg| arg != "--bench").collect();
     let [shape, dir] = args.as_slice() else {
-        return Err(wrong("`generate` wants a shape and a directory"));
+        return Err(wrong("`generate` needs a shape and a directory"));
     };
     let mut shapes = select(shape::all(Scale::Full), Some(vec![shape.clone()]))?;
     let shape = shapes
@@ -248,7 +248,7 @@ fn parse_floor(mut args: impl Iterator<Item = String>) -> io::Result<Task> {
             _ => return Err(wrong(format!("unknown argument `{arg}`"))),
         }
     }
-    let layout = layout.ok_or_else(|| wrong("the floor wants a layout"))?;
+    let layout = layout.ok_or_else(|| wrong("the floor needs a layout"))?;
     if only_stats {
         return Ok(Task::Stat { layout, threads });
     }
@@ -261,7 +261,7 @@ fn parse_floor(mut args: impl Iterator<Item = String>) -> io::Result<Task> {
     }
     Ok(Task::Sweep {
         layout,
-        list: list.ok_or_else(|| wrong("the floor wants a `--list`"))?,
+        list: list.ok_or_else(|| wrong("the floor needs a `--list`"))?,
         documents,
         threads,
         ending,

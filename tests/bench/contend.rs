@@ -1,4 +1,4 @@
-//! The contenders, and letting them take turns.
+//! The contenders, and running them in turn.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,7 +13,7 @@ use crate::measure::{self, Calls, Invocation, Meter, Sample};
 use crate::parallel;
 use crate::shape::Shape;
 
-/// Who does the work.
+/// A contender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
     /// `ocisweep gc`.
@@ -24,7 +24,7 @@ pub(crate) enum Contender {
     Floor,
     /// `xargs rm` of the list.
     Rm,
-    /// `find -delete` of what is older than any live blob.
+    /// `find -delete` of files older than any live blob.
     Find,
     /// `ocisweep apply` of a plan that was made before.
     Apply,
@@ -40,7 +40,7 @@ pub(crate) enum Contender {
     Ls,
     /// `ocisweep check --quick`.
     Quick,
-    /// Listing the blobs and looking at each.
+    /// Listing the blobs and a `stat` of each.
     Stat,
     /// `ocisweep check --orphans`.
     Check,
@@ -51,7 +51,7 @@ pub(crate) enum Contender {
 }
 
 impl Contender {
-    /// Those that sweep. What the others are compared with comes first.
+    /// Those that sweep. The reference comes first.
     const SWEEPING: [Self; 7] = [
         Self::Floor,
         Self::Ours,
@@ -74,7 +74,7 @@ impl Contender {
     /// Those that read everything.
     const HASHING: [Self; 2] = [Self::Hash, Self::Check];
 
-    /// Returns what it is called in the report.
+    /// Returns its name in the report.
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Ours => "`ocisweep gc`",
@@ -97,7 +97,7 @@ impl Contender {
     }
 }
 
-/// What became of a contender.
+/// The result of a contender.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) contender: Contender,
@@ -111,7 +111,7 @@ pub(crate) struct Row {
 /// Why a contender has no numbers.
 #[derive(Clone, Debug)]
 pub(crate) enum Note {
-    /// It is not there, or it was not requested.
+    /// It is not installed, or was not requested.
     Skipped(String),
     /// It did not do its work.
     Failed(String),
@@ -137,7 +137,7 @@ impl Row {
     }
 }
 
-/// What measuring one shape brought.
+/// The measurements of one shape.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
     pub(crate) sweeping: Vec<Row>,
@@ -145,7 +145,7 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// Returns `true` if everybody who took part did exactly what was to be done.
+    /// Returns `true` if every contender did exactly the required work.
     pub(crate) fn is_sound(&self) -> bool {
         self.sweeping
             .iter()
@@ -173,7 +173,7 @@ pub(crate) struct Bench {
     find: Option<PathBuf>,
     floor: PathBuf,
     work: TempDir,
-    /// What the measuring programs write is elsewhere: the file system under test is left to the test.
+    /// The measuring programs write elsewhere, so that only the test uses the file system under test.
     _notes: TempDir,
 }
 
@@ -203,7 +203,7 @@ impl Bench {
         &self.floor
     }
 
-    /// Drops the page cache, if that was asked for.
+    /// Drops the page cache, if requested.
     pub(crate) fn settle(&self) -> io::Result<()> {
         if self.options.cold {
             let work = std::fs::File::open(self.work.path())?;
@@ -226,7 +226,7 @@ impl Bench {
         Layout::temporary(shape, dir)
     }
 
-    /// Returns the call of a contender, or why it does not take part.
+    /// Returns the command of a contender, or why it is skipped.
     fn call(&self, contender: Contender, place: &Place) -> Result<Invocation, String> {
         let path = place.layout();
         let ocisweep = |program: Option<&PathBuf>, args: &[&str]| {
@@ -354,7 +354,7 @@ impl Bench {
         .collect()
     }
 
-    /// Measures everybody on one shape.
+    /// Measures all contenders on one shape.
     pub(crate) fn shape(&self, shape: &Shape) -> io::Result<Measured> {
         if shape.is_for_hashing() {
             let reading = self.reading(&self.generate(shape)?, &Contender::HASHING)?;
@@ -372,14 +372,14 @@ impl Bench {
         Ok(Measured { sweeping, reading })
     }
 
-    /// Measures some who sweep: each round everybody gets a fresh layout.
+    /// Measures contenders that sweep: in each round every one gets a fresh layout.
     pub(crate) fn sweeping(&self, shape: &Shape, who: &[Contender]) -> io::Result<Vec<Row>> {
         let rounds = self.options.runs;
-        // What does not take part leaves its layout to the next one.
+        // A skipped contender leaves its layout to the next one.
         let mut ready = None;
         let mut rows: Vec<_> = who.iter().copied().map(Row::new).collect();
         for round in 0..rounds + usize::from(self.counts_calls()) {
-            // Another contender begins each time: none always comes after the same one.
+            // A different contender begins each round, so that none always follows the same one.
             let count = rows.len();
             for turn in 0..count {
                 let Some(row) = rows.get_mut((turn + round) % count) else {
@@ -417,7 +417,7 @@ impl Bench {
         Ok(rows)
     }
 
-    /// Writes the plan of a prune whose rule keeps all images: what is left to delete is the garbage.
+    /// Writes the plan of a prune whose rule keeps all images: only the garbage is deleted.
     fn write_plan(&self, place: &Place) -> io::Result<()> {
         let kept = place.names.to_string();
         let args = [
@@ -434,7 +434,7 @@ impl Bench {
         self.meter.run(&call).map(drop)
     }
 
-    /// Measures those who only read, all on the same layout.
+    /// Measures those that only read, all on the same layout.
     pub(crate) fn reading(&self, layout: &Layout, who: &[Contender]) -> io::Result<Vec<Row>> {
         let mut rows: Vec<_> = who.iter().copied().map(Row::new).collect();
         for round in 0..self.options.runs + usize::from(self.counts_calls()) {

@@ -1,9 +1,8 @@
-//! The floor: the system calls that no collector can do without, and nothing else.
+//! The floor: the system calls that no collector can avoid, and nothing else.
 //!
-//! It lists the blobs, reads `index.json` and the documents that have to be read, reads every orphan
-//! (any of them may be a manifest that refers to something live and is listed nowhere), and deletes
-//! the names in a list. It hashes, parses and compares nothing: what a collector needs above the floor is
-//! what it costs to know which names belong into the list.
+//! It lists the blobs, reads `index.json` and the documents that have to be read, reads every orphan (any of them may be a
+//! manifest that refers to something live and is listed nowhere), and deletes the names in a list. It hashes, parses and
+//! compares nothing: the time of a collector above the floor is the cost of finding out which names belong in the list.
 //!
 //! The lists are made beforehand and are in the order in which the directory lists its names, which is
 //! the best order for all file systems that were measured.
@@ -21,10 +20,10 @@ use sha2::{Digest as _, Sha256};
 use crate::layout::to_hex;
 use crate::parallel;
 
-/// How many names a thread takes at a time: few enough that a small list occupies all threads.
+/// The number of names that a thread takes at a time: few enough that a small list occupies all threads.
 const CHUNK: usize = 64;
 
-/// What the floor is to do.
+/// The task of the floor.
 #[derive(Debug)]
 pub(crate) enum Task {
     /// List, read and delete.
@@ -35,35 +34,35 @@ pub(crate) enum Task {
         list: PathBuf,
         /// A file with the names of the documents that are reachable, one a line.
         documents: Option<PathBuf>,
-        /// How many threads delete. Reading takes a thread for each core.
+        /// The number of threads that delete. Reading uses one thread per core.
         threads: usize,
         /// Whether the orphans are deleted after they were read.
         ending: Ending,
     },
-    /// List, and look at each blob: what a command that prints sizes cannot do without.
+    /// List, and stat each blob: the minimum for a command that prints sizes.
     Stat {
         /// The layout.
         layout: PathBuf,
-        /// How many threads look.
+        /// The number of threads that inspect files.
         threads: usize,
     },
-    /// Read `index.json` and the documents, and parse them: what a command that shows images cannot do without.
+    /// Read `index.json` and the documents, and parse them: the minimum for a command that shows images.
     Parse {
         /// The layout.
         layout: PathBuf,
         /// A file with the names of the documents, one a line.
         documents: PathBuf,
     },
-    /// List, read and hash each blob: what a command that compares contents cannot do without.
+    /// List, read and hash each blob: the minimum for a command that compares contents.
     Hash {
         /// The layout.
         layout: PathBuf,
-        /// How many threads hash.
+        /// The number of threads that hash.
         threads: usize,
     },
 }
 
-/// How a sweep ends.
+/// The end of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// As a dry run.
@@ -72,10 +71,10 @@ pub(crate) enum Ending {
     Delete,
 }
 
-/// Does the task.
+/// Runs the task.
 ///
 /// # Errors
-/// What any of the system calls says: a floor that did not do all of its work is no floor.
+/// The error of any system call: a floor that did not do all of its work is not a reference.
 pub(crate) fn run(task: &Task) -> io::Result<()> {
     match task {
         Task::Sweep {
@@ -128,7 +127,7 @@ pub(crate) fn look_at_each(blobs: &OwnedFd, threads: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Hashes every blob, the largest first, so that all threads finish together; one that is not what its name says is an error.
+/// Hashes every blob, the largest first, so that all threads finish together; one that does not match its name is an error.
 fn hash_all(blobs: &OwnedFd, threads: usize) -> io::Result<()> {
     let mut names = Vec::new();
     each_name(blobs.as_fd(), |name| names.push(name.to_owned()))?;
@@ -199,7 +198,7 @@ pub(crate) fn read_all(dir: BorrowedFd<'_>, names: &[&str]) -> io::Result<()> {
     read_each(dir, names, |_| Ok(()))
 }
 
-/// As [`read_all`], and uses what was read.
+/// Like [`read_all`], and uses the bytes.
 fn read_each(
     dir: BorrowedFd<'_>,
     names: &[&str],
@@ -228,7 +227,7 @@ fn read_each(
     Ok(())
 }
 
-/// Deletes the files. One that is gone already is as good as deleted.
+/// Deletes the files. One that no longer exists counts as deleted.
 pub(crate) fn delete_all(dir: BorrowedFd<'_>, names: &[&str], threads: usize) -> io::Result<()> {
     parallel::in_chunks(names.len(), CHUNK, threads, |(): &mut (), range| {
         for name in names.get(range).unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! What the numbers were measured on.
+//! Describes the machine that the numbers were measured on.
 
 use std::fs;
 use std::io;
@@ -8,11 +8,11 @@ use rustix::fs::CWD;
 
 use crate::parallel;
 
-/// A file system, as far as it matters how many threads delete in it.
+/// A kind of file system, for the number of threads that delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileSystem {
     pub(crate) name: &'static str,
-    /// With how many threads a directory is emptied fastest.
+    /// The number of threads that empty a directory fastest.
     pub(crate) threads: usize,
 }
 
@@ -62,7 +62,7 @@ const KNOWN: [(i64, FileSystem); 6] = [
     ),
 ];
 
-/// Asks which file system a directory is on.
+/// Returns the file system of a directory.
 pub(crate) fn file_system(dir: &Path) -> io::Result<FileSystem> {
     let own = rustix::fs::openat(
         CWD,
@@ -121,7 +121,7 @@ pub(crate) fn kernel() -> String {
         .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
 }
 
-/// Returns how much the machine had to do in the last 1, 5 and 15 minutes.
+/// Returns the load averages of the last 1, 5 and 15 minutes.
 pub(crate) fn load() -> String {
     fs::read_to_string("/proc/loadavg").map_or_else(
         |_| "unknown".to_owned(),

@@ -1,9 +1,9 @@
-//! A device that is far away: each request to the directory of the blobs takes one or ten milliseconds longer, and the question is how
-//! many of them are on their way at once.
+//! A slow device: each request to the directory of the blobs takes one or ten milliseconds longer, which shows how many
+//! requests are in flight.
 //!
-//! strace holds back each call that names a blob (open, stat, delete) before the kernel gets it; the calls of several threads wait side
-//! by side. Reading what was opened is not held back, nor is anything else that a process does. strace itself costs some 20 µs a call, one
-//! after the other: with a millisecond for each request, sixteen in flight cannot be sixteen times as fast as one.
+//! strace delays each call that names a blob (open, stat, delete) before it reaches the kernel; the calls of several threads
+//! wait in parallel. Reads from an open file are not delayed, nor is anything else. strace itself takes some 20 µs per call,
+//! one after the other: with a millisecond per request, sixteen in flight cannot be sixteen times as fast as one.
 
 use std::ffi::OsString;
 use std::fs;
@@ -19,10 +19,10 @@ use crate::report::{seconds, thousands};
 use crate::shape::{Scale, Shape};
 use crate::targets::{Targets, Wanted, verdict};
 
-/// The calls that name a blob, in strace's words: one with a question mark need not exist on every machine.
+/// The calls that name a blob, in strace's words: one with a question mark does not have to exist on every machine.
 const CALLS: &str = "openat,?statx,?newfstatat,unlinkat";
 
-/// How much faster the default should be than two requests in flight.
+/// The factor by which the default should be faster than two requests in flight.
 const WANTED: Wanted = Wanted::AtLeast(4.0);
 
 /// The value of `RAYON_NUM_THREADS` that leaves the number to the program, even if this one has the variable.
@@ -88,7 +88,7 @@ pub(crate) fn run(out: &mut dyn Write, bench: &Bench, targets: &mut Targets) -> 
                 .collect();
             let ratio = median(both.iter().map(|(two, all)| two.wall / all.wall));
             let requests = both.first().map_or(0, |(_, all)| all.requests);
-            // Without a request that was held back, nothing was measured.
+            // Without a delayed request, nothing was measured.
             is_sound &= requests > 0;
             let show = |wall: Option<f64>| wall.map_or("–".to_owned(), seconds);
             let ratio = ratio.unwrap_or_default();

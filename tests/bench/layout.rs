@@ -1,7 +1,7 @@
-//! Generated layouts: valid ones, with true digests, of files that a collector has to take seriously.
+//! Generated layouts: valid, with correct digests, of files that a collector must process.
 //!
-//! A layout is a function of its shape: the same blobs with the same bytes each time. So a fresh one
-//! is generated for each run instead of copied, and no run finds what another one left.
+//! A layout is a function of its shape: the same blobs with the same bytes each time. So a fresh one is generated for each
+//! run instead of copied, and no run is affected by another one.
 //!
 //! *Order*: blobs first, `index.json` last, then everything is flushed to disk. Without that, files that
 //! were never written out would be deleted, which costs less than deleting real ones, and the disk
@@ -26,7 +26,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// What the platforms of an index are called, in turn.
+/// The names of the platforms of an index, in turn.
 const PLATFORMS: [(&str, &str); 8] = [
     ("amd64", ""),
     ("arm64", ""),
@@ -38,25 +38,24 @@ const PLATFORMS: [(&str, &str); 8] = [
     ("riscv64", ""),
 ];
 
-/// How old files are made: garbage older than what is live, both older than `index.json`, and all of them old
-/// enough that nothing counts as being written just now.
+/// The ages of files: garbage is older than live blobs, both are older than `index.json`, and nothing is recent.
 const GARBAGE_AGE: Duration = Duration::from_secs(72 * 3600);
 const LIVE_AGE: Duration = Duration::from_secs(48 * 3600);
 /// An age between both.
 pub(crate) const MIDDLE_AGE: Duration = Duration::from_secs(60 * 3600);
 const INDEX_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// How many images a thread makes at a time.
+/// The number of images that a thread makes at a time.
 const CHUNK: usize = 8;
 
 /// The hash that names a blob.
 pub(crate) type Name = [u8; 32];
 
-/// Where a layout and its lists lie.
+/// The paths of a layout and its lists.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     dir: PathBuf,
-    /// How many names its images have.
+    /// The number of names of its images.
     pub(crate) names: usize,
 }
 
@@ -129,8 +128,8 @@ impl Layout {
         fs::create_dir_all(path.join("blobs/sha256"))?;
         let blobs = floor::open_blobs(&path)?;
         let now = SystemTime::now();
-        // Live images and garbage take turns, as they do in a layout that has grown: neither is
-        // together in the directory or in the inode table.
+        // Live images and garbage alternate, as in a layout that has grown: neither is contiguous in the directory or in the
+        // inode table.
         let count = shape.live.count.max(shape.garbage.count);
         let parts =
             parallel::in_chunks(count, CHUNK, parallel::cores(), |part: &mut Part, range| {
@@ -197,12 +196,12 @@ impl Layout {
         document.flush()
     }
 
-    /// Says what is wrong with the layout after a sweep; `None`: the garbage is gone, all else is there.
+    /// Returns what is wrong with the layout after a sweep; `None`: exactly the garbage was deleted.
     pub(crate) fn fault_after_sweep(&self) -> io::Result<Option<String>> {
         self.fault(&HashSet::new())
     }
 
-    /// Says what is wrong with the layout after a command that only reads.
+    /// Returns what is wrong with the layout after a command that only reads.
     pub(crate) fn fault_untouched(&self) -> io::Result<Option<String>> {
         self.fault(&self.garbage)
     }
@@ -235,7 +234,7 @@ impl Drop for Layout {
     }
 }
 
-/// Lists a directory of blobs: the names as they are, and as hashes. Files of other names are none of ours.
+/// Lists a directory of blobs: the names as they are, and as hashes. Files with other names are ignored.
 fn listed(blobs: BorrowedFd<'_>) -> io::Result<Vec<(String, Name)>> {
     let mut names = Vec::new();
     floor::each_name(blobs, |name| {
@@ -329,7 +328,7 @@ impl Writer<'_> {
             descriptors.push(format!("{layer}}}"));
         }
         let (architecture, _) = platform_name(platform);
-        // The noise makes every config another one, and so every manifest.
+        // The noise makes every config different, and so every manifest.
         let config = format!(
             r#"{{"created":"2026-01-01T00:00:00Z","architecture":"{architecture}","os":"linux","config":{{"Labels":{{"number":"{number}","noise":"{:016x}"}}}},"rootfs":{{"type":"layers","diff_ids":[]}}}}"#,
             self.noise.next()
@@ -414,7 +413,7 @@ fn times(now: SystemTime, age: Duration) -> Timestamps {
     }
 }
 
-/// A stream of pseudo-random numbers (splitmix64): always the same one for the same image.
+/// A stream of pseudo-random numbers (splitmix64): the same one for the same image.
 #[derive(Debug)]
 struct Noise(u64);
 

@@ -1,4 +1,5 @@
-//! What long lists cost, and layouts that are small: many entries, an index of many children, and the twenty blobs of a usual image.
+//! The cost of long lists and of small layouts: many entries, an index of many children, and the twenty blobs of a typical
+//! image.
 //!
 //! Lists are compared with a program that reads the same documents and only checks that they are JSON.
 
@@ -15,7 +16,7 @@ use crate::targets::{self, Targets};
 /// The time that a command may take on a small layout, from its start to its end.
 const SMALL_SECONDS: f64 = 0.003;
 
-/// A command, and the limit that it should keep: a multiple of the first one, or seconds.
+/// A command and its limit: a multiple of the first one, or seconds.
 struct Contender {
     label: String,
     call: Invocation,
@@ -153,7 +154,7 @@ fn contenders(
     let place = &layout.place;
     let own = commands.iter().map(|words| {
         let mut args: Vec<OsString> = words.iter().map(Into::into).collect();
-        // The layout precedes what a command takes from it.
+        // The layout precedes the other arguments.
         let position = match words.iter().position(|word| *word == "**") {
             Some(position) => position,
             None => args.len(),

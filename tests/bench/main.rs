@@ -1,8 +1,8 @@
-//! `cargo bench`: what a sweep costs, beside the least that it can cost and beside other ways to do it.
+//! `cargo bench`: the cost of a sweep, compared with its minimum and with other programs.
 //!
-//! Layouts are generated, each contender gets a fresh one, the contenders take turns, and the report
-//! is Markdown: medians, and ratios to a *floor*. The floor is this very program under another
-//! command: it does nothing but what any collector has to do, without knowing why ([`floor`]).
+//! Layouts are generated, each contender gets a fresh one, the contenders take turns, and the report is Markdown: medians,
+//! and ratios to a *floor*. The floor is this program under another command: it makes only the system calls that every
+//! collector needs, without interpreting anything ([`floor`]).
 //!
 //! ```text
 //! cargo bench --bench bench -- --shapes P1,P2b --runs 5 --dir DIR --strace
@@ -10,8 +10,8 @@
 //! cargo bench --bench bench -- --smoke
 //! ```
 //!
-//! Every run is checked: exactly the garbage is gone afterwards, or the report says that it failed and
-//! the exit status is 1. Without any argument, as `cargo test --benches` calls it, only the smoke test runs.
+//! Every run is checked: exactly the garbage is deleted afterwards, or the report marks it as failed and the exit status is
+//! 1. Without any argument, as `cargo test --benches` calls it, only the smoke test runs.
 #![expect(
     clippy::disallowed_methods,
     reason = "the bench makes and deletes layouts, and reads the clock"
@@ -50,14 +50,14 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            // The report may be going into a file: what stopped it belongs on the terminal.
+            // The report may be redirected to a file: errors belong on the terminal.
             let _written = writeln!(io::stderr(), "bench: {error}");
             ExitCode::from(2)
         }
     }
 }
 
-/// Does what was asked for. `false`: something was measured that did not do its work.
+/// Runs the requested parts. `false`: something that was measured did not do its work.
 fn run(out: &mut dyn Write) -> io::Result<bool> {
     let options = match args::parse(std::env::args().skip(1))? {
         Request::Help => {
@@ -89,7 +89,7 @@ fn run(out: &mut dyn Write) -> io::Result<bool> {
     Ok(is_sound)
 }
 
-/// Does one part. `false`: something was measured that did not do its work.
+/// Runs one part. `false`: something that was measured did not do its work.
 fn measure(out: &mut dyn Write, bench: &Bench, targets: &mut Targets) -> io::Result<bool> {
     let options = &bench.options;
     let mut is_sound = true;
@@ -125,7 +125,7 @@ fn measure(out: &mut dyn Write, bench: &Bench, targets: &mut Targets) -> io::Res
     if options.archives {
         is_sound &= archives::run(out, bench)?;
     }
-    // A long report shows what it has.
+    // A long report is printed as it grows.
     out.flush()?;
     Ok(is_sound)
 }

@@ -1,9 +1,9 @@
-//! What a process costs: wall clock, CPU, the most memory at once, system calls.
+//! The cost of a process: wall clock, CPU, peak memory, system calls.
 //!
-//! Rust's standard library does not tell what a child used, and this crate has no unsafe code to ask
-//! the kernel itself. So bash's `time` measures wall and CPU to the millisecond, and GNU `time` the
-//! memory. Both are *between* this program and the measured one, which is needed for another reason
-//! as well: a new process starts with the peak of the one that made it, and this one is large.
+//! Rust's standard library does not report the resources of a child, and this crate has no unsafe code to query the kernel.
+//! So bash's `time` measures wall and CPU to the millisecond, and GNU `time` the memory. Both are *between* this program and
+//! the measured one, which has another reason as well: a new process starts with the peak of its parent, and this one is
+//! large.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,14 +17,14 @@ use std::time::{Duration, Instant};
 pub(crate) struct Invocation {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
-    /// Where it runs; `None`: where this program runs.
+    /// Its working directory; `None`: that of this program.
     pub(crate) directory: Option<PathBuf>,
-    /// Variables of its environment, beside those of this program.
+    /// Environment variables in addition to those of this program.
     pub(crate) variables: Vec<(&'static str, &'static str)>,
 }
 
 impl Invocation {
-    /// Makes a call that runs where this program runs.
+    /// Returns a call in the working directory of this program.
     pub(crate) fn new<A: Into<OsString>>(
         program: &Path,
         args: impl IntoIterator<Item = A>,
@@ -37,7 +37,7 @@ impl Invocation {
         }
     }
 
-    /// Puts another command in front, as `strace` or `time` want it.
+    /// Prepends another command, such as `strace` or `time`.
     fn behind<A: Into<OsString>>(
         &self,
         program: &Path,
@@ -60,7 +60,7 @@ impl Invocation {
     }
 }
 
-/// What one run cost.
+/// The cost of one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) wall: Duration,
@@ -77,7 +77,7 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// Returns how many there were.
+    /// Returns their number.
     pub(crate) fn total(&self) -> u64 {
         self.by_name.iter().map(|(_, count)| count).sum()
     }
@@ -108,7 +108,7 @@ pub(crate) struct Meter {
     notes: PathBuf,
 }
 
-/// What the script gets as its first arguments, and what follows them, is the command to run.
+/// The first arguments of the script; the command to run follows.
 const SCRIPT: &str = r#"
 errors=$1
 shift
@@ -117,7 +117,7 @@ time "$@" 2>"$errors"
 "#;
 
 impl Meter {
-    /// Looks for the programs. `notes` is a directory for what they write.
+    /// Finds the programs. `notes` is a directory for their output.
     pub(crate) fn new(notes: &Path) -> Self {
         Self {
             bash: find("bash"),
@@ -127,7 +127,7 @@ impl Meter {
         }
     }
 
-    /// Names the programs that are not there, or are not allowed to do their work.
+    /// Names the programs that are not installed or not permitted.
     pub(crate) fn absent(&self) -> Vec<&'static str> {
         [
             ("bash", &self.bash),
@@ -148,7 +148,7 @@ impl Meter {
     /// Runs a command and measures it.
     ///
     /// # Errors
-    /// Also when the command's exit status is not 0: what did not do its work has no time.
+    /// Also if the exit status of the command is not 0: a failed run has no time.
     pub(crate) fn run(&self, call: &Invocation) -> io::Result<Sample> {
         let peak = self.notes.join("peak");
         let errors = self.notes.join("errors");
@@ -232,7 +232,7 @@ fn can_trace(strace: &Path) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Asks a program for its version: the first line of what it says.
+/// Returns the version of a program: the first line of its output.
 pub(crate) fn version(program: &Path) -> Option<String> {
     let output = Command::new(program).arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

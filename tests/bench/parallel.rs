@@ -1,11 +1,11 @@
-//! Work shared out to threads in small chunks, so that all of them finish together.
+//! Distributes work to threads in small chunks, so that all of them finish together.
 
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Returns how many threads the machine runs at once.
+/// Returns the number of threads that the machine runs at once.
 pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
@@ -14,7 +14,7 @@ pub(crate) fn cores() -> usize {
 /// all of them are returned.
 ///
 /// # Errors
-/// The first one that a thread met; the other threads finish what they have begun.
+/// The first one of any thread; the other threads finish their chunk.
 pub(crate) fn in_chunks<S: Default + Send>(
     count: usize,
     chunk: usize,
@@ -31,14 +31,14 @@ pub(crate) fn in_chunks<S: Default + Send>(
             }
             let end = count.min(start.saturating_add(chunk));
             if let Err(error) = work(&mut state, start..end) {
-                // Nobody takes another chunk.
+                // No thread takes another chunk.
                 next.store(count, Ordering::Relaxed);
                 return Err(error);
             }
         }
     };
     if threads <= 1 {
-        // As with a real collector, a single thread is the main one.
+        // As in a real collector, a single thread is the main thread.
         return one().map(|state| vec![state]);
     }
     thread::scope(|scope| {

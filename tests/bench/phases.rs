@@ -1,8 +1,7 @@
-//! Where the time is spent: the parts of a sweep one by one, beside the same parts of the floor.
+//! The time of each part of a sweep, compared with the same part of the floor.
 //!
-//! The floor's parts and ours run in this process, on a layout of their own each, so that a part can be timed
-//! which no command does alone. What ends up in none of them (the start of a process, giving memory back) is in
-//! the tables of whole commands.
+//! The parts of the floor and of this program run in this process, each on its own layout, so that parts can be timed that
+//! no command runs alone. Everything else (starting a process, freeing memory) is in the tables of whole commands.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd as _;
@@ -51,7 +50,7 @@ impl Moment {
     }
 }
 
-/// What a part costs.
+/// The cost of a part.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cost {
     wall: Duration,
@@ -73,7 +72,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Cost) {
     (result, Cost::between(begin, Moment::now()))
 }
 
-/// Notes when reading the graph comes to the next part.
+/// Records when reading the graph reaches the next part.
 #[derive(Debug, Default)]
 struct Clock(Mutex<Vec<(Phase, Moment)>>);
 
@@ -218,7 +217,7 @@ fn ours(bench: &Bench, layout: &Layout) -> io::Result<Vec<(&'static str, Cost)>>
     ])
 }
 
-/// Returns what a dry run takes longer that says each blob than one that does not.
+/// Returns the additional time of a dry run that prints each blob.
 fn telling(bench: &Bench, layout: &Layout) -> io::Result<Cost> {
     let run = |args: &[&str]| {
         let mut call = Invocation::new(&bench.options.binary, args.iter().copied());

@@ -16,7 +16,7 @@ use crate::report::{compared, seconds, thousands};
 use crate::shape::{Images, Scale, Shape};
 use crate::targets::{Targets, Wanted};
 
-/// Those that only read, after what they are compared with.
+/// Those that only read, after their reference.
 const READING: [Contender; 6] = [
     Contender::Stat,
     Contender::FloorDry,
@@ -26,7 +26,7 @@ const READING: [Contender; 6] = [
     Contender::Quick,
 ];
 
-/// Those that sweep, after what they are compared with.
+/// Those that sweep, after their reference.
 const SWEEPING: [Contender; 4] = [
     Contender::Floor,
     Contender::Ours,
@@ -34,7 +34,7 @@ const SWEEPING: [Contender; 4] = [
     Contender::Umoci,
 ];
 
-/// How a file system is made.
+/// The command that creates a file system.
 struct Maker {
     name: &'static str,
     program: &'static str,
@@ -45,7 +45,7 @@ const MAKERS: [Maker; 3] = [
     Maker {
         name: "ext4",
         program: "mkfs.ext4",
-        // What is left for later would be written while the runs are measured.
+        // Deferred initialisation would otherwise be written while the runs are measured.
         args: &["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"],
     },
     Maker {
@@ -68,7 +68,7 @@ struct Mount {
 }
 
 impl Mount {
-    /// Makes a file system in a file below a directory, and mounts it. The inner error: why that is impossible here.
+    /// Makes a file system in a file below a directory, and mounts it. The inner error explains why that is impossible here.
     fn new(below: &Path, maker: &Maker, bytes: u64) -> io::Result<Result<Self, String>> {
         let (Some(make), Some(mount)) = (find_tool(maker.program), find_tool("mount")) else {
             return Ok(Err(format!("{} is not installed", maker.program)));
@@ -114,18 +114,18 @@ impl Drop for Mount {
                 .status()
                 .is_ok_and(|status| status.success())
         };
-        // What is busy is unmounted as soon as it is not.
+        // A busy file system is unmounted once it is idle.
         let _unmounted = unmount(&[]) || unmount(&["-l"]);
     }
 }
 
-/// Finds a program of the administrator: these are not on every user's path.
+/// Finds an administration program: these are not on the PATH of every user.
 fn find_tool(name: &str) -> Option<PathBuf> {
     let others = ["/usr/sbin", "/sbin"].map(|dir| Path::new(dir).join(name));
     find(name).or_else(|| others.into_iter().find(|path| path.is_file()))
 }
 
-/// What one place brought: the rows of each shape, warm and cold, in the order of [`kinds`].
+/// The results of one place: the rows of each shape, warm and cold, in the order of [`kinds`].
 struct Measured {
     name: String,
     rows: Result<Vec<Vec<Row>>, String>,
@@ -206,7 +206,7 @@ pub(crate) fn run(out: &mut dyn Write, bench: &Bench, targets: &mut Targets) -> 
     Ok(is_sound)
 }
 
-/// Measures all kinds in one place. The inner error: why that is impossible here.
+/// Measures all kinds in one place. The inner error explains why that is impossible here.
 fn measure(
     options: &Options,
     dir: &Path,
@@ -220,11 +220,11 @@ fn measure(
             strace: false,
             ..options.clone()
         })?;
-        // Root of a container may be without this right.
+        // Root in a container may not be permitted to do this.
         if let Err(error) = bench.settle() {
             return Ok(Err(error.to_string()));
         }
-        // Emptying the cache of a large machine takes seconds: once is enough to see that it works.
+        // Emptying the cache of a large machine takes seconds: once is enough to verify that it works.
         let bench = match options.scale {
             Scale::Full => bench,
             Scale::Smoke => Bench::new(&Options {
@@ -243,7 +243,7 @@ fn measure(
     Ok(Ok(all))
 }
 
-/// Prints what all places say to one kind. `false`: a run did not do its work.
+/// Prints the results of all places for one kind. `false`: a run did not do its work.
 fn table(
     out: &mut dyn Write,
     shape: &Shape,

@@ -9,7 +9,7 @@ use crate::measure::{self, Sample};
 use crate::shape::{Scale, Shape};
 use crate::targets::{Targets, Wanted};
 
-/// Says what is measured, on what, and how.
+/// Prints what is measured, on which machine, and how.
 pub(crate) fn head(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
     let options = &bench.options;
     writeln!(out, "# What a sweep costs\n")?;
@@ -39,7 +39,7 @@ pub(crate) fn head(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
     if options.scale == Scale::Smoke {
         writeln!(
             out,
-            "- **smoke test**: everything is tried, but layouts this small tell nothing about speed"
+            "- **smoke test**: everything is tried, but such small layouts say nothing about speed"
         )?;
     }
     writeln!(
@@ -116,7 +116,7 @@ fn most_frequent(row: &Row) -> String {
     text.join(", ")
 }
 
-/// What is compared.
+/// The compared rows.
 struct Column {
     title: &'static str,
     of: fn(&Sample) -> Option<f64>,
@@ -216,7 +216,7 @@ fn range(row: &Row) -> Option<(f64, f64)> {
     Some((walls().reduce(f64::min)?, walls().reduce(f64::max)?))
 }
 
-/// Returns the median ratio of two rows, round by round: what disturbs a whole round disturbs both.
+/// Returns the median ratio of two rows, round by round: a disturbance of a whole round affects both.
 fn ratio(row: &Row, base: &Row, of: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
     let pairs = row.samples.iter().zip(&base.samples);
     measure::median(pairs.filter_map(|(row, base)| {
@@ -233,7 +233,7 @@ fn over(count: u64, base: u64) -> f64 {
     count as f64 / base.max(1) as f64
 }
 
-/// Holds what was measured of one shape against what is wanted.
+/// Compares the measurements of one shape with the targets.
 pub(crate) fn targets(
     targets: &mut Targets,
     file_system: &str,
@@ -259,8 +259,8 @@ pub(crate) fn targets(
         Wanted::AtMost(1.25),
         compared(Contender::Ours, Contender::Floor),
     );
-    // `rm` is given what to remove and reads nothing. Where deleting waits for a journal, several threads
-    // make up for all the reading; elsewhere nothing can.
+    // `rm` is given the files to remove and reads nothing. If deleting waits for a journal, several threads compensate for
+    // the reading; otherwise nothing can.
     if file_system.contains("ext4") {
         line(
             "wall of `gc` / `xargs rm`",

@@ -1,4 +1,4 @@
-//! How cost grows: ten times the work has to cost ten times as much, not more.
+//! Growth of the cost: ten times the work must cost ten times as much, not more.
 
 use std::io::{self, Write};
 

@@ -1,18 +1,18 @@
 //! The shapes of layouts that are measured.
 //!
-//! Half of every layout is garbage, made like the live half: a collector meets old manifests and
-//! configs among its orphans, and has to read them.
+//! Half of every layout is garbage, made like the live half: a collector finds old manifests and configs among its orphans,
+//! and has to read them.
 
 /// Images of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Images {
-    /// How many there are.
+    /// Their number.
     pub(crate) count: usize,
-    /// How many platforms each has; 0: a plain manifest without an index.
+    /// The number of platforms of each; 0: a plain manifest without an index.
     pub(crate) platforms: usize,
-    /// How many layers each manifest has.
+    /// The number of layers of each manifest.
     pub(crate) layers: usize,
-    /// How many bytes a layer has; 0: as few as make it one of its own.
+    /// The number of bytes of a layer; 0: as few as make it unique.
     pub(crate) layer_bytes: usize,
 }
 
@@ -46,13 +46,13 @@ impl Images {
 /// A layout to generate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// What it is called in the report.
+    /// Its name in the report.
     pub(crate) name: String,
-    /// What is listed in `index.json`.
+    /// The images listed in `index.json`.
     pub(crate) live: Images,
-    /// What is listed nowhere.
+    /// The images that are not listed.
     pub(crate) garbage: Images,
-    /// How many entries `index.json` has: more than images means that several name the same one.
+    /// The number of entries in `index.json`: if there are more than images, several name the same one.
     pub(crate) tags: usize,
 }
 
@@ -82,7 +82,7 @@ impl Shape {
         )
     }
 
-    /// Returns `true` if it is for reading layers. A sweep never does that, so that its cost is left out.
+    /// Returns `true` if it is for reading layers. A sweep never reads them, so its cost is omitted.
     pub(crate) const fn is_for_hashing(&self) -> bool {
         self.live.layer_bytes > 0
     }
@@ -92,14 +92,14 @@ impl Shape {
         self.live.blobs() + self.garbage.blobs()
     }
 
-    /// Returns the system calls that a sweep may make: two a victim (look, delete) and four a document
-    /// or orphan (open, measure, read, close).
+    /// Returns the system calls that a sweep may make: two per deleted blob (stat, unlink) and four per document or orphan
+    /// (open, stat, read, close).
     pub(crate) const fn call_budget(&self) -> usize {
         2 * self.garbage.blobs() + 4 * (self.live.documents() + self.garbage.blobs())
     }
 }
 
-/// How large the layouts are made.
+/// The size of the layouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scale {
     /// As the targets say.

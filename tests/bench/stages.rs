@@ -1,4 +1,4 @@
-//! The parts of a run, each with as many rounds as fit: what takes long and hardly varies is measured less often.
+//! The parts of a run, each with a suitable number of rounds: parts that take long and hardly vary are measured less often.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use crate::args::{self, Options};
 /// Returns the parts of a run, in their order.
 ///
 /// # Errors
-/// If a shape that is meant is not there.
+/// If a requested shape does not exist.
 pub(crate) fn of(options: &Options) -> io::Result<Vec<Options>> {
     if !options.all {
         return Ok(vec![options.clone()]);

@@ -1,4 +1,4 @@
-//! What is wanted, beside what was measured.
+//! The targets, compared with the measurements.
 
 use std::fs;
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::args::Options;
 use crate::measure::find;
 
-/// The most bytes that the program should have, without symbols.
+/// The maximum size of the program in bytes, without symbols.
 const BINARY_MB: f64 = 5.0;
 
 /// A limit.
@@ -18,7 +18,7 @@ pub(crate) enum Wanted {
 }
 
 impl Wanted {
-    /// Returns `true` if a number keeps the limit.
+    /// Returns `true` if a number is within the limit.
     pub(crate) fn is_met(self, found: f64) -> bool {
         match self {
             Self::AtMost(limit) => found <= limit,

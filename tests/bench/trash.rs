@@ -1,4 +1,4 @@
-//! What a trash costs: filling it beside deleting, emptying it beside `rm -rf`, and `undo` beside the renames that it consists of.
+//! The cost of a trash: filling it compared with deleting, emptying it with `rm -rf`, and `undo` with its renames alone.
 
 use std::ffi::OsString;
 use std::fs;
@@ -71,7 +71,7 @@ pub(crate) fn run(out: &mut dyn Write, bench: &Bench, shapes: &[Shape]) -> io::R
     Ok(is_sound)
 }
 
-/// Measures each operation once, on layouts that were never used. The inner error: what was not done.
+/// Measures each operation once, on layouts that were never used. The inner error describes what was not done.
 fn round(bench: &Bench, shape: &Shape) -> io::Result<Result<Round, String>> {
     let timed = |args: &[&str], layout: &Layout| -> io::Result<f64> {
         let args = args.iter().map(OsString::from);

@@ -8,8 +8,8 @@ use crate::support::{
     Cmd, Desc, Findings, IntactLayout, LayoutBuilder, assert_same, cases, for_each, media, snapshot,
 };
 
-/// Layouts that are damaged as they were recorded: docker left elements in `manifest.json` of which
-/// the blobs were not saved, and skopeo keeps shared blobs outside of the layouts.
+/// Layouts that were already damaged when they were recorded: docker left elements in `manifest.json` whose blobs were not
+/// saved, and skopeo keeps shared blobs outside of the layouts.
 const DAMAGED: [&str; 2] = ["docker-save-id", "skopeo-shared"];
 
 #[test]
@@ -27,7 +27,7 @@ fn nothing_that_other_programs_write_is_damage() {
             let checked = Findings::of(run);
             let is_damaged = DAMAGED.contains(&layout.case.as_str());
             checked.run.exits(i32::from(is_damaged));
-            // What is garbage there is an orphan here.
+            // Garbage according to the case is an orphan here.
             if !is_damaged {
                 let garbage = layout.expected("garbage").len() as u64;
                 assert_eq!(checked.count("orphan"), garbage, "{}", checked.run.all());
@@ -70,7 +70,7 @@ fn every_blob_of_the_corpus_that_is_damaged_is_found() {
 }
 
 #[test]
-fn several_layouts_each_get_their_words() {
+fn each_of_several_layouts_gets_its_report() {
     let whole = IntactLayout::new();
     let broken = IntactLayout::new();
     broken.builder.drop_blob(&broken.one.layers[1]);
@@ -81,11 +81,11 @@ fn several_layouts_each_get_their_words() {
         .arg(damaged.path())
         .arg(broken.path())
         .run();
-    // A layout that cannot be understood is worse than one that is damaged.
+    // A layout that cannot be parsed is worse than a damaged one.
     run.exits(3)
         .says(&format!("{}:\nCLASS", whole.path().display()))
         .says(&format!("{}:\nmissing: ", broken.path().display()))
-        .warns("ocisweep: cannot understand ");
+        .warns("ocisweep: cannot parse ");
     let json = Cmd::new(["check", "--format", "json"])
         .arg(damaged.path())
         .arg(broken.path())
@@ -105,7 +105,7 @@ fn several_layouts_each_get_their_words() {
 }
 
 #[test]
-fn what_is_broken_as_a_whole_is_refused_as_elsewhere() {
+fn layouts_that_cannot_be_read_are_refused_as_by_other_commands() {
     let fixture = IntactLayout::new();
     fixture.builder.file("index.json", b"{\"manifests\": [");
     fixture.check(&[]).refused().one_error_with_hint();
@@ -114,7 +114,7 @@ fn what_is_broken_as_a_whole_is_refused_as_elsewhere() {
 }
 
 #[test]
-fn a_writer_with_a_lock_is_no_obstacle() {
+fn a_writer_with_a_lock_does_not_block_check() {
     let fixture = IntactLayout::new();
     let _lock = fixture.builder.flock("index.json.lock");
     fixture.report(&[]).finds(&[]);
@@ -125,7 +125,7 @@ fn a_signal_ends_it_with_130() {
     let mut builder = LayoutBuilder::new();
     let layer = builder.layer(b"small");
     let config = builder.config("linux/amd64", "");
-    // A sparse file of some gigabytes takes a while to hash, and no room.
+    // A sparse file of some gigabytes takes a while to hash, and no space.
     let big = Desc::missing(media::LAYER, "big");
     let manifest = builder.manifest(&config, &[layer, big.clone().set("size", 64_u64 << 30)]);
     builder.tag(&manifest, "a").write();
@@ -139,7 +139,7 @@ fn a_signal_ends_it_with_130() {
         .arg(builder.path())
         .spawn();
     let pid = rustix::process::Pid::from_child(&child);
-    // As soon as there is progress it is at work.
+    // Once there is progress, it is running.
     let mut stderr = child.stderr.take().expect("piped");
     let mut seen = String::new();
     while !seen.contains("hashing") {
@@ -155,7 +155,7 @@ fn a_signal_ends_it_with_130() {
 }
 
 #[test]
-fn a_forged_deep_chain_is_checked_in_time_and_reported_in_short() {
+fn a_forged_deep_chain_is_checked_quickly_and_reported_briefly() {
     let mut builder = LayoutBuilder::new();
     let image = builder.image("linux/amd64", "", &[b"layer"]);
     let mut child = image.manifest.clone();

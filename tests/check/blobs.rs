@@ -1,4 +1,4 @@
-//! Lists of paths, and that a copy by them is complete.
+//! Lists of paths, from which a complete copy can be made.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,12 +29,12 @@ fn copy(from: &Path, to: &Path, paths: &[String]) {
 }
 
 #[test]
-fn live_is_what_a_complete_copy_needs() {
+fn live_blobs_are_those_that_a_complete_copy_needs() {
     for_each(
         cases()
             .into_iter()
             .flat_map(|case| case.layouts)
-            // Their blobs lie elsewhere, or were never there.
+            // Their blobs are elsewhere, or never existed.
             .filter(|layout| !["skopeo-shared", "lxc-shared"].contains(&layout.case.as_str())),
         |layout| layout.label(),
         |layout| {
@@ -127,7 +127,7 @@ fn roots_are_the_documents_that_entries_list() {
 }
 
 #[test]
-fn a_damaged_document_refuses_what_rests_on_it() {
+fn lists_that_depend_on_a_damaged_document_are_refused() {
     let fixture = IntactLayout::new();
     fixture.overwrite(&fixture.two.manifest, b"damaged");
     for which in ["--live", "--unreferenced"] {
@@ -139,7 +139,7 @@ fn a_damaged_document_refuses_what_rests_on_it() {
 }
 
 #[test]
-fn a_document_that_is_missing_can_be_accepted() {
+fn a_missing_document_can_be_accepted() {
     let fixture = IntactLayout::new();
     fixture.builder.drop_blob(&fixture.two.manifest);
     for which in ["--live", "--unreferenced"] {
@@ -151,7 +151,7 @@ fn a_document_that_is_missing_can_be_accepted() {
 }
 
 #[test]
-fn an_empty_list_of_images_makes_everything_dead_only_on_demand() {
+fn an_empty_list_of_images_makes_everything_unreferenced_only_if_allowed() {
     let mut fixture = IntactLayout::new();
     fixture.builder.clear_entries().write();
     assert_eq!(
@@ -233,12 +233,12 @@ fn paths_of_several_layouts_begin_with_theirs() {
 }
 
 #[test]
-fn paths_can_end_with_a_zero_byte() {
+fn paths_can_end_with_nul() {
     let fixture = IntactLayout::new();
     let run = blobs(fixture.path(), &["--live", "-0"]);
     let paths: Vec<&str> = run.ok().stdout.split_terminator('\0').collect();
     assert_eq!(paths, lines(&blobs(fixture.path(), &["--live"])));
-    // A layout whose path has a line end can be listed so, and only so.
+    // A layout whose path contains a newline can be listed only this way.
     let odd = fixture.builder.outside().join("odd\nname");
     fs::rename(fixture.path(), &odd).expect("it can be renamed");
     let other = IntactLayout::new();
@@ -261,14 +261,14 @@ fn paths_can_end_with_a_zero_byte() {
 }
 
 #[test]
-fn one_question_at_a_time() {
+fn only_one_list_can_be_requested() {
     let fixture = IntactLayout::new();
     blobs(fixture.path(), &[]).exits(2);
     blobs(fixture.path(), &["--live", "--unreferenced"]).exits(2);
 }
 
 #[test]
-fn the_old_name_of_unreferenced_is_understood_for_now() {
+fn the_old_name_of_unreferenced_is_still_accepted() {
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "one", &[b"layer"]);
     layout.entry(image.manifest.tagged("v1"));

@@ -1,4 +1,4 @@
-//! Every class that `check` knows, one damage after another.
+//! Every class of `check`, one kind of damage after another.
 
 use crate::support::findings::texts;
 use crate::support::{
@@ -22,7 +22,7 @@ fn a_whole_layout_is_ok_and_unchanged() {
 }
 
 #[test]
-fn a_layer_that_is_other_than_its_digest() {
+fn a_layer_that_does_not_match_its_digest() {
     let fixture = IntactLayout::new();
     let layer = &fixture.one.layers[1];
     fixture.overwrite(layer, b"eno");
@@ -54,7 +54,7 @@ fn a_layer_that_is_other_than_its_digest() {
 }
 
 #[test]
-fn the_command_that_is_advised_removes_the_damage() {
+fn the_command_in_the_hint_removes_the_damage() {
     let fixture = IntactLayout::new();
     let shared = &fixture.one.layers[0];
     fixture.overwrite(shared, b"esab");
@@ -89,7 +89,7 @@ fn a_blob_of_another_length_is_found_without_reading_it() {
 }
 
 #[test]
-fn a_descriptor_that_declares_another_length_of_a_right_blob() {
+fn a_descriptor_that_declares_another_length_of_a_correct_blob() {
     let mut builder = LayoutBuilder::new();
     let mut layer = builder.layer(b"layer");
     layer = layer.set("size", 6);
@@ -126,7 +126,7 @@ fn an_entry_that_declares_another_length_of_its_manifest() {
 }
 
 #[test]
-fn two_descriptors_that_disagree_cannot_both_be_right() {
+fn two_descriptors_that_disagree_are_damage() {
     let mut builder = LayoutBuilder::new();
     let layer = builder.layer(b"layer");
     let config = builder.config("linux/amd64", "");
@@ -143,9 +143,9 @@ fn two_descriptors_that_disagree_cannot_both_be_right() {
 }
 
 #[test]
-fn damaged_documents_stop_a_sweep_and_not_a_check() {
+fn damaged_documents_stop_a_sweep_but_not_a_check() {
     let fixture = IntactLayout::new();
-    // Of the length that is declared, so that only reading detects it.
+    // With the declared length, so that only reading detects it.
     let zeros = vec![b' '; usize::try_from(fixture.two.manifest.size).expect("small")];
     fixture.overwrite(&fixture.two.manifest, &zeros);
     fixture.overwrite(&fixture.multi, b"");
@@ -161,7 +161,7 @@ fn damaged_documents_stop_a_sweep_and_not_a_check() {
 }
 
 #[test]
-fn a_config_is_read_also_when_layers_are_not() {
+fn a_config_is_read_even_if_layers_are_not() {
     let fixture = IntactLayout::new();
     let config = &fixture.one.config;
     fixture.overwrite(
@@ -174,7 +174,7 @@ fn a_config_is_read_also_when_layers_are_not() {
 }
 
 #[test]
-fn a_document_that_is_its_digest_and_no_document() {
+fn a_file_that_matches_its_digest_but_is_not_a_document_is_malformed() {
     let mut builder = LayoutBuilder::new();
     let broken = builder.blob(media::MANIFEST, b"{\"config\": ");
     let odd = builder.put(&Doc::custom(
@@ -192,7 +192,7 @@ fn a_document_that_is_its_digest_and_no_document() {
 }
 
 #[test]
-fn an_entry_that_names_no_blob() {
+fn an_entry_without_a_blob_is_malformed() {
     let mut builder = LayoutBuilder::new();
     let image = builder.image("linux/amd64", "", &[b"layer"]);
     let bad = Desc::new(media::MANIFEST, "sha256:../../etc/passwd", 7);
@@ -216,7 +216,7 @@ fn an_entry_that_names_no_blob() {
 }
 
 #[test]
-fn links_that_lead_nowhere_and_what_is_no_file() {
+fn dangling_links_and_special_files() {
     let fixture = IntactLayout::new();
     let [base, top] = fixture.one.layers.as_slice() else {
         panic!("two layers");
@@ -233,7 +233,7 @@ fn links_that_lead_nowhere_and_what_is_no_file() {
 }
 
 #[test]
-fn links_to_whole_blobs_are_whole() {
+fn links_to_intact_blobs_are_intact() {
     let fixture = IntactLayout::new();
     for desc in [&fixture.one.layers[1], &fixture.two.manifest] {
         let elsewhere = fixture.builder.outside().join(desc.hex());
@@ -244,7 +244,7 @@ fn links_to_whole_blobs_are_whole() {
 }
 
 #[test]
-fn every_algorithm_that_is_swept_is_checked() {
+fn every_swept_algorithm_is_checked() {
     for algorithm in ["sha256", "sha384", "sha512"] {
         let mut builder = LayoutBuilder::new();
         let layer = builder.blob_as(algorithm, media::LAYER, b"layer");
@@ -330,9 +330,9 @@ fn an_unlisted_signature_is_live_and_checked() {
     assert_eq!(texts(&checked.item(&payload.digest)["names"]), ["app:1"]);
 }
 
-/// For a sweep it counts as it is: nothing depends on it, and doubt keeps.
+/// A sweep accepts it: nothing depends on it, and doubt keeps.
 #[test]
-fn an_unlisted_signature_that_is_other_than_its_digest() {
+fn an_unlisted_signature_that_does_not_match_its_digest() {
     let fixture = IntactLayout::new();
     let doc = Doc::manifest(&fixture.builder.empty_config(), &[])
         .artifact_type("application/signature")
@@ -343,7 +343,7 @@ fn an_unlisted_signature_that_is_other_than_its_digest() {
 }
 
 #[test]
-fn many_damages_are_all_found() {
+fn every_one_of_many_damaged_blobs_is_found() {
     let fixture = IntactLayout::new();
     let damaged: Vec<&Desc> = [&fixture.one, &fixture.two, &fixture.amd64, &fixture.arm64]
         .iter()
@@ -369,7 +369,7 @@ fn many_damages_are_all_found() {
 }
 
 #[test]
-fn of_many_images_some_are_named_and_json_names_all() {
+fn some_of_many_images_are_named_and_json_names_all() {
     let mut fixture = IntactLayout::new();
     for number in 3..9 {
         let name = format!("app:{number}");
@@ -390,7 +390,7 @@ fn of_many_images_some_are_named_and_json_names_all() {
     assert_eq!(names.len(), 9, "{names:?}");
 }
 
-/// Large blobs are read by a thread for each core, small ones in batches by more.
+/// Large blobs are read by one thread per core, small ones in batches by more.
 #[test]
 fn damage_is_found_in_blobs_of_any_length() {
     let mut builder = LayoutBuilder::new();

@@ -1,4 +1,5 @@
-//! Many names and many children. What is cubic here runs into the limit of the watchdog; how long each command takes is for benches.
+//! Many names and many children. Cubic algorithms run into the limit of the watchdog; benches measure the time of each
+//! command.
 
 use crate::support::{Cmd, Desc, Doc, LayoutBuilder, Run, media};
 
@@ -28,7 +29,7 @@ fn many_names_of_one_image() {
         .says(&format!(" and {} more → manifest ", names - 5));
 }
 
-/// An attestation for each child, and neither is here.
+/// Each child has an attestation, and neither exists.
 #[test]
 fn many_children_of_one_image() {
     let children = 4_000;
@@ -80,7 +81,7 @@ fn many_names_of_many_children() {
     run(&layout, &["why", "v1"]).ok();
 }
 
-/// In the worst order for a list that is kept sorted.
+/// In the worst order for a sorted list.
 #[test]
 fn many_annotations_of_one_image() {
     let mut layout = LayoutBuilder::new();

@@ -1,11 +1,11 @@
-//! The commands that look closely and change nothing: `check`, but for its `--repair`, `why` and `blobs`.
+//! The commands that inspect and change nothing: `check` (and `--repair`), `why` and `blobs`.
 //!
-//! - [`classes`]: every class that `check` knows, one damage after another.
+//! - [`classes`]: every class of `check`, one kind of damage after another.
 //! - [`changed`]: a layout that changes concurrently.
-//! - [`sparse`]: where a copy of a part ends and a loss begins.
+//! - [`sparse`]: the difference between a partial copy and a loss.
 //! - [`signed`]: signed docker schema 1 manifests.
-//! - [`why`]: every way to a blob, what becomes of orphans, who shares an image.
-//! - [`blobs`]: lists of paths, and that a copy by them is complete.
+//! - [`why`]: reference paths to a blob, what happens to orphans, and which images share blobs.
+//! - [`blobs`]: lists of paths, from which a complete copy can be made.
 //! - [`repair`]: `check --repair`.
 //! - [`trash`]: `check --trash`.
 //! - [`parts`]: checks that read only a part of the blobs.

@@ -64,7 +64,7 @@ impl Mirror {
             .run()
     }
 
-    /// Changes the content of a layer, and not its length.
+    /// Changes the content of a layer, but not its length.
     fn damage(&self, layer: &Desc) {
         let path = self.builder.join(&layer.blob_path());
         let mut bytes = fs::read(&path).expect("it is there");
@@ -78,7 +78,7 @@ impl Mirror {
     }
 }
 
-/// Blobs that were compared with their digests, and those that were not read, with their bytes.
+/// The numbers and bytes of blobs that were compared with their digests, and of those that were not read.
 fn counts(document: &Value) -> [u64; 4] {
     [
         "/layouts/0/verified/blobs",
@@ -166,7 +166,7 @@ fn presence_size_and_documents_are_checked_by_every_run() {
     assert_eq!(of(&fixture.one.layers[1]), Some("missing"), "{found:?}");
     assert_eq!(of(manifest), Some("wrong-size"), "{found:?}");
     assert_eq!(found.len(), 2, "{found:?}");
-    // With its manifest whole again the layer is needed.
+    // Once its manifest is intact again, the layer is needed.
     bytes.pop();
     fixture.overwrite(manifest, &bytes);
     let found = check().found();
@@ -178,7 +178,7 @@ fn presence_size_and_documents_are_checked_by_every_run() {
 }
 
 #[test]
-fn an_amount_reads_about_so_many_bytes() {
+fn an_amount_reads_about_that_number_of_bytes() {
     let mirror = Mirror::new();
     for (amount, wanted) in [
         ("10%", mirror.bytes() / 10),
@@ -194,7 +194,7 @@ fn an_amount_reads_about_so_many_bytes() {
         assert!(verified > DOCUMENTS, "{amount}: at least one");
         assert_eq!(verified - DOCUMENTS + left, 40, "{amount}");
     }
-    // Other blobs in every run: with 40 of them, two runs of ten are never equal by chance.
+    // Different blobs in every run: with 40 of them, two runs of ten are never equal by chance.
     let runs: BTreeSet<u64> = (0..10)
         .map(|_| {
             let run = mirror.check(&["--format", "json", "--read-data-subset", "500B"]);
@@ -205,7 +205,7 @@ fn an_amount_reads_about_so_many_bytes() {
 }
 
 #[test]
-fn the_last_line_says_what_was_not_read() {
+fn the_last_line_reports_what_was_not_read() {
     let mirror = Mirror::new();
     let run = mirror.check(&["--read-data-subset", "0%"]);
     let last = run.ok().stdout.lines().last().expect("a line");
@@ -240,7 +240,7 @@ fn the_last_line_says_what_was_not_read() {
 }
 
 #[test]
-fn a_run_reads_what_no_run_before_has_verified() {
+fn a_run_reads_only_blobs_that_no_earlier_run_verified() {
     let mirror = Mirror::new();
     let before = snapshot(mirror.path());
     assert_eq!(read(mirror.since(&["--format", "json"]).ok()), 40);
@@ -256,7 +256,7 @@ fn a_run_reads_what_no_run_before_has_verified() {
     assert_eq!(number(&run.json(), "/layouts/0/verified_earlier/blobs"), 40);
     let again = fs::read(mirror.record()).expect("there is a record");
     assert_eq!(record, again, "there is nothing to add");
-    // Another time, another length, another inode.
+    // A different time, length, or inode.
     let path = |number: usize| mirror.builder.join(&mirror.layers[number].blob_path());
     let bytes = fs::read(path(5)).expect("it is there");
     fs::write(path(5), bytes).expect("it can be written");
@@ -273,12 +273,12 @@ fn a_run_reads_what_no_run_before_has_verified() {
 }
 
 #[test]
-fn damage_that_leaves_the_times_alone_is_found_when_the_blob_is_read_again() {
+fn damage_that_does_not_change_the_times_is_found_when_the_blob_is_read_again() {
     let mirror = Mirror::new();
     mirror.since(&[]).ok();
     let damaged = &mirror.layers[17];
     mirror.damage(damaged);
-    // What a disk damages has no other time: as if the record were of the file that is there now.
+    // Damage by a disk does not change the times: as if the record belonged to the current file.
     let path = mirror.builder.join(&damaged.blob_path());
     let file = fs::metadata(path).expect("it is there");
     let nanoseconds = |seconds: i64, rest: i64| seconds * 1_000_000_000 + rest;
@@ -301,7 +301,7 @@ fn damage_that_leaves_the_times_alone_is_found_when_the_blob_is_read_again() {
     mirror.since(&[]).ok().says("40 of 42 blobs");
     let all = ["--read-data-subset", "100%"];
     mirror.since(&all).exits(1).says(&damaged.digest);
-    // From now on every run says so: it is not verified.
+    // From now on every run reports it: it is not verified.
     mirror.since(&[]).exits(1).says(&damaged.digest);
     mirror
         .since(&["--read-data-subset", "0%"])
@@ -317,7 +317,7 @@ fn line_digest(line: &str) -> String {
 }
 
 #[test]
-fn ten_nights_of_a_tenth_read_everything_and_begin_again() {
+fn ten_runs_of_a_tenth_read_everything_and_begin_again() {
     let mirror = Mirror::with(200);
     let night = |number: u32| {
         let now = format!("2027-01-{number:02}T03:00:00Z");
@@ -342,7 +342,7 @@ fn ten_nights_of_a_tenth_read_everything_and_begin_again() {
     all += night(10);
     assert!(all >= 200, "{all} after ten nights");
     assert_eq!(times(&mirror.record()).len(), 200);
-    // The first ones come again.
+    // The first ones are read again.
     let first = |record: &Path| {
         let times = times(record);
         let first = times
@@ -369,7 +369,7 @@ fn ten_nights_of_a_tenth_read_everything_and_begin_again() {
 }
 
 #[test]
-fn a_line_that_was_cut_is_ignored() {
+fn a_truncated_line_is_ignored() {
     let mirror = Mirror::new();
     mirror.since(&[]).ok();
     let text = fs::read_to_string(mirror.record()).expect("there is a record");
@@ -383,7 +383,7 @@ fn a_line_that_was_cut_is_ignored() {
 }
 
 #[test]
-fn several_layouts_have_one_record() {
+fn several_layouts_can_share_one_record() {
     let (one, two) = (Mirror::new(), Mirror::new());
     let record = one.record();
     let check = |layouts: &[&Path], words: &[&str]| {
@@ -402,7 +402,7 @@ fn several_layouts_have_one_record() {
     assert_eq!(check(&both, &[]), [40, 40]);
     assert_eq!(check(&both, &[]), [0, 0]);
     assert_eq!(lines(&record).len(), 80);
-    // What only one of them has lost is forgotten, and of the other nothing.
+    // A blob that one of them has lost is removed from its record, but not from that of the other.
     let config = two.builder.config("linux/amd64", "");
     let manifest = two.builder.manifest(&config, &two.layers[..30]);
     let mut builder = two.builder;
@@ -410,7 +410,7 @@ fn several_layouts_have_one_record() {
     assert_eq!(check(&[builder.path()], &[]), [0]);
     assert_eq!(lines(&record).len(), 70);
     assert_eq!(check(&[one.path(), builder.path()], &[]), [0, 0]);
-    // A size is for both together, and each of them has its part.
+    // A size applies to both together, and each gets its share.
     fs::remove_file(&record).expect("it is there");
     let mut nights = 0;
     loop {
@@ -459,7 +459,7 @@ fn shared_blobs_are_read_once() {
 }
 
 #[test]
-fn orphans_are_recorded_where_they_are_read() {
+fn orphans_are_recorded_if_they_are_read() {
     let mirror = Mirror::new();
     let orphan = mirror.builder.layer(b"an orphan");
     assert_eq!(
@@ -477,7 +477,7 @@ fn orphans_are_recorded_where_they_are_read() {
 }
 
 #[test]
-fn a_file_of_another_kind_is_not_touched() {
+fn a_file_of_another_kind_is_not_changed() {
     let mirror = Mirror::new();
     for content in [
         "{\"schema_version\":1,\"event\":\"begin\"}\n",
@@ -501,7 +501,7 @@ fn a_file_of_another_kind_is_not_touched() {
 }
 
 #[test]
-fn a_record_is_no_file_of_the_layout() {
+fn a_record_must_not_be_inside_a_layout() {
     let mirror = Mirror::new();
     mirror.builder.directory(".ocisweep");
     mirror.builder.directory("elsewhere");
@@ -544,7 +544,7 @@ fn a_record_is_no_file_of_the_layout() {
 }
 
 #[test]
-fn a_record_is_of_one_run_at_a_time() {
+fn only_one_run_at_a_time_uses_a_record() {
     let mirror = Mirror::new();
     mirror.since(&[]).ok();
     let file = fs::File::open(mirror.record()).expect("it is there");
@@ -557,7 +557,7 @@ fn a_record_is_of_one_run_at_a_time() {
 }
 
 #[test]
-fn a_record_behind_a_link_remains_one() {
+fn a_link_to_a_record_remains_a_link() {
     let mirror = Mirror::new();
     let real = mirror.builder.outside().join("real");
     fs::write(&real, "").expect("it can be written");
@@ -571,7 +571,7 @@ fn a_record_behind_a_link_remains_one() {
 }
 
 #[test]
-fn what_makes_no_sense_together_is_refused() {
+fn conflicting_flags_are_refused() {
     let mirror = Mirror::new();
     for flag in ["--quick", "--repair", "--trash"] {
         let run = mirror.check(&[flag, "--read-data-subset", "10%"]);

@@ -1,4 +1,4 @@
-//! `check --repair`: what is missing or damaged is replaced by what is whole elsewhere, and by nothing else.
+//! `check --repair`: missing or damaged blobs are replaced with intact copies, and nothing else is changed.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A fixture that has a missing, a short, a wrong and a too long blob, documents among them; and a whole copy of it.
+/// A fixture with a missing, a truncated, a wrong and a too long blob, including documents; and an intact copy of it.
 fn damaged() -> (IntactLayout, tempfile::TempDir) {
     let fixture = IntactLayout::new();
     let mirror = memory_dir();
@@ -32,7 +32,7 @@ fn damaged() -> (IntactLayout, tempfile::TempDir) {
 }
 
 #[test]
-fn a_mirror_makes_a_layout_whole() {
+fn a_mirror_repairs_a_layout() {
     for below in ["", "blobs"] {
         let (fixture, mirror) = damaged();
         fixture.check(&[]).exits(1);
@@ -61,7 +61,7 @@ fn a_mirror_makes_a_layout_whole() {
 }
 
 #[test]
-fn what_is_not_of_its_digest_is_refused() {
+fn a_copy_that_does_not_match_its_digest_is_refused() {
     let (fixture, mirror) = damaged();
     let wrong = mirror.path().join(fixture.one.layers[1].blob_path());
     fs::write(&wrong, "ONE").expect("it can be written");
@@ -94,7 +94,7 @@ fn what_is_not_of_its_digest_is_refused() {
 }
 
 #[test]
-fn the_trash_is_asked_first() {
+fn the_trash_is_used_first() {
     let fixture = IntactLayout::new();
     let index = fs::read(fixture.builder.join("index.json")).expect("it is there");
     Cmd::new(["rm", "--trash", "--grace", "0"])
@@ -103,7 +103,7 @@ fn the_trash_is_asked_first() {
         .run()
         .ok();
     fs::write(fixture.builder.join("index.json"), &index).expect("it can be written");
-    // One of them is there again, and damaged: the copy in the trash is whole.
+    // One of them exists again, but is damaged: the copy in the trash is intact.
     fixture
         .builder
         .file(&fixture.one.config.blob_path(), b"damaged");

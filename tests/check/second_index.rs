@@ -1,4 +1,4 @@
-//! Commands that only read name the files of other tools that list something, and continue where such a file is torn.
+//! Commands that only read name the files of other tools that list something, and continue if such a file is torn.
 
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ impl Haul {
 }
 
 #[test]
-fn the_file_is_named_wherever_a_hold_is() {
+fn the_file_is_named_like_a_hold() {
     let haul = Haul::new();
     let list = haul.run(&["ls", "--format", "json"]);
     let list = list.ok().json();
@@ -71,7 +71,7 @@ fn the_file_is_named_wherever_a_hold_is() {
 }
 
 #[test]
-fn a_list_of_live_blobs_has_the_file_and_what_it_lists() {
+fn the_list_of_live_blobs_includes_the_file_and_what_it_lists() {
     let haul = Haul::new();
     let run = haul.run(&["blobs", "--live"]);
     let lines: Vec<&str> = run.ok().stdout.lines().collect();
@@ -88,7 +88,7 @@ fn a_list_of_live_blobs_has_the_file_and_what_it_lists() {
 }
 
 #[test]
-fn what_the_file_alone_lists_is_checked() {
+fn images_that_only_the_file_lists_are_checked() {
     let haul = Haul::new();
     let found = |run: &Run| run.json()["layouts"][0]["items"].clone();
     haul.layout
@@ -107,7 +107,7 @@ fn what_the_file_alone_lists_is_checked() {
     text.says("listed in hauler-index.json\n")
         .says("`--ignore-index hauler-index.json`");
     text.keeps_quiet_about("ocisweep rm");
-    // Another tool may have moved on without it: that is no damage.
+    // Another tool may have changed its images since: that is not damage.
     let haul = Haul::new();
     haul.layout.drop_blob(&haul.chart.manifest);
     let run = haul.run(&["check", "--format", "json"]);

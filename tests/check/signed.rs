@@ -1,8 +1,8 @@
-//! Signed docker schema 1 manifests: the digest is that of the payload, whatever the descriptor calls them.
+//! Signed docker schema 1 manifests: the digest is that of the payload, whatever the descriptor declares.
 
 use crate::support::{Cmd, Desc, Findings, LayoutBuilder, Run, base64, digest_of, media};
 
-/// What `protected` says, and how the file differs from what it should be.
+/// The contents of `protected`, and how the file differs from a valid one.
 struct Sign<'a> {
     length: &'a str,
     tail: &'a str,
@@ -83,7 +83,7 @@ fn is_here(layout: &LayoutBuilder, desc: &Desc) -> bool {
 }
 
 #[test]
-fn whatever_its_descriptor_says_a_signed_manifest_is_whole_and_keeps_its_layers() {
+fn a_signed_manifest_is_intact_and_keeps_its_layers_whatever_its_descriptor_declares() {
     let types = [
         media::SCHEMA1_SIGNED,
         media::SCHEMA1,
@@ -133,7 +133,7 @@ fn whatever_its_descriptor_says_a_signed_manifest_is_whole_and_keeps_its_layers(
 }
 
 #[test]
-fn a_signed_manifest_that_lost_its_name_is_an_orphan_like_others() {
+fn a_signed_manifest_without_an_entry_is_an_orphan_like_others() {
     let mut layout = LayoutBuilder::new();
     let app = layout.image("linux/amd64", "app", &[b"app"]);
     let layer = layout.layer(b"old");
@@ -146,7 +146,7 @@ fn a_signed_manifest_that_lost_its_name_is_an_orphan_like_others() {
 }
 
 #[test]
-fn a_size_of_the_file_is_as_right_as_that_of_the_payload_and_others_are_wrong() {
+fn the_sizes_of_the_file_and_of_the_payload_are_valid_and_others_are_not() {
     for (more, class) in [(None, "ok"), (Some(1), "wrong-size")] {
         let mut layout = LayoutBuilder::new();
         let layer = layout.layer(b"old");
@@ -163,7 +163,7 @@ fn a_size_of_the_file_is_as_right_as_that_of_the_payload_and_others_are_wrong() 
 }
 
 #[test]
-fn headers_that_lie_are_damage() {
+fn false_headers_are_damage() {
     let tail = "\n}";
     let lies = [
         ("18446744073709551615", tail, false),
@@ -200,8 +200,8 @@ fn headers_that_lie_are_damage() {
     let desc = signed(&layout, "sha256", &[&layer], Some(&sign));
     layout.tag(&desc, "old:1").write();
     gc(&layout).refused().warns("does not match its digest");
-    // Its length is that of the payload that was signed, as declared: only the digest is wrong. Where the length of the
-    // file is declared, that is right as well.
+    // Its length is that of the signed payload, as declared: only the digest is wrong. If the length of the file is
+    // declared, that is valid as well.
     for args in [&[][..], &["--quick"]] {
         check(&layout, args).finds(&[(&desc, "wrong-digest")]);
     }
@@ -221,9 +221,9 @@ fn headers_that_lie_are_damage() {
     check(&layout, &[]).finds(&[(&desc, "wrong-size")]);
 }
 
-/// The digest of a signed manifest is not that of its file: what compares it has to know that.
+/// The digest of a signed manifest is not that of its file: comparisons must take that into account.
 #[test]
-fn repair_and_undo_take_a_signed_manifest_for_whole() {
+fn repair_and_undo_accept_a_signed_manifest() {
     let old = || {
         let mut layout = LayoutBuilder::new();
         let layer = layout.layer(b"one");

@@ -1,4 +1,4 @@
-//! Where a copy of a part ends and a loss begins.
+//! The difference between a partial copy and a loss.
 
 use jiff::Timestamp;
 use ocisweep::Snapshot;
@@ -37,7 +37,7 @@ fn a_platform_that_was_not_copied_is_sparse() {
     let run = fixture.check(&[]);
     run.ok().keeps_quiet_about("sparse: ").says("sparse ");
     fixture.check(&["-v"]).ok().says("sparse: sha256:");
-    // Who wants everything can say so.
+    // `--complete` requires everything.
     let complete = fixture.check(&["--complete"]);
     complete
         .exits(1)
@@ -96,7 +96,7 @@ fn rm(builder: &LayoutBuilder, words: &[&str]) -> crate::support::Run {
 }
 
 #[test]
-fn a_hollow_platform_is_no_damage_after_the_image_that_shared_a_layer_is_removed() {
+fn a_hollow_platform_is_not_damage_after_the_image_that_shared_a_layer_is_removed() {
     let hollow = ["--platform", "linux/arm64", "--platform-mode", "hollow"];
     for way in ["rm", "prune", "gc"] {
         let (builder, amd64, arm64, other) = shared_with_another();
@@ -116,7 +116,7 @@ fn a_hollow_platform_is_no_damage_after_the_image_that_shared_a_layer_is_removed
         }
         .ok();
         assert!(!builder.join(&other.manifest.blob_path()).exists(), "{way}");
-        // The documents of the platform still refer to the layer: nothing that is referenced is deleted.
+        // The documents of the platform still reference the layer: nothing that is referenced is deleted.
         assert!(builder.join(&arm64.layers[0].blob_path()).exists(), "{way}");
         let fixture = IntactLayout {
             builder,
@@ -125,17 +125,17 @@ fn a_hollow_platform_is_no_damage_after_the_image_that_shared_a_layer_is_removed
         let checked = fixture.report(&[]);
         checked.finds(&[(&arm64.layers[1], "sparse")]);
         checked.run.ok();
-        // With the whole platform the image would be removed: the hollow one is not here.
+        // Dropping the complete platform would remove the image: the hollow one does not count as present.
         let run = rm(&fixture.builder, &["app:1", "--platform", "linux/amd64"]);
         run.exits(1).warns("it is the last platform of image");
-        // A layer of the other platform is lost as ever.
+        // A missing layer of the other platform is still damage.
         fixture.builder.drop_blob(&amd64.config);
         fixture.report(&[]).run.exits(1);
     }
 }
 
 #[test]
-fn several_hollow_platforms_are_noted_and_without_the_note_it_is_damage() {
+fn several_hollow_platforms_are_recorded_and_without_the_record_it_is_damage() {
     let mut builder = LayoutBuilder::new();
     let platforms = ["linux/amd64", "linux/arm64", "linux/s390x"];
     let images = platforms.map(|platform| {
@@ -174,7 +174,7 @@ fn several_hollow_platforms_are_noted_and_without_the_note_it_is_damage() {
     fixture
         .report(&[])
         .finds(&[(&tops[1], "sparse"), (&tops[2], "sparse")]);
-    // A copy of what is live has the note as well.
+    // A copy of the live files includes the record.
     let run = Cmd::new(["blobs", "--live"]).arg(fixture.path()).run();
     run.ok().says(".ocisweep/hollow.json\n");
     for note in ["", "{}", "not JSON"] {
@@ -224,12 +224,12 @@ fn data_embedded_only_in_another_document_is_absent() {
     );
     checked.run.exits(1);
     assert_eq!(states(&fixture), ["partial", "whole"]);
-    // Without the image that needs the file nothing is missing.
+    // Without the image that needs the file, nothing is missing.
     rm(&fixture.builder, &["without:1"]).ok();
     let checked = fixture.report(&[]);
     checked.finds(&[]);
     checked.run.ok();
-    // All of its layers left out is a copy of a part, and not a loss.
+    // Without any of its layers it is a partial copy, not a loss.
     let mut builder = LayoutBuilder::new();
     let config = builder.config("linux/amd64", "");
     let without = builder.manifest(&config, std::slice::from_ref(&carried));
@@ -247,7 +247,7 @@ fn data_embedded_only_in_another_document_is_absent() {
 }
 
 #[test]
-fn a_manifest_that_only_another_descriptor_carries_is_missing_where_it_is_listed() {
+fn a_manifest_that_only_another_descriptor_embeds_is_missing_for_its_entry() {
     for is_carried in [false, true] {
         let mut builder = LayoutBuilder::new();
         let layer = builder.layer(b"layer");
@@ -273,7 +273,7 @@ fn a_manifest_that_only_another_descriptor_carries_is_missing_where_it_is_listed
 }
 
 #[test]
-fn a_layer_that_got_lost_is_missing() {
+fn a_lost_layer_is_missing() {
     let fixture = IntactLayout::new();
     for (layer, name) in [
         (&fixture.one.layers[1], "app:1"),
@@ -290,7 +290,7 @@ fn a_layer_that_got_lost_is_missing() {
 }
 
 #[test]
-fn a_layer_of_a_platform_that_got_lost_is_missing() {
+fn a_lost_layer_of_a_platform_is_missing() {
     let mut builder = LayoutBuilder::new();
     let image = builder.image("linux/arm64", "", &[b"first", b"second"]);
     let index = builder.index(&[image.manifest.clone().platform("linux/arm64")]);
@@ -311,7 +311,7 @@ fn an_image_without_any_layer_is_sparse() {
 }
 
 #[test]
-fn what_index_json_lists_is_missing() {
+fn an_absent_document_that_index_json_lists_is_missing() {
     let fixture = IntactLayout::new();
     fixture.builder.drop_blob(&fixture.multi);
     fixture.builder.drop_blob(&fixture.one.manifest);
@@ -328,7 +328,7 @@ fn what_index_json_lists_is_missing() {
 }
 
 #[test]
-fn foreign_layers_come_from_elsewhere() {
+fn absent_foreign_layers_are_sparse() {
     let foreign = [
         Desc::missing(media::LAYER, "by url").with(
             "urls",
@@ -354,7 +354,7 @@ fn foreign_layers_come_from_elsewhere() {
         let why = texts(&checked.item(&layer.digest)["reasons"]);
         assert!(why[0].contains("foreign layer"), "{why:?}");
     }
-    // An empty list says nothing.
+    // An empty list means nothing.
     for urls in [
         crate::support::Json::array([""; 0]),
         crate::support::Json::null(),
@@ -370,7 +370,7 @@ fn foreign_layers_come_from_elsewhere() {
 }
 
 #[test]
-fn what_a_descriptor_carries_is_here() {
+fn a_blob_embedded_in_a_descriptor_is_present() {
     let mut builder = LayoutBuilder::new();
     let layer = builder.layer(b"layer");
     let config = Desc::of(media::EMPTY, b"{}").data(b"{}");
@@ -381,9 +381,9 @@ fn what_a_descriptor_carries_is_here() {
     assert_eq!(checked.count("ok"), 3);
 }
 
-/// It is here, and yet there is no file that could be deleted or copied.
+/// It counts as present, although there is no file that could be deleted or copied.
 #[test]
-fn what_a_descriptor_carries_is_no_file() {
+fn a_blob_embedded_in_a_descriptor_is_not_a_file() {
     let mut builder = LayoutBuilder::new();
     let layer = builder.layer(b"layer");
     let config = Desc::of(media::EMPTY, b"{}").data(b"{}");
@@ -399,7 +399,7 @@ fn what_a_descriptor_carries_is_no_file() {
 }
 
 #[test]
-fn a_subject_may_be_elsewhere() {
+fn an_absent_subject_is_not_damage() {
     let mut builder = LayoutBuilder::new();
     let config = builder.empty_config();
     let layer = builder.layer(b"signature");
@@ -411,7 +411,7 @@ fn a_subject_may_be_elsewhere() {
 }
 
 #[test]
-fn docker_save_and_holds_name_what_must_be_here() {
+fn blobs_named_by_docker_save_and_holds_must_be_present() {
     let mut builder = LayoutBuilder::new();
     let image = builder.image("linux/amd64", "", &[b"first", b"second"]);
     builder.tag(&image.manifest, "a");
@@ -450,7 +450,7 @@ fn a_build_cache_that_lost_a_layer_is_damaged() {
     check(builder).finds(&[(&lost, "missing")]);
 }
 
-/// A copy that lost all layers looks like one that left them out, so it is reported and is no damage.
+/// A copy that lost all layers looks like one that omitted them, so it is reported but is not damage.
 #[test]
 fn an_image_without_any_layers_is_reported() {
     let fixture = IntactLayout::new();
@@ -461,7 +461,7 @@ fn an_image_without_any_layers_is_reported() {
         run.ok().clone()
     };
     ls(&[]).keeps_quiet_about("EXTRA");
-    // One layer of `app:1` is here still: the base, which others use as well.
+    // One layer of `app:1` is still present: the base, which others use as well.
     fixture.builder.drop_blob(&fixture.one.layers[1]);
     fixture.check(&[]).keeps_quiet_about(told);
     ls(&[]).keeps_quiet_about("EXTRA");
@@ -473,7 +473,7 @@ fn an_image_without_any_layers_is_reported() {
         }
     }
     let run = fixture.check(&[]);
-    // A platform of `multi` has a layer of its own still, so that the base that it lacks is a loss.
+    // A platform of `multi` still has a layer of its own, so the missing base is a loss.
     let last = run.exits(1).stdout.lines().last().expect("a last line");
     assert!(
         last.ends_with("; 2 images without any layers: app:1, app:2"),

@@ -1,4 +1,4 @@
-//! `check --trash`: what is in the trash is read as well, and damage there ends like damage elsewhere.
+//! `check --trash`: blobs in the trash are read as well, and damage there has the same exit status as other damage.
 
 use std::fs;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ fn a_blob(run: &std::path::Path) -> PathBuf {
 }
 
 #[test]
-fn a_trash_is_checked_only_when_that_is_asked_for() {
+fn a_trash_is_checked_only_on_request() {
     let (layout, run) = trashed();
     let blobs = fs::read_dir(run.join("sha256")).expect("there are blobs");
     let blobs = blobs.count();
@@ -84,7 +84,7 @@ fn every_damage_in_a_trash_is_found() {
         }
         let found = check(&layout, &[]);
         if class == "foreign" {
-            // A directory is no blob.
+            // A directory is not a blob.
             found.ok().says("1 foreign file");
             check(&layout, &["-v"])
                 .ok()

@@ -1,4 +1,4 @@
-//! Every way to a blob, what becomes of orphans, who shares an image.
+//! Reference paths to a blob, what happens to orphans, and which images share blobs.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -34,7 +34,7 @@ fn item(builder: &LayoutBuilder, what: &str, args: &[&str]) -> Value {
     item.clone()
 }
 
-/// Returns the ways as people see them, digests cut to four digits.
+/// Returns the printed reference paths, with digests cut to four digits.
 fn ways(item: &Value) -> Vec<String> {
     let ways = item["paths"].as_array().expect("ways");
     ways.iter()
@@ -93,7 +93,7 @@ fn referrers_live_as_long_as_their_subject() {
         ways(&item(&fixture.builder, payload, &[])),
         ["app:1 → manifest → referrer → layer 1/1"]
     );
-    // A listed referrer keeps what it is about, when that has lost its own entry.
+    // A listed referrer keeps its subject, even if that has lost its own entry.
     let signature = fixture.signature.manifest.clone();
     fixture
         .builder
@@ -166,10 +166,10 @@ fn reference_paths_are_bounded_and_the_rest_is_counted() {
 }
 
 #[test]
-fn a_forged_layout_with_endless_reference_paths_is_explained_soon() {
+fn a_forged_layout_with_endless_reference_paths_is_explained_quickly() {
     let mut builder = LayoutBuilder::new();
     let image = builder.image("linux/amd64", "", &[b"layer"]);
-    // Forty floors of two indexes, each of which lists both of the floor below: 2^40 ways.
+    // Forty levels of two indexes, each of which lists both of the level below: 2^40 paths.
     let mut floor = vec![image.manifest.clone()];
     for number in 0..40 {
         floor = ["left", "right"]
@@ -229,7 +229,7 @@ fn an_absent_blob_has_reference_paths_as_well() {
 }
 
 #[test]
-fn why_of_an_orphan_says_what_gc_would_do() {
+fn why_of_an_orphan_reports_what_gc_would_do() {
     let fixture = IntactLayout::new();
     let young = fixture.builder.layer(b"young");
     fixture.builder.fresh([&young]);
@@ -250,7 +250,7 @@ fn why_of_an_orphan_says_what_gc_would_do() {
         .says("): a writer may be about to list it\n");
     let found = item(&fixture.builder, &young.digest, &["--grace", "0"]);
     assert_eq!(found["sweep"]["action"], "delete");
-    // And so it does.
+    // And `gc` does so.
     let gc = Cmd::new(["gc"]).arg(fixture.path()).run();
     gc.ok()
         .says(&format!("Deleted: {}", old.digest))
@@ -259,7 +259,7 @@ fn why_of_an_orphan_says_what_gc_would_do() {
 }
 
 #[test]
-fn the_end_of_the_flight_is_the_moment_from_which_gc_takes_it() {
+fn gc_deletes_an_orphan_from_the_reported_time_on() {
     let fixture = IntactLayout::new();
     let young = fixture.builder.layer(b"young");
     fixture.builder.fresh([&young]);
@@ -327,7 +327,7 @@ fn the_beginning_of_a_digest_is_enough_if_it_is_unique() {
     let (prefix, twins) = seen
         .iter()
         .find(|(_, digests)| digests.len() > 1)
-        .expect("400 digests fall upon 4096 prefixes");
+        .expect("400 digests share 4096 prefixes");
     let run = why(&builder, prefix, &[]);
     run.exits(1).one_error_with_hint();
     for twin in twins {
@@ -355,7 +355,7 @@ fn an_unknown_blob_is_an_error() {
 }
 
 #[test]
-fn a_name_wins_over_a_digest() {
+fn a_name_takes_precedence_over_a_digest() {
     let mut fixture = IntactLayout::new();
     let prefix = fixture.one.layers[1].hex()[..4].to_owned();
     let two = fixture.two.manifest.clone();
@@ -404,7 +404,7 @@ fn why_of_an_image_lists_the_images_that_share_each_blob() {
         .ok()
         .says("of which 4B are shared; ")
         .says("app:1, multi\n");
-    // What is unique is what `rm` frees.
+    // The unique bytes are those that `rm` frees.
     let rm = Cmd::new(["rm", "--format", "json"])
         .arg(fixture.path())
         .arg("app:2")
@@ -446,7 +446,7 @@ fn the_bytes_are_those_of_df() {
                 for key in ["size_bytes", "shared_bytes", "unique_bytes"] {
                     assert_eq!(found["image"][key], image[key], "{key}\n{}", why.all());
                 }
-                // An entry references it, so there is a way.
+                // An entry references it, so there is a path.
                 assert_ne!(
                     found["paths"].as_array().map(Vec::len),
                     Some(0),

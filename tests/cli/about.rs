@@ -1,4 +1,4 @@
-//! What the program says about itself: version, manual pages, completions, and why a command line is not one.
+//! Version, manual pages, completions, and errors in the command line.
 
 use std::fs;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn the_version_is_that_of_the_package() {
     );
 }
 
-/// Every command has a page, and the page says what the help says.
+/// Every command has a page with the contents of its help.
 #[test]
 fn every_command_has_a_page() {
     let temp = TempDir::new().expect("a temporary directory can be made");
@@ -58,7 +58,7 @@ fn every_command_has_a_page() {
 }
 
 #[test]
-fn shells_learn_every_command() {
+fn shells_complete_every_command() {
     let help = Cmd::new(["--help"]).run();
     let known = [
         "gc",
@@ -78,7 +78,7 @@ fn shells_learn_every_command() {
             help.all()
         );
     }
-    // The scripts of these ask the program.
+    // The scripts of these call the program.
     for shell in ["bash", "zsh", "fish"] {
         let script = Cmd::new(["completions", shell]).run();
         script.ok().says(&format!("__complete {shell} "));
@@ -154,13 +154,13 @@ fn the_version_is_printed_as_json() {
         assert_eq!(json["command"], "version");
         assert_eq!(json["archives"], true);
     }
-    // Only there: elsewhere that flag is none.
+    // Only there: elsewhere that flag does not exist.
     Cmd::new(["ls", "--version", "--json"]).run().exits(2);
 }
 
-/// What packages are to contain is there, or is made by the commands in the docs.
+/// The files of packages exist, or are made by the commands in the docs.
 #[test]
-fn the_files_of_packages_exist() {
+fn files_of_packages_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("it is there");
     let made = tempfile::tempdir().expect("a directory");

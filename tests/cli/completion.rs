@@ -1,4 +1,4 @@
-//! What a TAB inserts, in real shells on a terminal.
+//! The text that TAB inserts, in real shells on a terminal.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use crate::support::{ImageBuilder, LayoutBuilder, TestDir, Typing, assert_same, 
 
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
-/// Names that a shell would take for something else.
+/// Names with a meaning for a shell.
 const ODD: [&str; 12] = [
     "space and more",
     "dollar$(touch PWNED)",
@@ -68,7 +68,7 @@ fn asked(dir: &TestDir, words: &[&str]) -> Vec<String> {
     values.map(str::to_owned).collect()
 }
 
-/// What each argument takes is offered, from the layout that the line names.
+/// Each argument is completed from the layout that the line names.
 #[test]
 fn candidates_come_from_the_layout_of_the_line() {
     let dir = TestDir::new();
@@ -168,11 +168,11 @@ fn candidates_come_from_the_layout_of_the_line() {
         ),
         (&["why", "oci:images:re"], &["oci:images:redis:7"]),
         (&["hold", "add", "oci:images:re"], &["oci:images:redis:7"]),
-        // These take whole layouts.
+        // These take only layouts.
         (&["gc", "oci:images:re"], &[]),
         (&["hold", "rm", "oci:images:re"], &[]),
         (&["rm", "oci:nowhere:"], &[]),
-        // Words behind the cursor, as a shell counts them.
+        // Words after the cursor, as a shell counts them.
         (&["rm", "--platform", ""], &[]),
         (&["gc", "--shared-blobs", "im"], &["images/"]),
         (&["apply", "im"], &["images/"]),
@@ -189,7 +189,7 @@ fn candidates_come_from_the_layout_of_the_line() {
     let words = ["rm", "--platform", "", "images", "redis:7"];
     assert_eq!(behind("--behind=2", &words), platforms);
     assert_eq!(behind("--behind=0", &["rm", "images", "gh"]), app);
-    // Of arguments without a flag only those before the cursor count.
+    // Of the positional arguments, only those before the cursor count.
     assert_eq!(behind("--behind=1", &["rm", "", "images"]), ["images"]);
     assert_eq!(behind("--behind=9", &words), [""; 0]);
     assert_eq!(asked(&dir, &["why", "images", "sha256:"]).len(), blobs);
@@ -207,9 +207,9 @@ fn candidates_come_from_the_layout_of_the_line() {
     assert_eq!(id.stdout, "release\tredis:7: shipped\n");
 }
 
-/// A layout may be left out, and then that one is meant which commands take.
+/// A layout may be omitted; then the default one is used, as by commands.
 #[test]
-fn the_layout_may_be_left_out() {
+fn the_layout_may_be_omitted() {
     let dir = TestDir::new();
     images(&dir);
     let ask = |words: &[&str]| {
@@ -265,9 +265,9 @@ fn shared_blobs_have_platforms_and_runs() {
     assert_eq!(blobs.len(), 1, "{blobs:?}");
 }
 
-/// Nothing but paths: no error, no wait.
+/// Only paths: no error, no wait.
 #[test]
-fn what_cannot_be_read_offers_nothing() {
+fn unreadable_layouts_offer_nothing() {
     let dir = TestDir::with_cases(&["docker-save-names"]);
     let (layout, _) = dir.layout("whole");
     let (damaged, _) = dir.layout("damaged");
@@ -333,9 +333,9 @@ fn what_cannot_be_read_offers_nothing() {
     assert_eq!(asked(&dir, &["rm", "cut.tar", ""]), [""; 0]);
 }
 
-/// A question neither writes nor locks, and reads no blob that is not a document.
+/// A completion request neither writes nor locks, and reads no blob that is not a document.
 #[test]
-fn a_question_changes_nothing() {
+fn a_completion_request_changes_nothing() {
     let dir = TestDir::new();
     let layout = images(&dir);
     dir.cmd(&["rm", "--trash", "images", "star*"]).run().ok();
@@ -375,7 +375,7 @@ fn a_question_changes_nothing() {
 
 /// A thousand names are offered, with the right common prefix, and 100,000 do not block the shell.
 #[test]
-fn a_large_layout_is_answered_at_once() {
+fn a_large_layout_is_completed_in_time() {
     let dir = TestDir::new();
     for count in [5_000, 100_000] {
         let mut layout = LayoutBuilder::at(&dir.join(&count.to_string()));
@@ -457,7 +457,7 @@ fn names_with_colons_are_completed_in_every_shell() {
         ] {
             assert_eq!(typing.args(line), want, "{shell}: {line:?}");
         }
-        // fish hides what is behind the cursor from a completion.
+        // fish does not pass the words after the cursor to a completion.
         if shell == "fish" {
             continue;
         }
@@ -481,7 +481,7 @@ fn names_with_colons_are_completed_in_every_shell() {
 }
 
 #[test]
-fn no_name_is_run_by_a_shell() {
+fn no_name_is_executed_by_a_shell() {
     let dir = TestDir::new();
     images(&dir);
     for shell in SHELLS {
@@ -501,7 +501,7 @@ fn no_name_is_run_by_a_shell() {
                 assert_eq!(args, ["rm", "images", name], "{shell} {quote}");
             }
         }
-        // Behind quotes and backslashes that are on the line already.
+        // After quotes and backslashes that are already on the line.
         for (typed, name) in [
             (r"space\ and\ m", ODD[0]),
             ("'space and m", ODD[0]),
@@ -515,7 +515,7 @@ fn no_name_is_run_by_a_shell() {
             let args = typing.args(&format!("rm images {typed}\t"));
             assert_eq!(args, ["rm", "images", name], "{shell} {typed}");
         }
-        // What would move the cursor, or add a line, is not offered.
+        // Names that would move the cursor or add a line are not offered.
         for start in ["esc", "line", "bidi"] {
             let args = typing.args(&format!("rm images {start}\t"));
             assert_eq!(args, ["rm", "images", start], "{shell}");

@@ -1,4 +1,4 @@
-//! `--help` of every command, those that are added later included.
+//! `--help` of every command, including those that are added later.
 
 use crate::support::Cmd;
 use crate::support::transcript::matches;
@@ -37,7 +37,7 @@ fn all() -> Vec<Vec<String>> {
 }
 
 #[test]
-fn the_help_of_every_command_is_known() {
+fn the_help_of_every_command_is_recorded() {
     let all = all();
     assert!(all.len() > 10, "commands are missing: {all:?}");
     let mut known = Vec::new();
@@ -48,7 +48,7 @@ fn the_help_of_every_command_is_known() {
         matches(&name, &help(&words, "--help"));
         known.push(format!("{name}.txt"));
     }
-    // A command that is no more leaves no help behind.
+    // A removed command leaves no recorded help behind.
     let files =
         std::fs::read_dir(crate::support::transcript::package().join("tests/cli/snapshots"))
             .expect("the snapshots can be listed");
@@ -75,7 +75,7 @@ fn every_line_of_help_fits_into_100_columns() {
 }
 
 #[test]
-fn the_first_line_of_every_help_says_in_short_what_the_command_does() {
+fn the_first_line_of_every_help_is_a_short_summary() {
     for words in all() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let text = help(&words, "-h");
@@ -102,7 +102,7 @@ fn aliases_are_the_same_commands() {
             "{alias}"
         );
     }
-    // docker's groups: the same but for the name in the usage.
+    // docker's groups: the same except for the name in the usage.
     for (words, command) in [
         (&["image", "ls"][..], "ls"),
         (&["image", "rm"], "rm"),

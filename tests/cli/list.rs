@@ -96,7 +96,7 @@ fn a_line_of_jsonl_is_an_image_of_json() {
 }
 
 #[test]
-fn the_age_is_that_of_the_day_that_is_asked_for() {
+fn the_age_is_relative_to_the_given_day() {
     let dir = TestDir::with_cases(&["skopeo-old-tags"]);
     for (now, age) in [
         ("2026-11-20T22:26:02Z", "Less than a second ago"),
@@ -113,10 +113,10 @@ fn the_age_is_that_of_the_day_that_is_asked_for() {
     }
 }
 
-/// How deep a tree is shown.
+/// The maximum depth of a tree.
 const MAX_DEPTH: usize = 16;
 
-/// Wraps an image into that many indexes, each in the next one, and lists the outermost.
+/// Wraps an image into this number of nested indexes, and lists the outermost.
 fn nested(dir: &TestDir, levels: usize) -> LayoutBuilder {
     let mut layout = LayoutBuilder::at(&dir.join("nested"));
     let image = layout.image("linux/amd64", "innermost", &[b"a layer"]);
@@ -126,7 +126,7 @@ fn nested(dir: &TestDir, levels: usize) -> LayoutBuilder {
 }
 
 #[test]
-fn a_tree_says_where_deeper_levels_are_not_shown() {
+fn a_tree_marks_where_deeper_levels_are_not_shown() {
     const CUT: &str = "deeper levels are not shown";
     for (levels, is_cut) in [
         (1, false),
@@ -157,9 +157,9 @@ fn a_tree_says_where_deeper_levels_are_not_shown() {
     }
 }
 
-/// Two images without names that are the subject of one another are not both hidden below the other.
+/// Two untagged images that are each other's subject are not both hidden below the other.
 #[test]
-fn a_tree_hides_no_image_altogether() {
+fn a_tree_hides_no_image_completely() {
     let dir = TestDir::new();
     let mut layout = LayoutBuilder::at(&dir.join("odd"));
     let image = layout.image("linux/amd64", "named", &[b"a layer"]);
@@ -198,14 +198,14 @@ fn a_tree_hides_no_image_altogether() {
         "{}",
         tree.all()
     );
-    // A filter that lets only the child pass shows the child.
+    // A filter that only the child passes shows the child.
     let tree = dir.run(&["ls", "--tree", "-f", "platform=linux/arm64", "odd"]);
     tree.ok().says(&child.digest[7..19]);
 }
 
 /// A referrer has referrers too.
 #[test]
-fn a_tree_of_referrers_says_where_it_ends() {
+fn a_tree_of_referrers_marks_where_it_ends() {
     let dir = TestDir::new();
     let mut layout = LayoutBuilder::at(&dir.join("signed"));
     let image = layout.image("linux/amd64", "signed", &[b"a layer"]);
@@ -223,7 +223,7 @@ fn a_tree_of_referrers_says_where_it_ends() {
     }
 }
 
-/// No depth cuts what documents count.
+/// The depth limit does not affect sizes.
 #[test]
 fn json_counts_what_a_tree_does_not_show() {
     let dir = TestDir::new();

@@ -79,7 +79,7 @@ fn examples_of_the_manual_can_be_pasted() {
     assert!(continued > 0, "the longest does not fit");
 }
 
-/// The sections that readers of manuals look for.
+/// The sections that readers of manuals expect.
 #[test]
 fn pages_have_the_usual_sections() {
     let page = |words: &[&str]| Cmd::new(["man"]).args(words).run().ok().stdout.clone();

@@ -1,4 +1,4 @@
-//! Several layouts: a tree of them, and a pool of blobs.
+//! Several layouts: a tree of them, and layouts with shared blobs.
 
 use std::fs;
 
@@ -50,7 +50,7 @@ fn a_tree_as_json() {
 }
 
 #[test]
-fn a_pool() {
+fn shared_blobs() {
     let mut dir = TestDir::with_cases(&["skopeo-shared", "lxc-shared"]);
     let orphan = dir
         .join("skopeo-shared/shared/sha256")

@@ -1,4 +1,4 @@
-//! Errors, with the hints that lead out of them.
+//! Errors with their hints.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::support::TestDir;
 use crate::support::layout::FileLock;
 
 #[test]
-fn what_is_no_layout() {
+fn paths_that_are_not_layouts() {
     let mut dir = TestDir::with_cases(&["skopeo-dir", "bk-sbom"]);
     for directory in [
         "registry/docker/registry/v2",
@@ -45,7 +45,7 @@ fn what_is_no_layout() {
 }
 
 #[test]
-fn what_cannot_be_swept_safely() {
+fn layouts_that_cannot_be_swept_safely() {
     let mut dir = TestDir::with_cases(&[
         "lxc-shared",
         "skopeo-shared",
@@ -83,7 +83,7 @@ fn busy() {
         .exits(6);
     dir.run_noted(&["rm", "--lock-wait", "0", "umoci-new", "base"])
         .exits(6);
-    // Nobody needs a lock to look.
+    // Reading needs no lock.
     dir.run_noted(&["gc", "-n", "umoci-new"]).ok();
     let name = fs::read_to_string("/proc/self/comm").expect("a name");
     let holder = format!("process {} ({})", std::process::id(), name.trim_end());
@@ -92,7 +92,7 @@ fn busy() {
 }
 
 #[test]
-fn which_image_is_meant() {
+fn ambiguous_images() {
     let mut dir = TestDir::with_cases(&["skopeo-old-tags", "regctl", "docker-save-names"]);
     let child = "sha256:c6dc3ecb26255ef87cef8143f22c26b5504ae4884956d144f6412e2433f46566";
     for args in [
@@ -113,7 +113,7 @@ fn which_image_is_meant() {
 }
 
 #[test]
-fn what_is_held_or_the_last_of_its_kind() {
+fn held_images_and_the_last_of_their_kind() {
     let mut dir = TestDir::with_cases(&["docker-save-names", "bk-sbom", "regctl"]);
     dir.run_noted(&["hold", "add", "docker-save-names", "release", "app"])
         .ok();
@@ -154,7 +154,7 @@ fn what_is_held_or_the_last_of_its_kind() {
 }
 
 #[test]
-fn what_makes_no_sense() {
+fn invalid_command_lines() {
     let mut dir = TestDir::with_cases(&["bk-sbom"]);
     for args in [
         &[][..],

@@ -28,7 +28,7 @@ fn gc() {
 #[test]
 fn gc_reports_what_it_keeps_and_what_it_ignores() {
     let mut dir = TestDir::with_cases(&["umoci-new"]);
-    let now: Timestamp = NOW.parse().expect("the present is a time");
+    let now: Timestamp = NOW.parse().expect("the current time can be a file time");
     let ten_minutes_ago = SystemTime::from(now) - Duration::from_secs(600);
     File::options()
         .write(true)
@@ -58,7 +58,7 @@ fn gc_json() {
     begin(&dir);
     dir.run_noted(&["gc", "-n", "--format", "json", "umoci-new"])
         .ok();
-    // What is not a layout stops everything, and what is only begun stops nothing.
+    // A path that is not a layout stops everything, an unfinished layout stops nothing.
     dir.run_noted(&["gc", "--format", "json", "skopeo-interrupted", "skopeo-dir"])
         .refused();
     dir.run_noted(&["gc", "--format", "json", "skopeo-interrupted", "begun"])
@@ -175,7 +175,7 @@ fn prune_json() {
 }
 
 #[test]
-fn a_plan_and_what_becomes_of_it() {
+fn a_plan_and_its_application() {
     let mut dir = TestDir::with_cases(&["oras-retag"]);
     for args in [
         &["prune", "--plan", "plan.json", "oras-retag"][..],
@@ -220,7 +220,7 @@ fn holds() {
     dir.matches("hold");
 }
 
-/// Steps of a job share one file, and each adds to it.
+/// The steps of a job share one file, and each appends to it.
 #[test]
 fn a_summary_for_a_job() {
     let mut dir = TestDir::with_cases(&["bkcache-max", "oras-retag"]);
@@ -251,7 +251,7 @@ fn a_summary_for_a_job() {
     dir.matches("summary");
 }
 
-/// Every file system lists a directory in an order of its own, and the same one in another where names came in another order.
+/// Every file system lists directories in its own order, which may depend on the order of creation.
 #[test]
 fn output_does_not_depend_on_directory_order() {
     let commands: [&[&str]; 8] = [
@@ -265,7 +265,7 @@ fn output_does_not_depend_on_directory_order() {
         &["rm", "regctl", "*"],
     ];
     let cases = ["umoci-new", "bkcache-max", "regctl"];
-    // Where there is a file system in memory, it lists what came last first.
+    // A file system in memory, if there is one, lists the last created file first.
     let grounds = [std::env::temp_dir(), "/dev/shm".into()];
     let mut texts = Vec::new();
     for ground in grounds.iter().filter(|ground| ground.is_dir()) {
@@ -289,7 +289,7 @@ fn output_does_not_depend_on_directory_order() {
     assert!(first.matches("eleted: sha256").count() > 20, "{first}");
 }
 
-/// Makes a directory anew, with its files in the order of their names or in the opposite one.
+/// Recreates a directory, with its files in the order of their names or in reverse.
 fn relist(directory: &std::path::Path, is_reversed: bool) {
     let new = directory.with_extension("new");
     fs::create_dir(&new).expect("a directory can be made");

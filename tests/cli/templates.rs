@@ -3,7 +3,7 @@
 use crate::support::dated::{ImageBuilder, NOW, TestLayout};
 use crate::support::{Cmd, LayoutBuilder, Run, TestDir};
 
-/// The table of `ls`, `df`, `hold ls` and `trash ls` in all ways in which a template can print it.
+/// The tables of `ls`, `df`, `hold ls` and `trash ls` in every form that a template can print.
 #[test]
 fn rows() {
     let mut dir = TestDir::with_cases(&["skopeo-old-tags", "ctr-export"]);
@@ -160,9 +160,9 @@ fn rows_are_those_of_docker() {
     assert_eq!(by_template.ok().stdout, run(&["df"]).ok().stdout);
 }
 
-/// What is wrong with a template is said before a layout is opened, and nothing is printed.
+/// An error in a template is reported before a layout is opened, and nothing is printed.
 #[test]
-fn a_mistake_comes_before_any_work() {
+fn errors_are_reported_before_any_work() {
     let mut dir = TestDir::new();
     for args in [
         &["ls", "--format", "{{.Repositroy}}", "nowhere"][..],
@@ -221,9 +221,9 @@ fn a_name_cannot_forge_rows() {
     }
 }
 
-/// As in docker, a template wins over `-q`.
+/// As in docker, a template takes precedence over `-q`.
 #[test]
-fn a_template_wins_over_quiet() {
+fn a_template_takes_precedence_over_quiet() {
     let dir = TestDir::with_cases(&["skopeo-old-tags"]);
     let run = Cmd::new(["ls", "-q", "--format", "{{.Tag}}", "skopeo-old-tags"])
         .current_dir(dir.path())

@@ -76,7 +76,7 @@ fn colours_are_for_terminals_and_on_request() {
     dir.matches("colours");
 }
 
-/// Help has the colours of everything else, whatever the parser's library reads from the environment.
+/// Help follows the same colour rules as everything else, whatever clap reads from the environment.
 #[test]
 fn help_is_coloured_like_results() {
     let dir = TestDir::new();
@@ -110,7 +110,7 @@ fn help_is_coloured_like_results() {
     }
 }
 
-/// Without a word the commands are listed, on one screen with the line of the shell.
+/// Without arguments the commands are listed, on one screen including the prompt of the shell.
 #[test]
 fn the_commands_fit_a_screen() {
     let dir = TestDir::new();
@@ -132,7 +132,7 @@ fn the_commands_fit_a_screen() {
 }
 
 #[test]
-fn colours_never_carry_what_the_text_does_not() {
+fn colours_never_carry_meaning_of_their_own() {
     let dir = TestDir::with_cases(&["ctr-export"]);
     let line = "eval $OCISWEEP --color always ls --tree ctr-export";
     let mut coloured = shell(&dir, line, &[]).stdout;
@@ -170,7 +170,7 @@ fn names_are_cut_on_narrow_terminals_and_nowhere_else() {
     dir.matches("narrow");
 }
 
-/// The marks are explained where people read them, and `--no-trunc` cuts nothing there.
+/// The marks are explained on terminals, and `--no-trunc` truncates nothing there.
 #[test]
 fn a_terminal_gets_a_legend_and_no_trunc_cuts_nothing() {
     let dir = TestDir::with_cases(&["bk-sbom"]);
@@ -245,8 +245,8 @@ fn prune_asks_on_a_terminal_and_accepts_only_yes() {
     dir.matches("question");
 }
 
-/// Runs the program with a standard output that is no longer read. It is a socket, which can be ended while a child of another
-/// test still has it open for a moment; a pipe could not.
+/// Runs the program with a standard output that is no longer read. It is a socket, which can be shut down while a child of
+/// another test still has it open for a moment; a pipe cannot.
 fn unread(dir: &TestDir, args: &[&str]) -> Output {
     let (reader, writer) = UnixStream::pair().expect("a pair of sockets can be made");
     reader.shutdown(Shutdown::Both).expect("it can be ended");
@@ -290,9 +290,10 @@ fn a_sweep_without_a_reader_is_finished_and_reported() {
     again.ok().ends_with_line("Total reclaimed space: 0B");
 }
 
-/// A terminal breaks a line anywhere; a line of prose is broken between words. What is copied, digests and paths, stays whole.
+/// A terminal breaks a line anywhere; a line of prose is broken between words. Digests and paths, which users copy, are not
+/// broken.
 #[test]
-fn lines_on_several_layouts_are_broken_between_words() {
+fn lines_about_several_layouts_are_broken_between_words() {
     let dir = TestDir::with_cases(&[
         "skopeo-old-tags",
         "umoci-new",
@@ -329,7 +330,7 @@ fn lines_on_several_layouts_are_broken_between_words() {
         let long: Vec<&str> = long.filter(|line| !is_whole(line)).collect();
         assert!(long.is_empty(), "{call}: {long:#?}\n{}", run.all());
     }
-    // Through a pipe every line is whole.
+    // In a pipe no line is broken.
     let run = shell(
         &dir,
         "eval $OCISWEEP prune -n -v -a --keep-last 1 -r .",

@@ -1,4 +1,4 @@
-//! Help topics: their commands run, and their tables are true.
+//! Help topics: their commands run, and their tables are correct.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
@@ -83,7 +83,7 @@ impl Ground {
             .collect()
     }
 
-    /// Returns the names that `rm` would take away.
+    /// Returns the names that `rm` would remove.
     fn removed(&self, pattern: &str) -> BTreeSet<String> {
         let run = Cmd::new(["rm", "-n", "--format", "json"])
             .arg(self.layout())
@@ -145,7 +145,7 @@ fn every_topic_is_plain_text_of_80_columns() {
 }
 
 #[test]
-fn help_of_a_command_is_what_its_flag_prints() {
+fn help_of_a_command_equals_that_of_its_flag() {
     for words in [&["gc"][..], &["prune"], &["hold", "add"], &["rmi"], &[]] {
         let by_word = Cmd::new(["help"]).args(words).run();
         let by_flag = Cmd::new(words).arg("--help").run();
@@ -155,13 +155,14 @@ fn help_of_a_command_is_what_its_flag_prints() {
 }
 
 #[test]
-fn help_of_nothing_known_is_an_error() {
+fn help_for_an_unknown_topic_is_an_error() {
     for words in [&["filter"][..], &["gc", "filters"], &["filters", "gc"]] {
         let run = Cmd::new(["help"]).args(words).run();
         assert_eq!(run.code, Some(2), "{}", run.all());
         assert_eq!(run.stdout, "", "{}", run.all());
         assert!(
-            run.stderr.starts_with("ocisweep: no command or help topic"),
+            run.stderr
+                .starts_with("ocisweep: unknown command or help topic"),
             "{}",
             run.all()
         );

@@ -1,8 +1,9 @@
-//! docker's answers beside ours, line by line: the commands in `testdata/docker/transcripts.txt` run on a layout with the same images.
+//! docker's output compared with ours, line by line: the commands in `testdata/docker/transcripts.txt` run on a layout with
+//! the same images.
 //!
-//! The comparison is recorded in `snapshots/docker-transcripts.txt`: lines that are equal, `-` what only docker prints, `+` what only
-//! ocisweep prints. Each of the latter two has to be explained by one of [`DIFFERENCES`], which name a row of
-//! `docs/docker-differences.md`, and is recorded with it: a new difference fails until it is mended or has a row.
+//! The comparison is recorded in `snapshots/docker-transcripts.txt`: equal lines, `-` lines that only docker prints, `+`
+//! lines that only ocisweep prints. Each of the latter two must be explained by one of [`DIFFERENCES`], which name a row of
+//! `docs/docker-differences.md`, and is recorded with it: a new difference fails until it is fixed or has a row.
 //!
 //! *Translation*: the layout comes after the words of the command, docker's argument of `image ls` becomes `--filter reference=`, and
 //! `prune -a` gets `--allow-empty`, without which it would be refused.
@@ -17,7 +18,7 @@ use crate::support::dated::{ImageBuilder, NOW, TestLayout};
 use crate::support::transcript::{matches, package};
 use crate::support::{Cmd, Desc, Run, media};
 
-/// A difference that is meant.
+/// An intended difference.
 struct Difference {
     /// The first cell of its row in `docs/docker-differences.md`.
     row: &'static str,
@@ -26,7 +27,7 @@ struct Difference {
 }
 
 const DIFFERENCES: &[Difference] = &[
-    // What a command does not have comes first: it explains all of its lines.
+    // Unsupported commands come first: they explain all of their lines.
     difference("`image inspect`", |command, _| {
         command.starts_with("image inspect")
     }),
@@ -43,7 +44,7 @@ const DIFFERENCES: &[Difference] = &[
             && !command.contains("-af")
             && !command.contains("--force")
     }),
-    difference("a mistake in the command line", |command, _| {
+    difference("an invalid command line", |command, _| {
         let lacks = [
             "image rm",
             "image rm --bogus x",
@@ -60,10 +61,11 @@ const DIFFERENCES: &[Difference] = &[
         command.contains("prune") && keys.iter().any(|key| command.contains(key))
     }),
     difference("an empty label", |command, line| {
-        command.contains("label=") && (line.contains("a label has a name") || is_end(command, line))
+        command.contains("label=")
+            && (line.contains("a label needs a name") || is_end(command, line))
     }),
-    difference("a mistake in the command line", |command, line| {
-        // An invalid filter: other words, and another status.
+    difference("an invalid command line", |command, line| {
+        // An invalid filter: another message and status.
         line.contains("invalid filter")
             || line.contains("invalid value for 'until'")
             || ((command.contains("-f ") || command.contains("--filter ")) && is_status(line))
@@ -101,7 +103,7 @@ const DIFFERENCES: &[Difference] = &[
             "No such image",
         ];
         several(command) && (words.iter().any(|word| line.contains(word)) || is_status(line))
-            // What is left of them.
+            // The rest of them.
             || line == "+ alpha:1 {alpha:12}"
     }),
     difference("`Deleted:`", |_, line| {
@@ -205,7 +207,7 @@ fn is_status(line: &str) -> bool {
     line[2..].starts_with("= ")
 }
 
-/// Returns `true` for what a prune that does nothing ends with.
+/// Returns `true` for the last line of a prune that does nothing.
 fn is_end(command: &str, line: &str) -> bool {
     let is_zero = line == "- Total reclaimed space: 0B";
     (command.contains("prune") && is_zero) || is_status(line)
@@ -341,7 +343,7 @@ impl Daemon {
             if names.is_empty() {
                 daemon.layout.layout.entry(&desc);
             }
-            // It was loaded just now, as far as `until` is concerned.
+            // For `until`, it was loaded just now.
             let loaded: Timestamp = NOW.parse().expect("a time");
             let loaded = loaded - Duration::from_millis(500);
             daemon.layout.added_at(&desc, loaded.into());
@@ -423,7 +425,7 @@ impl Daemon {
         self.layout.layout.index(&list)
     }
 
-    /// Puts digests in the place of their names.
+    /// Replaces names with digests.
     fn expand(&self, command: &str) -> String {
         let mut command = command.to_owned();
         for (digest, name) in &self.digests {
@@ -436,7 +438,7 @@ impl Daemon {
         command
     }
 
-    /// Returns the lines of a run, written as the transcripts are.
+    /// Returns the lines of a run, in the format of the transcripts.
     fn lines(&self, run: &Run) -> Vec<String> {
         let stdout = run.stdout.lines().map(str::to_owned);
         let stderr = run.stderr.lines().map(|line| format!("! {line}"));
@@ -504,7 +506,7 @@ fn size(word: &str) -> String {
     word.to_owned()
 }
 
-/// Returns the words of a command, where single quotes hold some together.
+/// Returns the words of a command, in which single quotes group words.
 fn words(command: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (number, part) in command.split('\'').enumerate() {
@@ -611,7 +613,7 @@ fn every_difference_from_docker_is_named() {
                 while let Some(line) = lines.next_if(|line| line.starts_with(' ')) {
                     docker.push(line[1..].to_owned());
                 }
-                // A daemon begins when it is asked for the first time. Names that look like a digest are known then.
+                // A daemon is created when it is first used. Names that look like a digest are known by then.
                 let daemon = daemon.get_or_insert_with(|| daemon_with(&loaded, &tags));
                 let layout = daemon.layout.path().to_string_lossy().into_owned();
                 let args = translate(&daemon.expand(command), &layout);
@@ -645,7 +647,7 @@ fn every_difference_from_docker_is_named() {
     }
 }
 
-/// Makes a daemon; names in `tags` may be digits of an image.
+/// Creates a daemon; names in `tags` may be digits of an image.
 fn daemon_with(loaded: &[&str], tags: &[(&str, &str)]) -> Daemon {
     let plain = Daemon::new(loaded, &[]);
     let tags: Vec<(String, String)> = tags

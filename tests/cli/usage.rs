@@ -1,4 +1,4 @@
-//! `df`, and that it keeps its word.
+//! `df`, and that its numbers are those of a prune.
 
 use std::fs;
 
@@ -95,7 +95,7 @@ fn reclaimable_is_what_a_prune_frees() {
     );
 }
 
-/// UNIQUE is what is deleted if the image alone is removed, also where docker's `manifest.json` names its blobs as well.
+/// UNIQUE is what is deleted if only the image is removed, even if docker's `manifest.json` names its blobs as well.
 #[test]
 fn unique_is_what_a_removal_of_that_image_frees() {
     let is_saved = |layout: &std::path::Path| layout.join("manifest.json").is_file();
@@ -111,7 +111,7 @@ fn unique_is_what_a_removal_of_that_image_frees() {
         let json = run.ok().json();
         let items = json["layouts"][0]["items"].as_array();
         let items = items.expect("there are images");
-        // An image without a name may be removed along with another one, and is counted for itself.
+        // An image without a name may be removed along with another one, and is counted separately.
         let is_named = |item: &serde_json::Value| item["names"] != serde_json::json!([]);
         if !items.iter().all(is_named) {
             continue;
@@ -163,7 +163,7 @@ fn the_dangling_images_of_gc_are_those_of_ls() {
     assert!(counted > 3, "only {counted}");
 }
 
-/// In a large layout that would take as long as the rest of the run.
+/// In a large layout, counting would take as long as the rest of the run.
 #[test]
 fn the_dangling_images_of_a_large_index_are_not_counted() {
     for (padding, is_counted) in [(0, true), (2 << 20, false)] {

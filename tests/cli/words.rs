@@ -3,7 +3,7 @@
 use crate::support::TestDir;
 use crate::support::run::new_command;
 
-/// Each does what the command of the same name does, with global flags before and behind it.
+/// Each equals the command of the same name, with global flags before and after it.
 #[test]
 fn groups_are_the_same_commands() {
     let dir = TestDir::with_cases(&["skopeo-old-tags"]);
@@ -75,7 +75,7 @@ fn groups_are_the_same_commands() {
         assert_eq!(docker.ok().stdout, own.ok().stdout, "{}", docker.all());
         assert_eq!(docker.stderr, own.stderr, "{}", docker.all());
     }
-    // They change what they are told to change.
+    // They make the requested changes.
     let run = dir.run(&["image", "rm", "skopeo-old-tags", "b"]);
     run.ok().says("Untagged: b");
     dir.run(&["rm", "skopeo-old-tags", "b"]).exits(1);
@@ -116,14 +116,14 @@ fn locations_name_layouts_and_images() {
         &["why", "oci:images:b", "a"],
         &["hold", "add", "oci:images:b", "release"],
         &["hold", "ls", "oci:images"],
-        // A whole layout is never what a location of one image means.
+        // A location of one image never means the whole layout.
         &["ls", "oci:images:b"],
         &["df", "oci:images:b"],
         &["gc", "-n", "oci:images:b"],
         &["prune", "-f", "-a", "--allow-empty", "oci:images:b"],
         &["check", "oci:images:b"],
         &["undo", "oci:images:b"],
-        // What is no layout on disk.
+        // Not a layout on disk.
         &["ls", "docker://alpine"],
         &["ls", "dir:images"],
         &["ls", "oci:nowhere"],
@@ -134,7 +134,7 @@ fn locations_name_layouts_and_images() {
 }
 
 #[test]
-fn a_path_of_that_very_name_wins() {
+fn an_existing_path_takes_precedence_over_a_location() {
     let dir = TestDir::with_cases(&["skopeo-old-tags", "ctr-export"]);
     let rename = |from: &str, to: &str| {
         std::fs::rename(dir.join(from), dir.join(to)).expect("it can be renamed");
@@ -142,11 +142,11 @@ fn a_path_of_that_very_name_wins() {
     rename("skopeo-old-tags", "oci:images:v1");
     let run = dir.run(&["ls", "-q", "oci:images:v1"]);
     assert_eq!(run.ok().stdout.lines().count(), 3, "{}", run.all());
-    // A colon in the name of the directory is understood where nothing else exists.
+    // A colon in the name of the directory is accepted if nothing else exists.
     rename("oci:images:v1", "images:v1");
     let run = dir.run(&["rm", "-n", "oci:images:v1:b"]);
     run.ok().says("Would untag: b");
-    // Where both readings exist, none is taken.
+    // If both interpretations exist, neither is used.
     rename("ctr-export", "images");
     dir.run(&["rm", "-n", "oci:images:v1:b"])
         .exits(2)
@@ -156,9 +156,9 @@ fn a_path_of_that_very_name_wins() {
         .one_error();
 }
 
-/// A layout that is not named: the current directory, or that of the environment.
+/// A layout that is not given: the current directory, or that of the environment.
 #[test]
-fn a_layout_may_be_left_out_in_it() {
+fn a_layout_may_be_omitted_in_its_directory() {
     let dir = TestDir::with_cases(&["skopeo-old-tags", "ctr-export"]);
     let inside = |args: &[&str]| {
         dir.cmd_now(args)
@@ -188,7 +188,7 @@ fn a_layout_may_be_left_out_in_it() {
     inside(&["hold", "rm", "release"])
         .ok()
         .says("Released: release");
-    // What changes something says which layout that is.
+    // Commands that change something print which layout that is.
     let run = inside(&["prune", "-f"]);
     run.ok();
     assert!(
@@ -197,7 +197,7 @@ fn a_layout_may_be_left_out_in_it() {
         run.all()
     );
     assert!(!inside(&["ls"]).stderr.contains("the layout is"));
-    // Two words are a layout and an image, and a typing error in the first is no image of this directory.
+    // Two arguments are a layout and an image, and a typing error in the first is not an image of this directory.
     let before = inside(&["ls"]).stdout;
     inside(&["rm", "imagse", "b"]).exits(4);
     inside(&["rm", "blobs"]).exits(2);
@@ -226,13 +226,13 @@ fn the_environment_names_a_layout() {
         let run = with(".", layout, &["ls", "-q"]);
         assert_eq!(run.ok().stdout, named, "{}", run.all());
     }
-    // A layout that is given is the one that is meant.
+    // A given layout takes precedence.
     let run = with(".", "skopeo-old-tags", &["ls", "-q", "ctr-export"]);
     assert_ne!(run.ok().stdout, named);
     let run = with(".", "skopeo-old-tags", &["rm", "-n", "b"]);
     run.ok().says("Would untag: b");
     assert!(run.stderr.contains("$OCISWEEP_LAYOUT"), "{}", run.all());
-    // Reading in another layout takes the variable; what changes a layout asks which of the two.
+    // Inside another layout, reading uses the variable; changing is refused as ambiguous.
     let run = with("ctr-export", "../skopeo-old-tags", &["ls", "-q"]);
     assert_eq!(run.ok().stdout, named);
     for args in [

@@ -1,4 +1,4 @@
-//! A snapshot that forgets its documents sweeps what any other sweeps.
+//! A snapshot that discards its documents sweeps the same as any other.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ fn going(plan: &Plan) -> BTreeSet<Digest> {
 }
 
 #[test]
-fn it_sweeps_what_any_other_sweeps() {
+fn it_sweeps_the_same_as_a_full_snapshot() {
     let now = Timestamp::now();
     let nanoseconds = now.as_nanosecond();
     let options = SweepOptions::new(at(nanoseconds), at(nanoseconds), Duration::ZERO);

@@ -1,7 +1,7 @@
 //! `gc` on layouts of other programs: what must be kept is kept to the byte, garbage is deleted, and the numbers are true.
 //!
-//! What is to be kept and deleted comes from `testdata/corpus/<case>.json`; see `testdata/README.md`. What `rm` makes of the same
-//! layouts is in [`scenarios`], and what `df` and `why` say of each image in [`unique`].
+//! The expected blobs come from `testdata/corpus/<case>.json`; see `testdata/README.md`. [`scenarios`] runs `rm` on the same
+//! layouts, and [`unique`] compares `df` and `why` for each image.
 
 mod forgetful;
 mod scenarios;
@@ -26,7 +26,7 @@ const REFUSED: [(&str, &[&str]); 4] = [
     ("lxc-shared", &["c1/oci", "c2/oci"]),
 ];
 
-/// A layout of the corpus on disk, and the picture of its whole case before anything ran.
+/// A layout of the corpus on disk, and a snapshot of its whole case before anything ran.
 struct Bench {
     unpacked: Unpacked,
     layout: PathBuf,
@@ -50,10 +50,10 @@ impl Bench {
         snapshot(&self.unpacked.root)
     }
 
-    /// The picture before, without the files of these blobs.
+    /// The snapshot before, without the files of these blobs.
     fn before_without(&self, gone: &BTreeSet<String>) -> Snapshot {
         let inside = self.layout.strip_prefix(&self.unpacked.root);
-        let inside = inside.expect("the layout lies in the case");
+        let inside = inside.expect("the layout is in the case");
         let mut picture = self.before.clone();
         for digest in gone {
             let path = inside.join("blobs").join(digest.replacen(':', "/", 1));
@@ -182,7 +182,7 @@ fn a_dry_run_announces_what_the_run_does_and_changes_nothing() {
 }
 
 #[test]
-fn the_freed_bytes_are_those_that_the_disk_got_back() {
+fn the_freed_bytes_are_those_that_the_disk_gained() {
     for_each(sweepable(), CaseLayout::label, |case| {
         let bench = Bench::new(case);
         let run = Cmd::gc_json(&bench.layout).run();
@@ -221,7 +221,7 @@ fn a_second_run_finds_nothing_to_do() {
 }
 
 #[test]
-fn many_layouts_are_swept_in_one_call_as_if_one_by_one() {
+fn many_layouts_are_swept_in_one_call_as_one_by_one() {
     let layouts = sweepable();
     let benches: Vec<Bench> = layouts.iter().map(Bench::new).collect();
     let paths = benches.iter().map(|bench| bench.layout.clone());
@@ -245,7 +245,7 @@ fn many_layouts_are_swept_in_one_call_as_if_one_by_one() {
 }
 
 #[test]
-fn refuses_what_is_no_layout_or_shares_its_blobs_and_touches_nothing() {
+fn refuses_paths_without_a_layout_or_with_shared_blobs_and_changes_nothing() {
     let mut tries = Vec::new();
     for (name, directories) in REFUSED {
         for directory in directories {
@@ -282,7 +282,7 @@ fn stale_temporary_files_of_a_killed_writer_are_deleted_and_recent_ones_kept() {
         Cmd::gc(&bench.layout).run().ok();
         assert!(
             files.iter().all(|file| file.exists()),
-            "a young temporary file went"
+            "a recent temporary file was deleted"
         );
 
         let two_days = Duration::from_secs(2 * 24 * 3600);
@@ -298,7 +298,7 @@ fn stale_temporary_files_of_a_killed_writer_are_deleted_and_recent_ones_kept() {
         run.ok();
         assert!(
             !files.iter().any(|file| file.exists()),
-            "an old temporary file stayed\n{}",
+            "an old temporary file was kept\n{}",
             run.all()
         );
         let keep: BTreeSet<String> = blobs(&bench.layout).into_keys().collect();

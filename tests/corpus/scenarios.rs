@@ -1,13 +1,14 @@
 //! `rm` and `rm --platform` against layouts that other programs wrote.
 //!
 //! How the scenarios of `testdata/corpus/<case>.json` are read:
-//! - `untag` takes every entry away whose annotation has the value in `select` (`removed_root_indexes`), and then what belongs
-//!   to it and to nothing else (`cascade_root_indexes`). The entries are named here by their own full names, because a bare
-//!   tag may mean several images. `garbage_after_cascade` is everything that is unreachable afterwards, what was garbage
-//!   before included. Elements of docker's `manifest.json` are taken to be removed with their image.
-//! - `drop-platform` takes `drop_children`, their attestations (`drop_attestations_with_them`) and untagged entries that list
-//!   the same (`drop_nameless_root_indexes`) out of the index `old_index_digest`, for all its entries. `must_go` is what becomes
-//!   unreachable by that, without older garbage and without the old index itself. Where no child is left, the image is removed.
+//! - `untag` removes every entry whose annotation has the value in `select` (`removed_root_indexes`), and then what belongs
+//!   only to it (`cascade_root_indexes`). The entries are named here by their own full names, because a bare tag may mean
+//!   several images. `garbage_after_cascade` is everything that is unreachable afterwards, including earlier garbage.
+//!   Elements of docker's `manifest.json` are taken to be removed with their image.
+//! - `drop-platform` takes `drop_children`, their attestations (`drop_attestations_with_them`) and untagged entries that
+//!   list the same (`drop_nameless_root_indexes`) out of the index `old_index_digest`, for all its entries. `must_go` is
+//!   what becomes unreachable by that, without older garbage and without the old index itself. If no child is left, the
+//!   image is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -188,7 +189,7 @@ fn dropping_a_platform_frees_its_own_blobs_and_keeps_shared_ones() {
             "lost, though others need it: {lost:?}\n{output}"
         );
 
-        // Only older garbage and the old index are deleted besides, and only one new index is added.
+        // In addition, only older garbage and the old index are deleted, and only one new index is added.
         let mut expected: BTreeSet<String> = all.clone();
         expected.retain(|digest| {
             digest != old && !must_go.contains(digest) && !case.expected("garbage").contains(digest)
@@ -232,7 +233,7 @@ fn dropping_a_platform_frees_its_own_blobs_and_keeps_shared_ones() {
 }
 
 #[test]
-fn a_dry_run_of_every_removal_says_what_the_run_does() {
+fn a_dry_run_of_every_removal_reports_what_the_run_does() {
     let all = [scenarios("untag"), scenarios("drop-platform")].concat();
     for_each(all, describe, |(case, scenario)| {
         let (unpacked, layout) = case.unpack();
@@ -289,7 +290,7 @@ fn a_platform_can_be_removed_without_a_new_index_and_frees_the_same() {
             .arg(&layout)
             .arg(old)
             .run();
-            // In a layout that is sparse already there may be nothing of it.
+            // In a layout that is already sparse, it may not exist.
             let is_here = !strings(scenario.get("drop_children")).is_disjoint(&all);
             rm.exits(if is_here { 0 } else { 1 });
             let gone: BTreeSet<String> = all
@@ -306,7 +307,7 @@ fn a_platform_can_be_removed_without_a_new_index_and_frees_the_same() {
             if listed.contains(old) {
                 assert!(
                     !gone.contains(old),
-                    "the index is listed and gone\n{output}"
+                    "the index is listed and missing\n{output}"
                 );
                 if mode == "sparse" && is_here {
                     assert_eq!(gone, must_go, "gone\n{output}");
@@ -314,7 +315,7 @@ fn a_platform_can_be_removed_without_a_new_index_and_frees_the_same() {
                     assert!(gone.is_subset(&must_go), "gone\n{output}");
                 }
             }
-            // What is missing now is normal: nothing more is deleted than what was garbage before.
+            // Missing platforms are normal: only earlier garbage is deleted.
             let gc = Cmd::gc(&layout).arg("--allow-empty").run();
             let swept: BTreeSet<String> = gc
                 .ok()

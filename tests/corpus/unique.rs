@@ -22,7 +22,7 @@ fn unique_is_what_rm_frees() {
                 .arg(digest)
                 .run();
             if rm.code != Some(0) {
-                // What is damaged or missing elsewhere stops it, whatever the image has for itself.
+                // Damaged or missing documents elsewhere stop it, whatever is unique to the image.
                 continue;
             }
             let freed = rm.json()["totals"]["freed_bytes"].as_u64();

@@ -1,4 +1,4 @@
-//! Kills and errors while an archive is read and replaced: the old archive is there or the new one, in full, and another run
+//! Kills and errors while an archive is read and replaced: the old archive or the new one exists, complete, and another run
 //! finishes the work.
 
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ use crate::support::environment::{has_strace, skip};
 use crate::support::extent::{Extent, extent, takes};
 use crate::support::run::new_command;
 
-/// Every call with which an archive is unpacked, written and put into its place.
+/// Every system call that unpacks, writes or replaces an archive.
 const CALLS: [&str; 13] = [
     "openat",
     "write",
@@ -74,7 +74,7 @@ impl Fixture {
                 command.args(["-f", "-qq", "-o", "/dev/null"]);
                 command.args(["-e", &format!("trace={name}")]);
                 command.args(["-e", &format!("inject={injection}")]);
-                // Stops at these calls alone; a signal would never come then.
+                // Stops only at these calls; otherwise a signal would never be delivered.
                 if injection.contains(":error=") {
                     command.arg("--seccomp-bpf");
                 }
@@ -98,7 +98,7 @@ impl Fixture {
         fs::read(self.archive()).expect("the archive is there")
     }
 
-    /// Returns what is beside the archive.
+    /// Returns the files beside the archive.
     fn beside(&self) -> Vec<String> {
         let names = fs::read_dir(self.temp.path().join("images")).expect("it can be listed");
         names
@@ -109,7 +109,7 @@ impl Fixture {
     }
 }
 
-/// Returns an archive of two images, and what it is without the first one.
+/// Returns an archive of two images, and the same without the first one.
 fn archives() -> (Vec<u8>, Vec<u8>) {
     let mut layout = LayoutBuilder::new();
     for tag in ["app:1", "app:2"] {
@@ -188,7 +188,7 @@ fn a_run_can_be_killed_at_any_call() {
             "{beside:?}: {context}"
         );
         let (code, said) = fixture.run(None);
-        // What was done by then is no image any more.
+        // The image that was already removed no longer exists.
         assert!(matches!(code, Some(0 | 1)), "{context}\n{said}");
         assert!(fixture.bytes() == new, "{context}");
     }
@@ -247,7 +247,7 @@ fn is_ignored(number: u32) -> bool {
     ignored.is_some_and(|mask| mask >> (number - 1) & 1 == 1)
 }
 
-/// A signal that ends a program ends it with the scratch directory removed; SIGKILL cannot, and the next run removes what it left.
+/// After a terminating signal, the scratch directory is removed; after SIGKILL, the next run removes it.
 #[test]
 fn signals_leave_no_scratch_directory() {
     if !has_strace() {
@@ -284,9 +284,9 @@ fn signals_leave_no_scratch_directory() {
     }
 }
 
-/// What was unpacked of an archive is removed when its work is done, and not at the end of the run.
+/// The unpacked files of an archive are removed once it is processed, and not at the end of the run.
 #[test]
-fn each_archive_is_freed_when_its_work_is_done() {
+fn each_archive_is_freed_once_it_is_processed() {
     if !has_strace() {
         return;
     }
@@ -323,7 +323,7 @@ fn each_archive_is_freed_when_its_work_is_done() {
 
 /// `nohup` and the background of a shell.
 #[test]
-fn what_is_ignored_stays_ignored() {
+fn ignored_signals_remain_ignored() {
     if !has_strace() {
         return;
     }
@@ -385,7 +385,7 @@ fn an_archive_that_another_program_replaces_is_read_again() {
     let (old, new) = archives();
     let fixture = Fixture::new(&old);
     let path = fixture.archive();
-    // The new archive has a name, and the old one is about to be compared with what was read.
+    // The new archive has a name, and the old one is about to be compared with the one that was read.
     let tmp = fixture.temp.path().join("tmp");
     let stalled = Stalled::after_in(&tmp, "linkat", 1, &fixture.args()).expect("it is stopped");
     replace(&path, &old);
@@ -395,14 +395,14 @@ fn an_archive_that_another_program_replaces_is_read_again() {
 }
 
 #[test]
-fn what_vanishes_from_the_scratch_directory_is_not_left_out() {
+fn files_missing_from_the_scratch_directory_are_not_omitted_from_the_archive() {
     if !has_strace() {
         return;
     }
     let (old, _) = archives();
     let fixture = Fixture::new(&old);
     let tmp = fixture.temp.path().join("tmp");
-    // The lock is taken after everything was read; that of the scratch directory before.
+    // The lock is taken after everything was read, that of the scratch directory before.
     let stalled = Stalled::after_in(&tmp, "flock", 2, &fixture.args()).expect("it is stopped");
     let scratch = fs::read_dir(&tmp).expect("it can be listed").next();
     let scratch = scratch.expect("it is there").expect("it is there").path();

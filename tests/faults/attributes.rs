@@ -8,7 +8,7 @@ use crate::support::Files;
 use crate::support::environment::{has_strace, skip};
 
 #[test]
-fn where_an_attribute_cannot_be_kept_nothing_is_changed_and_the_error_names_it() {
+fn if_an_attribute_cannot_be_kept_nothing_is_changed_and_the_error_names_it() {
     if !has_strace() {
         return;
     }

@@ -1,4 +1,4 @@
-//! The audit log at crashes and on disks that fail.
+//! The audit log after crashes and on failing disks.
 
 use std::ffi::OsString;
 use std::fs;
@@ -29,9 +29,9 @@ fn events(log: &Path) -> Vec<(String, Option<String>)> {
     lines.collect()
 }
 
-/// A run that is killed at its first deletion leaves a beginning without an end, and a line for everything that is gone.
+/// A run that is killed at its first deletion leaves a `begin` without an `end`, and a line for every deleted blob.
 #[test]
-fn a_crash_leaves_a_beginning_without_an_end() {
+fn a_crash_leaves_a_begin_without_an_end() {
     if !has_strace() {
         return;
     }
@@ -73,9 +73,9 @@ fn a_crash_leaves_a_beginning_without_an_end() {
     );
 }
 
-/// What is not on the disk does not count: without the beginning nothing is changed.
+/// A line that is not on disk does not count: without `begin`, nothing is changed.
 #[test]
-fn a_beginning_that_cannot_be_flushed_stops_the_run() {
+fn a_begin_that_cannot_be_flushed_stops_the_run() {
     if !has_strace() {
         return;
     }
@@ -105,7 +105,7 @@ fn a_beginning_that_cannot_be_flushed_stops_the_run() {
     );
 }
 
-/// After the change nothing can be taken back: the run is done, says what is missing in the log, and fails.
+/// The change cannot be reverted afterwards: the run completes, reports what is missing in the log, and fails.
 #[test]
 fn an_end_that_cannot_be_flushed_fails_the_run() {
     if !has_strace() {

@@ -1,6 +1,6 @@
 //! Kills and errors while `check --since-run` writes its record.
 //!
-//! Whatever happens, the layout is as it was, what the record lists was verified, and the next run reads the rest.
+//! In every case the layout is unchanged, the blobs in the record were verified, and the next run reads the rest.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -53,7 +53,7 @@ impl Large {
     }
 }
 
-/// The digests in a record; a line that was cut is left out.
+/// The digests in a record, without truncated lines.
 fn recorded(record: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string(record).unwrap_or_default();
     let lines = text.lines().filter_map(|line| {
@@ -64,7 +64,7 @@ fn recorded(record: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_run_that_is_killed_goes_on_where_it_stopped() {
+fn a_killed_run_is_continued_where_it_stopped() {
     if !has_strace() {
         return;
     }
@@ -120,9 +120,9 @@ fn a_run_that_is_killed_goes_on_where_it_stopped() {
     );
 }
 
-/// A line that a full disk cut in the middle of the file is followed by whole ones.
+/// A line that was truncated by a full disk is followed by complete ones.
 #[test]
-fn a_record_that_cannot_be_written_is_one_error_beside_the_findings() {
+fn a_record_that_cannot_be_written_is_one_error_in_addition_to_the_findings() {
     if !has_strace() {
         return;
     }
@@ -152,7 +152,7 @@ fn a_record_that_cannot_be_written_is_one_error_beside_the_findings() {
 }
 
 #[test]
-fn a_full_disk_is_one_error_beside_the_findings() {
+fn a_full_disk_is_one_error_in_addition_to_the_findings() {
     let Some(mount) = Mount::tmpfs("4m") else {
         return;
     };
@@ -169,9 +169,9 @@ fn a_full_disk_is_one_error_beside_the_findings() {
     assert_eq!(recorded(&record).len(), 2500);
 }
 
-/// What was verified earlier and cannot be read now is no longer verified.
+/// A blob that was verified earlier and cannot be read now is no longer verified.
 #[test]
-fn a_blob_that_cannot_be_read_any_more_is_read_by_the_next_run() {
+fn a_blob_that_has_become_unreadable_is_read_by_the_next_run() {
     if !has_strace() {
         return;
     }

@@ -15,7 +15,7 @@ pub(crate) struct Command {
     before: &'static [&'static str],
     /// The arguments after it.
     after: &'static [&'static str],
-    /// It takes blobs out of an index that is kept.
+    /// It removes blobs of an index that is kept.
     is_sparse: bool,
 }
 
@@ -42,7 +42,7 @@ pub(crate) const RM_SPARSE: Command = Command {
     ],
     is_sparse: true,
 };
-/// At a given time, which is part of the file: two runs have to write the same.
+/// At a given time, which is part of the file: two runs must write the same.
 pub(crate) const HOLD_ADD: Command = command(
     &["hold", "add", "--now", "2026-11-24T12:00:00Z"],
     &["pin", "app:1"],
@@ -53,7 +53,7 @@ pub(crate) const PRUNE: Command = command(
     &["prune", "--all", "--force"],
     &["--keep", "multi:*", "--grace", "0", "--temp-age", "0s"],
 );
-/// What [`PRUNE`] does, from a plan that was written before.
+/// [`PRUNE`] from a plan that was written before.
 pub(crate) const APPLY: Command = command(&["apply"], &[]);
 
 impl Command {
@@ -84,7 +84,7 @@ impl Command {
         words
     }
 
-    /// Runs it undisturbed on a fixture of its own, and returns what faults are judged by.
+    /// Runs it undisturbed on its own fixture, and returns the judge for faults.
     pub(crate) fn judge(&self) -> Judge {
         let fixture = self.fixture();
         let before = Files::of(fixture.path());
@@ -110,31 +110,31 @@ impl Command {
         }
     }
 
-    /// Runs it once more, undisturbed, and panics unless that ends where a run without the fault would have ended.
+    /// Runs it once more, undisturbed, and panics unless the result is that of a run without the fault.
     #[track_caller]
     pub(crate) fn finishes(&self, layout: &Path, judge: &Judge, context: &str) {
         let now = Files::of(layout);
-        // From the one it is known where it leads, and the other is there.
+        // The result of the former is known, and the latter exists.
         if now == judge.before || now == judge.after {
             return;
         }
-        // A plan is good for the state that it was made from, and for no other.
+        // A plan applies only to the state that it was made from.
         let command = if self.is_apply() { &PRUNE } else { self };
         let again = Cmd::new(command.on(layout)).run();
-        // What is done already cannot be done again: "no such image".
+        // A completed removal cannot be repeated: "no such image".
         let mut context = format!("{context}\nthen\n{}", again.all());
         assert!(matches!(again.code, Some(0 | 1)), "{context}");
         judge.check(layout, &context);
         tidy(layout, &mut context);
-        // Between the manifest and its attestation a kill leaves the attestation, which the index lists: no second run
-        // finds the platform to drop it with. It costs its bytes until the image is removed.
+        // Between the manifest and its attestation a kill leaves the attestation, which the index lists: no second run finds
+        // the platform to drop it with. Its bytes are kept until the image is removed.
         let settled = Files::of(layout)
             .without_blobs(&judge.sparse)
             .without_file(NOTE);
         let differences = settled.differences(&judge.settled);
         assert!(
             differences.is_empty(),
-            "it ends elsewhere than a run without the fault:\n{differences}\n{context}"
+            "the result differs from that of a run without the fault:\n{differences}\n{context}"
         );
     }
 }
@@ -144,8 +144,8 @@ fn plan_of(layout: &Path) -> PathBuf {
     layout.with_file_name("plan.json")
 }
 
-/// Releases the hold, if there is one, and sweeps whatever there is to sweep. The hold is removed after its image: a kill between
-/// the two leaves it, and it keeps what it is for.
+/// Removes the hold, if there is one, and sweeps everything unreferenced. The hold is removed after its image: a kill
+/// between the two leaves the hold, which keeps the image.
 fn tidy(layout: &Path, context: &mut String) {
     let release = Cmd::new(["hold", "rm"]).arg(layout).arg("release");
     let sweep = Cmd::gc(layout).args(["--temp-age", "0s", "--allow-empty", "--allow-missing"]);

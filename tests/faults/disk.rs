@@ -12,17 +12,17 @@ use crate::support::environment::{NOBODY, has_tools, is_root, skip};
 use crate::support::run::run;
 use crate::support::{Cmd, Files, FullLayout, for_each};
 
-/// A way to make a file system.
+/// A kind of file system and its options.
 type Make = fn() -> Option<Mount>;
 
-/// Every kind, as small as it can be.
+/// Every kind, with its minimum size.
 const KINDS: [(&str, Make); 3] = [
     ("tmpfs", || Mount::tmpfs("2m")),
     ("ext4", || Mount::disk("ext4", 8, &["-m", "0"])),
     ("xfs", || Mount::disk("xfs", 300, &[])),
 ];
 
-/// Calls `check` with a fixture on a full file system of each kind, and with what fills it.
+/// Calls `check` with a fixture on a full file system of each kind, and with the file that fills it.
 fn on_full_disks(prepare: fn(&mut FullLayout), check: impl Fn(&FullLayout, &Path)) {
     for_each(
         KINDS,
@@ -48,7 +48,7 @@ fn without_orphans(fixture: &mut FullLayout) {
         .ok();
 }
 
-/// On xfs a new file takes more than its one block; a real layer makes room for it.
+/// On xfs a new file takes more than one block; deleting a real layer makes room for it.
 fn with_large_orphan(fixture: &mut FullLayout) {
     let large = fixture.builder.layer(&vec![b'l'; 1 << 20]);
     fixture.orphans.push(large);
@@ -70,7 +70,7 @@ fn gc_frees_a_full_disk() {
 }
 
 #[test]
-fn what_is_garbage_already_makes_room_for_a_new_index() {
+fn existing_garbage_makes_room_for_a_new_index() {
     for command in [RM, RM_PLATFORM] {
         on_full_disks(with_large_orphan, |fixture, _| {
             let judge = command.judge();
@@ -89,7 +89,7 @@ fn what_is_garbage_already_makes_room_for_a_new_index() {
 }
 
 #[test]
-fn without_room_and_without_garbage_nothing_changes() {
+fn without_space_and_without_garbage_nothing_changes() {
     for command in [RM, RM_PLATFORM, HOLD_RM] {
         on_full_disks(without_orphans, |fixture, ballast| {
             let before = Files::of(fixture.path());
@@ -100,15 +100,15 @@ fn without_room_and_without_garbage_nothing_changes() {
             assert_eq!(run.stderr.lines().count(), 1, "{}", run.all());
             let differences = Files::of(fixture.path()).differences(&before);
             assert!(differences.is_empty(), "{differences}\n{}", run.all());
-            // Room makes it work.
-            fs::remove_dir_all(ballast).expect("the ballast can go");
+            // With space it works.
+            fs::remove_dir_all(ballast).expect("the ballast can be removed");
             Cmd::new(command.on(fixture.path())).run().ok();
         });
     }
 }
 
 #[test]
-fn a_read_only_file_system_is_no_error_where_nothing_is_to_be_done() {
+fn a_read_only_file_system_is_not_an_error_if_there_is_nothing_to_do() {
     let Some(mount) = Mount::tmpfs("2m") else {
         return;
     };
@@ -141,7 +141,7 @@ fn a_read_only_file_system_is_no_error_where_nothing_is_to_be_done() {
 }
 
 #[test]
-fn an_owner_without_a_number_in_this_namespace_is_no_obstacle() {
+fn an_owner_without_a_number_in_this_namespace_is_accepted() {
     if !is_root() || !has_tools(&["unshare"]) {
         return skip("only root can give files away");
     }

@@ -14,7 +14,7 @@ use crate::support::extent::{Extent, every, extent};
 use crate::support::samples::STALE_FILES;
 use crate::support::{Files, FullLayout, Run, for_each};
 
-/// Every call with which the program reads something.
+/// Every system call that reads something.
 pub(crate) const READING: [&str; 7] = [
     "getdents64",
     "read",
@@ -25,7 +25,7 @@ pub(crate) const READING: [&str; 7] = [
     "readlink",
 ];
 
-/// The errors that may occur, and how the system words them.
+/// The errors that may occur, and their messages.
 pub(crate) const ERRORS: [(&str, &str); 6] = [
     ("EIO", "Input/output error"),
     ("ENOSPC", "No space left on device"),
@@ -35,24 +35,24 @@ pub(crate) const ERRORS: [(&str, &str); 6] = [
     ("EINTR", "Interrupted system call"),
 ];
 
-/// Returns `true` if a call is to fail in a way: unless everything is wanted, some calls do, each in one of the ways.
+/// Returns `true` if a call should fail with an error: unless all are tested, some calls fail, each with one of the errors.
 pub(crate) fn is_wanted(turn: usize, position: usize) -> bool {
     let step = every(10, 5);
     extent() == Extent::All || turn.is_multiple_of(step) && turn / step % ERRORS.len() == position
 }
 
-/// Something that fails.
+/// A fault.
 #[derive(Debug)]
 struct Fault {
-    /// The file that it is about, relative to the layout; `None`: whatever the call is about.
+    /// The file concerned, relative to the layout; `None`: any file.
     file: Option<String>,
-    /// What fails, as `strace` has it.
+    /// The call that fails, in the syntax of `strace`.
     injection: String,
-    /// How the system words it.
+    /// The message of the system.
     words: &'static str,
 }
 
-/// Lets every call fail in every way, or a sample of both, one after another.
+/// Injects every error into every call, or a sample of both, one after another.
 fn survives(command: Command) {
     if !has_strace() {
         return;
@@ -68,8 +68,8 @@ fn survives(command: Command) {
             calls.push((None, format!("{name}:when={number}")));
         }
     }
-    // From some moment on nothing of that kind works any more. Where nothing can be written, no cause can be either; for
-    // that there is a full file system.
+    // From some point on, no call of that kind works. If nothing can be written, the cause cannot be printed either; full
+    // file systems test that.
     for name in ["openat", "fsync", "renameat2", "unlinkat"] {
         for number in recording.numbers(name, recorded.path(), |_| true) {
             calls.push((None, format!("{name}:when={number}+")));
@@ -85,7 +85,7 @@ fn survives(command: Command) {
     let mut faults = Vec::new();
     for (turn, (file, call)) in calls.into_iter().enumerate() {
         for (position, (error, words)) in ERRORS.into_iter().enumerate() {
-            // What fails again when it is made again would be made for ever.
+            // A call that fails on every retry would be retried for ever.
             let is_endless = (file.is_some() || call.ends_with('+')) && error == "EINTR";
             if !is_endless && is_wanted(turn, position) {
                 faults.push(Fault {
@@ -116,7 +116,7 @@ fn survives(command: Command) {
     ));
 }
 
-/// Lets one thing fail, and panics if anything is lost or untrue. `None`: it did not happen, since no such call is made.
+/// Injects one fault, and panics if anything is lost or misreported. `None`: it did not occur, since no such call is made.
 fn happens(
     fault: &Fault,
     command: &Command,
@@ -154,20 +154,20 @@ fn happens(
         now.differences(&judge.after),
     );
     match run.code {
-        // The call does not matter, or it was made again.
+        // The call does not matter, or was retried.
         Some(0) => {
-            // A temporary file that cannot be inspected is left alone, without a word, and so is one of our own that
-            // cannot be removed: the next sweep takes it.
+            // A temporary file that cannot be inspected is silently kept, and so is one of our own that cannot be removed:
+            // the next sweep deletes it.
             let is_left_over = |line: &&str| {
                 STALE_FILES.iter().any(|name| line.ends_with(name))
                     || line.contains("more:  .ocisweep-")
                     || line.contains("more:  .ocisweep/.ocisweep-")
-                    // Only a convenience: without that note the next gc asks for `--allow-empty`.
+                    // Only a convenience: without that record the next gc requires `--allow-empty`.
                     || line.trim() == "gone:  .ocisweep/emptied"
             };
             let rest = of_after.lines().filter(|line| !is_left_over(line));
             let is_done = rest.count() == 0 || says_why(&run, fault.words);
-            assert!(is_done, "it claims to be done:\n{of_after}\n{context}");
+            assert!(is_done, "it reports success:\n{of_after}\n{context}");
         }
         Some(1 | 4) => assert!(says_why(&run, fault.words), "no cause\n{context}"),
         Some(3) => {
@@ -181,7 +181,7 @@ fn happens(
     }
     let is_of_one_file = fault.injection.starts_with("unlinkat") && !fault.injection.contains('+');
     if is_of_one_file && run.code == Some(1) {
-        // No file is left over where the failed call was for a directory that could not be removed.
+        // No file is left over if the failed call was for a directory that could not be removed.
         assert!(
             of_after.lines().count() <= 1,
             "it stopped the others:\n{of_after}\n{context}"
@@ -200,7 +200,7 @@ fn happens(
     Some(run)
 }
 
-/// Returns `true` if the orphans are all there.
+/// Returns `true` if all orphans exist.
 fn has_every(fixture: &FullLayout) -> bool {
     fixture.orphans.iter().all(|desc| fixture.has(desc))
 }
@@ -210,16 +210,16 @@ pub(crate) fn says_why(run: &Run, words: &str) -> bool {
     !run.stderr.contains("panicked")
         && run.stderr.lines().any(|line| {
             let names_file = line.contains('`') || line.contains("standard output");
-            // Of many files the first cause would not be that of all.
+            // For many files, the first cause would not be that of all.
             let has_cause = line.contains(words)
                 || line.contains("cannot read 1 orphan of")
-                // What cannot be inspected no longer matches the plan; which of the two it is is not reported.
+                // A file that cannot be inspected no longer matches the plan; which of the two applies is not reported.
                 || line.contains("cannot apply the plan to");
             line.starts_with("ocisweep: ") && names_file && has_cause
         })
 }
 
-/// Returns what a run printed, with the path of its layout taken out.
+/// Returns the output of a run, without the path of its layout.
 fn in_other_words(run: &Run, layout: &Path) -> (String, String) {
     let layout = layout.to_string_lossy();
     (
@@ -229,7 +229,7 @@ fn in_other_words(run: &Run, layout: &Path) -> (String, String) {
 }
 
 #[test]
-fn a_file_system_that_does_less_is_good_enough() {
+fn a_file_system_with_fewer_features_is_supported() {
     if !has_strace() {
         return;
     }
@@ -239,7 +239,7 @@ fn a_file_system_that_does_less_is_good_enough() {
         let recording = Recording::of(&["openat", "renameat2"], &command.on(recorded.path()));
         let is_exchange = |call: &Call| call.text.contains("RENAME_EXCHANGE");
         let exchanges = recording.numbers("renameat2", recorded.path(), is_exchange);
-        // It cannot exchange names, or it cannot bring the names in a directory to the disk.
+        // It cannot exchange names, or cannot flush directories to disk.
         let mut faults: Vec<String> = exchanges
             .into_iter()
             .map(|number| format!("renameat2:error=EINVAL:when={number}"))
@@ -293,9 +293,9 @@ fn no_error_in_prune_or_apply_loses_anything() {
     survives(APPLY);
 }
 
-/// Without its date an image would count as new, and take the place of the one that is.
+/// Without its date an image would count as new, and take the place of the newest one.
 #[test]
-fn what_cannot_be_read_decides_nothing() {
+fn unreadable_configs_decide_nothing() {
     if !has_strace() {
         return;
     }

@@ -1,4 +1,4 @@
-//! What is reported to a user who meets a lock, an index or blobs that the system does not release.
+//! Messages for locks, indexes and blobs that the system does not allow to be changed.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::support::environment::has_strace;
 use crate::support::{Cmd, FullLayout, media};
 
 const RIGHTS: &str = "run as the owner of the layout";
-const IN_USE: &str = "another program or a mount uses it: try again later";
+const IN_USE: &str = "it is used by another program or a mount; try again later";
 
 #[test]
-fn a_lock_that_cannot_be_made_or_opened_has_a_hint() {
+fn a_lock_that_cannot_be_created_or_opened_has_a_hint() {
     if !has_strace() {
         return;
     }
@@ -132,7 +132,7 @@ fn a_live_blob_that_cannot_be_measured_is_reported() {
             }
             line
         };
-        // Of images that are listed the size is asked for before, and the error is one of the whole command.
+        // The size of listed images is read earlier, and the error then ends the whole command.
         let layer = &fixture.orphans[3];
         let list = serde_json::json!({
             "schemaVersion": 2,

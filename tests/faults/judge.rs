@@ -1,4 +1,5 @@
-//! What a layout may be after any fault: of each file the old or the new version, and everything reachable whole.
+//! Decides whether a layout is valid after a fault: each file is the old or the new version, and everything reachable is
+//! intact.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +9,7 @@ use crate::support::Files;
 /// The lock file, which a killed run leaves behind.
 pub(crate) const LOCK: &str = "index.json.lock";
 
-/// The files that say what is live. Each is the old one or the new one at every moment, whatever happens.
+/// The files that decide what is live. Each is the old or the new version at any time.
 const DECIDING: [&str; 4] = [
     "index.json",
     "manifest.json",
@@ -16,10 +17,10 @@ const DECIDING: [&str; 4] = [
     ".ocisweep/holds.json",
 ];
 
-/// Only a convenience: without the note the next `gc` asks for `--allow-empty`.
+/// Only a convenience: without the record the next `gc` requires `--allow-empty`.
 pub(crate) const NOTE: &str = ".ocisweep/emptied";
 
-/// What a command may turn a layout into.
+/// The valid results of a command.
 #[derive(Debug)]
 pub(crate) struct Judge {
     /// The layout before.
@@ -28,12 +29,12 @@ pub(crate) struct Judge {
     pub(crate) after: Files,
     /// The layout after that and a sweep of everything.
     pub(crate) settled: Files,
-    /// Digests that may be missing although an index lists them, since dropping a platform means just that.
+    /// Digests that may be missing although an index lists them, after dropping a platform.
     pub(crate) sparse: BTreeSet<String>,
 }
 
 impl Judge {
-    /// Returns the same judge for a run in which the disk is full: what nothing refers to may make room.
+    /// Returns the same judge for a run on a full disk: unreferenced blobs may be deleted to make room.
     pub(crate) fn of_full_disk(&self, orphans: &BTreeSet<String>) -> Self {
         Self {
             before: self.before.clone(),
@@ -49,7 +50,7 @@ impl Judge {
         self.check_files(&Files::of(layout), context);
     }
 
-    /// The same for files that were read already.
+    /// Like `check`, for files that were already read.
     #[track_caller]
     pub(crate) fn check_files(&self, now: &Files, context: &str) {
         for path in DECIDING {

@@ -7,7 +7,7 @@ use crate::strace::{Call, Disturbed, Recording};
 use crate::support::environment::has_strace;
 use crate::support::extent::takes;
 
-/// Every call with which the program changes something, and those between which order matters.
+/// Every system call that changes something, and those whose order matters.
 pub(crate) const CHANGING: [&str; 15] = [
     "unlinkat",
     "renameat",
@@ -26,12 +26,12 @@ pub(crate) const CHANGING: [&str; 15] = [
     "fallocate",
 ];
 
-/// Returns `true` if a call changes something: of those that open a file only the ones that make one.
+/// Returns `true` if a call changes something: calls that open a file only if they create one.
 pub(crate) fn changes(call: &Call) -> bool {
     call.name != "openat" || call.text.contains("O_CREAT")
 }
 
-/// Returns `true` if this one of the faults of a command is wanted: `many` of them differ in a number only.
+/// Returns `true` if this fault of a command is tested: `many` of them differ only in a number.
 pub(crate) fn is_taken(number: usize, many: bool) -> bool {
     if many {
         takes(number, 9, 4)
@@ -69,8 +69,11 @@ fn survives(command: Command) {
     count(&format!("{command:?}: {kills} moments of a kill"));
 }
 
-/// Notes how much was done, for who wants to know (`--nocapture`).
-#[expect(clippy::print_stderr, reason = "a number that nobody sees is none")]
+/// Prints how much was done (`--nocapture`).
+#[expect(
+    clippy::print_stderr,
+    reason = "a number that cannot be printed is not needed"
+)]
 pub(crate) fn count(text: &str) {
     eprintln!("{text}");
 }

@@ -1,4 +1,4 @@
-//! Locks of other programs: a process that holds one is not disturbed, and one that has ended does not matter.
+//! Locks of other programs: a process that holds one is not disturbed, and one that has exited does not matter.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::judge::LOCK;
 use crate::support::layout::FileLock;
 use crate::support::{Cmd, Files, FullLayout, for_each};
 
-/// A lock that is held while this lives.
+/// A lock that is held until this is dropped.
 #[expect(dead_code, reason = "they are kept open, and closed")]
 enum Held {
     Flock(FileLock),
@@ -38,19 +38,22 @@ const HOLDERS: [(&str, Take); 5] = [
     }),
     ("podman", |layout| {
         let file = open(&layout.join("index.lock"));
-        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody else holds it");
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
+            .expect("no other process holds it");
         Held::Posix(file)
     }),
     ("linuxkit", |layout| {
         let file = open(&layout.join(".lock"));
-        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody else holds it");
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
+            .expect("no other process holds it");
         Held::Posix(file)
     }),
     ("podman, reading", |layout| {
         let path = layout.join("index.lock");
         drop(open(&path));
         let file = File::open(path).expect("the lock file can be opened");
-        fcntl_lock(&file, FlockOperation::NonBlockingLockShared).expect("nobody else holds it");
+        fcntl_lock(&file, FlockOperation::NonBlockingLockShared)
+            .expect("no other process holds it");
         Held::Posix(file)
     }),
 ];
@@ -67,7 +70,7 @@ fn the_holder_of_a_lock_is_not_disturbed() {
         |((_, take), command)| {
             let fixture = FullLayout::new();
             let before = Files::of(fixture.path());
-            // Nothing reads the files of the layout from here on: closing one gives up a POSIX lock on it.
+            // Nothing reads the files of the layout from here on: closing one releases a POSIX lock on it.
             let lock = take(fixture.path());
             let mut words = command.on(fixture.path());
             words.extend(["--lock-wait".into(), "0s".into()]);
@@ -86,7 +89,7 @@ fn the_holder_of_a_lock_is_not_disturbed() {
 }
 
 #[test]
-fn a_lock_that_a_killed_process_left_is_removed_with_the_other_left_overs() {
+fn a_lock_that_a_killed_process_left_is_removed_with_other_stale_files() {
     let fixture = FullLayout::new();
     Cmd::new(GC.on(fixture.path())).run().ok();
     fixture.builder.file(LOCK, b"");

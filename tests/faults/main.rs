@@ -1,31 +1,33 @@
-//! The promises about crashes, faults and other writers, proved by causing them.
+//! The promises about crashes, faults and concurrent writers, tested by causing them.
 //!
 //! - [`kill`]: SIGKILL at every single system call that changes something.
 //! - [`errors`]: an error from every system call that reads or changes something.
-//! - [`reading`]: what `check` makes of blobs that cannot be read.
+//! - [`reading`]: `check` on blobs that cannot be read.
 //! - [`disk`]: full and read-only file systems.
-//! - [`power`]: a file system that forgets what was not flushed to disk.
-//! - [`pools`]: kills and errors where several layouts share their blobs.
+//! - [`power`]: a file system that loses what was not flushed to disk.
+//! - [`pools`]: kills and errors with layouts that share their blobs.
 //! - [`stops`]: a file system, in this process, that stops at call N, for every N.
 //! - [`race`]: writers without a lock that use an old orphan again, with a trash and without one.
 //! - [`writers`]: other programs that write the layout at the same time.
 //! - [`signals`]: SIGINT and SIGTERM in the middle of a sweep.
 //! - [`locks`]: locks of other programs.
 //! - [`attributes`]: attributes that cannot be kept.
-//! - [`audit`]: the audit log at crashes and on disks that fail.
+//! - [`audit`]: the audit log after crashes and on failing disks.
 //! - [`check_record`]: kills and errors while `check --since-run` writes its record.
 //! - [`archives`]: kills and errors while an archive is replaced.
 //! - [`repair`]: kills and errors of `check --repair`.
-//! - [`shared_trash`]: the same as [`trash`] where several layouts share their blobs.
-//! - [`tree`]: kills while several layouts are pruned for one budget.
+//! - [`shared_trash`]: the same as [`trash`] with layouts that share their blobs.
+//! - [`tree`]: kills while several layouts are pruned with one budget.
 //! - [`trash`]: kills and errors of runs that fill, undo and empty the trash.
 //! - [`trash_disk`]: the trash on full disks and after a power loss, and repairs that share bytes.
-//! - [`threads`]: no thread can be started, and calls that a sandbox does not know.
+//! - [`threads`]: no thread can be started, and calls that a sandbox does not support.
 //!
-//! After each fault the same question is asked, by a walk that shares no code with the program ([`judge`]): is every image that is still named whole?
+//! After each fault, a walk that shares no code with the program ([`judge`]) verifies that every image that is still named
+//! is intact.
 //!
-//! `cargo test` takes a sample of the kills and errors; `OCISWEEP_EXTENT=all` takes all of them. What needs `strace`, `mkfs` or root
-//! and does not find it says that it was skipped, and why; with `OCISWEEP_REQUIRE_TOOLS=1` an absent program is a failure.
+//! `cargo test` takes a sample of the kills and errors; `OCISWEEP_EXTENT=all` takes all of them. Tests that need `strace`,
+//! `mkfs` or root print why they were skipped if these are absent; with `OCISWEEP_REQUIRE_TOOLS=1` an absent program is a
+//! failure.
 
 #![expect(
     clippy::disallowed_methods,
@@ -33,7 +35,7 @@
 )]
 #![expect(
     clippy::indexing_slicing,
-    reason = "a test that runs out of bounds fails, as it should"
+    reason = "an index out of bounds fails the test"
 )]
 
 #[path = "../support/mod.rs"]

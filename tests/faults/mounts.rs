@@ -1,4 +1,4 @@
-//! File systems of their own for tests: in memory, or in a file that a loop device makes a disk of.
+//! Separate file systems for tests: in memory, or in a file on a loop device.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -13,11 +13,11 @@ use crate::support::run::new_command;
 /// A mounted file system, which is unmounted when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Mount {
-    /// How it is mounted.
+    /// The type and options of the mount.
     args: Vec<String>,
     point: PathBuf,
     is_mounted: bool,
-    /// Dropped last: everything above is in it.
+    /// Dropped last: it contains everything above.
     _home: TempDir,
 }
 
@@ -115,7 +115,7 @@ impl Mount {
     pub(crate) fn unmount(&mut self) {
         let mut command = new_command("umount");
         command.arg(&self.point);
-        run(command).expect("nobody uses the file system any more");
+        run(command).expect("the file system is no longer used");
         self.is_mounted = false;
     }
 
@@ -123,14 +123,14 @@ impl Mount {
     pub(crate) fn seal(&self) {
         let mut command = new_command("mount");
         command.args(["-o", "remount,ro"]).arg(&self.point);
-        run(command).expect("a file system that nobody writes can be made read-only");
+        run(command).expect("an idle file system can be made read-only");
     }
 
-    /// Fills it to the last byte. The answer is the directory that does it.
+    /// Fills it to the last byte. Returns the directory of the filling files.
     pub(crate) fn fill(&self) -> PathBuf {
         let ballast = self.point.join("ballast");
         fs::create_dir(&ballast).expect("the directory can be made");
-        // Several files, since some file systems hold back a little until it is no longer asked for at once.
+        // Several files, since some file systems reserve a little space that only small writes get.
         for number in 0..4096 {
             let path = ballast.join(number.to_string());
             let made = OpenOptions::new().create_new(true).append(true).open(path);
@@ -152,7 +152,7 @@ impl Drop for Mount {
         if self.is_mounted {
             let mut command = new_command("umount");
             command.arg("--lazy").arg(&self.point);
-            // What cannot be unmounted is left mounted; the test has reported what it had to report.
+            // If it cannot be unmounted, it is left mounted; the test has already reported its result.
             drop(run(command));
         }
     }

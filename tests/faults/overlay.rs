@@ -1,4 +1,4 @@
-//! An overlay file system, as in containers: what its lower layer holds is hidden and not freed.
+//! An overlay file system, as in containers: files of its lower layer are hidden and not freed.
 
 use crate::mounts::Mount;
 use crate::support::{Cmd, FullLayout};
@@ -7,7 +7,7 @@ const LINE: &str =
     "is on an overlay file system: the bytes of files in its lower layers are not freed";
 
 #[test]
-fn what_a_lower_layer_keeps_is_reported_once() {
+fn bytes_of_a_lower_layer_are_reported_once() {
     let lower = FullLayout::new();
     let second = FullLayout::at(&lower.path().with_file_name("second"));
     let above = lower.path().parent().expect("it lies in a directory");
@@ -21,7 +21,7 @@ fn what_a_lower_layer_keeps_is_reported_once() {
         .run();
     run.ok().warns(LINE);
     assert_eq!(run.stderr.matches(LINE).count(), 1, "{}", run.all());
-    // The lower layer is as it was.
+    // The lower layer is unchanged.
     assert!(lower.orphans.iter().all(|orphan| lower.has(orphan)));
     let layout = mount.path().join(name(&lower));
     let rm = Cmd::new(["rm"]).arg(&layout).arg("app:1");
@@ -32,7 +32,7 @@ fn what_a_lower_layer_keeps_is_reported_once() {
     assert!(!again.ok().stderr.contains(LINE), "{}", again.all());
 }
 
-/// A layout that was made in the upper layer frees what it says.
+/// A layout that was created in the upper layer frees the reported bytes.
 #[test]
 fn a_layout_of_the_upper_layer_frees_its_bytes() {
     let lower = FullLayout::new();

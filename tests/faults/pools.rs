@@ -1,4 +1,4 @@
-//! Layouts that share a pool of blobs: a fault in the middle leaves each of them whole, whichever it strikes.
+//! Layouts that share blobs: after a fault, each of them is intact.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::support::{Cmd, Files, LayoutBuilder, for_each, media};
 
 pub(crate) const NAMES: [&str; 2] = ["one", "two"];
 
-/// A command line, without the pool and its layouts.
+/// A command line, without the shared blobs and the layouts.
 const GC: &[&str] = &["gc", "--grace", "0", "--temp-age", "0s"];
 const PRUNE: &[&str] = &[
     "prune",
@@ -80,13 +80,13 @@ impl Commune {
         words
     }
 
-    /// Reads each layout as if the pool were its own.
+    /// Reads each layout as if the shared blobs were its own.
     fn files(&self) -> [Files; 2] {
         NAMES.map(|name| Files::in_pool(&self.layout(name), &self.pool()))
     }
 }
 
-/// Runs the command undisturbed, and returns what faults are judged by: a judge for each layout.
+/// Runs the command undisturbed, and returns a judge for each layout.
 fn judges(command: &[&str]) -> Vec<Judge> {
     let commune = Commune::new();
     let before = commune.files();
@@ -106,7 +106,7 @@ fn judges(command: &[&str]) -> Vec<Judge> {
         .collect()
 }
 
-/// Panics unless every layout is one that a fault may leave, and a second run ends where an undisturbed one ends.
+/// Panics unless every layout is valid after a fault, and a second run has the result of an undisturbed one.
 #[track_caller]
 fn check(commune: &Commune, command: &[&str], judges: &[Judge], context: &str) {
     for (judge, now) in judges.iter().zip(commune.files()) {
@@ -119,7 +119,7 @@ fn check(commune: &Commune, command: &[&str], judges: &[Judge], context: &str) {
         let differences = now.differences(&judge.settled);
         assert!(
             differences.is_empty(),
-            "it ends elsewhere than a run without the fault:\n{differences}\n{context}"
+            "the result differs from that of a run without the fault:\n{differences}\n{context}"
         );
     }
 }
@@ -153,7 +153,7 @@ fn can_be_killed(command: &[&str]) {
     ));
 }
 
-/// Lets every call fail in every way, or a sample of both, one after another.
+/// Injects every error into every call, or a sample of both, one after another.
 fn no_error_loses_anything(command: &[&str]) {
     if !has_strace() {
         return;
@@ -189,7 +189,7 @@ fn no_error_loses_anything(command: &[&str]) {
             let context = run.all();
             assert_ne!(failed.faults, 0, "nothing went wrong\n{context}");
             match run.code {
-                // The call does not matter, or it was made again; or the next sweep does the rest.
+                // The call does not matter, or was retried; or the next sweep does the rest.
                 Some(0) => {}
                 Some(1 | 4) => assert!(says_why(&run, words), "no cause\n{context}"),
                 Some(3) => {
@@ -219,21 +219,21 @@ fn no_error_loses_anything(command: &[&str]) {
 }
 
 #[test]
-fn a_sweep_of_a_pool_can_be_killed_at_any_call() {
+fn a_sweep_of_shared_blobs_can_be_killed_at_any_call() {
     can_be_killed(GC);
 }
 
 #[test]
-fn a_prune_of_a_pool_can_be_killed_at_any_call() {
+fn a_prune_of_shared_blobs_can_be_killed_at_any_call() {
     can_be_killed(PRUNE);
 }
 
 #[test]
-fn no_error_in_a_sweep_of_a_pool_loses_anything() {
+fn no_error_in_a_sweep_of_shared_blobs_loses_anything() {
     no_error_loses_anything(GC);
 }
 
 #[test]
-fn no_error_in_a_prune_of_a_pool_loses_anything() {
+fn no_error_in_a_prune_of_shared_blobs_loses_anything() {
     no_error_loses_anything(PRUNE);
 }

@@ -1,4 +1,4 @@
-//! A power loss: the file system stops, and what was not flushed to disk by then is gone.
+//! A power loss: the file system stops, and what was not flushed to disk is lost.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek as _, Write as _};
@@ -10,7 +10,7 @@ use crate::mounts::Mount;
 use crate::support::environment::has_tools;
 use crate::support::{Cmd, Desc, Files, FullLayout, Run, for_each};
 
-/// A way to make a file system.
+/// A kind of file system and its options.
 type Make = fn() -> Option<Mount>;
 
 const KINDS: [(&str, Make); 2] = [
@@ -18,12 +18,12 @@ const KINDS: [(&str, Make); 2] = [
     ("xfs", || Mount::disk("xfs", 300, &[])),
 ];
 
-/// What the disk has of the last moments.
+/// The part of the last writes that reached the disk.
 #[derive(Clone, Copy, Debug)]
 enum Last {
-    /// Nothing that no process asked for.
+    /// Nothing that was not flushed explicitly.
     Nothing,
-    /// All names and deletions, because some other program brought a file of its own to the disk, but no content.
+    /// All names and deletions, because another program flushed a file of its own, but no content.
     Names,
 }
 
@@ -45,7 +45,7 @@ fn on_disks(work: impl Fn(&mut FullLayout) -> Run, look: impl Fn(&FullLayout, &R
             let run = work(&mut fixture);
             if matches!(last, Last::Names) {
                 let other = File::create(mount.path().join("other")).expect("there is room");
-                other.sync_all().expect("a file can be brought to the disk");
+                other.sync_all().expect("a file can be flushed");
             }
             cut(mount.path());
             mount.unmount();
@@ -57,7 +57,7 @@ fn on_disks(work: impl Fn(&mut FullLayout) -> Run, look: impl Fn(&FullLayout, &R
 
 fn sync(path: &Path) {
     let dir = File::open(path).expect("a directory can be opened");
-    rustix::fs::syncfs(dir).expect("everything can be brought to the disk");
+    rustix::fs::syncfs(dir).expect("everything can be flushed");
 }
 
 /// Stops the file system without another write.
@@ -80,7 +80,7 @@ fn is_whole(fixture: &FullLayout, run: &Run) {
 }
 
 #[test]
-fn what_a_command_did_is_there_after_a_power_loss() {
+fn the_changes_of_a_command_survive_a_power_loss() {
     let commands: [Command; 5] = [RM, RM_ALL, RM_PLATFORM, RM_SPARSE, HOLD_ADD];
     for command in commands {
         let judge = command.judge();
@@ -106,12 +106,12 @@ fn what_a_command_did_is_there_after_a_power_loss() {
     }
 }
 
-/// How other programs write `index.json`: in place, and without bringing it to the disk.
+/// How other programs write `index.json`: in place, and without flushing it.
 #[derive(Clone, Copy, Debug)]
 enum Writer {
-    /// skopeo, oras, crane: empties the file first.
+    /// skopeo, oras, crane: truncates the file first.
     Emptying,
-    /// BuildKit: writes over it and cuts off the rest.
+    /// BuildKit: overwrites it and truncates the rest.
     Cutting,
 }
 
@@ -134,13 +134,13 @@ impl Writer {
             fixture.builder.tag(desc, tag);
         }
         fixture.builder.write();
-        // docker's list names the image as well, and this writer knows nothing of it.
+        // docker's list names the image as well, which this writer ignores.
         fixture
             .builder
             .remove("manifest.json")
             .remove("repositories");
         let after = fs::read(&path).expect("the index can be read");
-        // Only what this writer does in his own way is not on the disk.
+        // Only the write of this writer is not on disk.
         fs::write(&path, before).expect("there is room");
         sync(fixture.path());
         self.write(&path, &after);
@@ -148,7 +148,7 @@ impl Writer {
 }
 
 #[test]
-fn an_index_that_its_writer_left_in_memory_does_not_come_back_without_its_blobs() {
+fn an_old_index_that_returns_after_a_power_loss_has_its_blobs() {
     for writer in [Writer::Emptying, Writer::Cutting] {
         on_disks(
             |fixture| {
@@ -165,14 +165,14 @@ fn an_index_that_its_writer_left_in_memory_does_not_come_back_without_its_blobs(
 }
 
 #[test]
-fn an_image_that_its_writer_left_in_memory_is_on_the_disk_before_the_old_one_is_removed() {
+fn an_unflushed_new_image_is_flushed_before_the_old_one_is_removed() {
     for writer in [Writer::Emptying, Writer::Cutting] {
         on_disks(
             |fixture| {
                 let (two, multi) = (fixture.two.manifest.clone(), fixture.multi.clone());
                 let entries = [(&two, "app:2"), (&multi, "multi:1")];
                 writer.list(fixture, &entries);
-                // The tag moves to an image that is nowhere but in memory.
+                // The tag moves to an image that is only in memory.
                 let new =
                     fixture
                         .builder

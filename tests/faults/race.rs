@@ -1,5 +1,5 @@
-//! The one race that no collector can close from outside: a writer without a lock decides to use an old orphan just before
-//! that is deleted. With a trash the orphan comes back.
+//! The one race that no collector can prevent from outside: a writer without a lock decides to use an old orphan just before
+//! it is deleted. With a trash, the orphan comes back.
 //!
 //! `OCISWEEP_RACE=10000 cargo test --release --test faults -- comes_back --nocapture` writes that many images with each writer,
 //! and prints how many were broken with a trash and without one.
@@ -18,7 +18,7 @@ use crate::support::extent::{Extent, extent};
 use crate::support::{Cmd, Files, LayoutBuilder, digest_of, media};
 use crate::writers::{Writer, beside};
 
-/// How many images a writer writes over one another beside sweeps; `OCISWEEP_RACE` asks for more.
+/// The number of images that a writer writes one after another beside sweeps; `OCISWEEP_RACE` overrides it.
 fn default_rounds() -> usize {
     match extent() {
         Extent::Sample => 50,
@@ -26,14 +26,14 @@ fn default_rounds() -> usize {
     }
 }
 
-/// How many layers an image has.
+/// The number of layers of an image.
 const LAYERS: usize = 12;
 
 /// Writes the image of a round in place of the one before it.
 type Write<'a> = Box<dyn FnMut(usize) + Send + 'a>;
 
-/// Has images written in turn, each of which uses what the sweeps have not deleted yet, and returns how many of them lacked a
-/// blob when two more sweeps were over.
+/// Writes images in turn, each of which uses blobs that the sweeps have not deleted yet, and returns the number of images
+/// that lacked a blob after two more sweeps.
 fn race(rounds: usize, options: &[&str], writer: impl Fn(&Path) -> Write<'_>) -> usize {
     let builder = LayoutBuilder::new();
     builder.write();
@@ -43,11 +43,11 @@ fn race(rounds: usize, options: &[&str], writer: impl Fn(&Path) -> Write<'_>) ->
     let mut broken = 0;
     let write = || {
         for round in 0..rounds {
-            // Each round meets the sweep at another moment: without a pause it would always be its start.
+            // Each round coincides with another part of the sweep: without a pause it would always be its start.
             let pause = duration.load(Ordering::Relaxed) * (round as u64 * 37 % 100) / 100;
             thread::sleep(Duration::from_micros(pause));
             write_image(round);
-            // The sweep that met the writer, and a whole one after it.
+            // The sweep beside the writer, and a complete one after it.
             let seen = sweeps.load(Ordering::SeqCst);
             while sweeps.load(Ordering::SeqCst) < seen + 3 {
                 thread::sleep(Duration::from_micros(200));
@@ -68,14 +68,14 @@ fn race(rounds: usize, options: &[&str], writer: impl Fn(&Path) -> Write<'_>) ->
     broken
 }
 
-/// Panics if an image of this writer lacks a blob although what is deleted is moved into the trash.
+/// Panics if an image of this writer lacks a blob although deleted blobs are moved into the trash.
 #[track_caller]
 fn comes_back(name: &str, writer: impl Fn(&Path) -> Write<'_>) {
     let rounds = std::env::var("OCISWEEP_RACE").ok();
     let rounds = rounds.map_or_else(default_rounds, |text| {
         text.parse().expect("a number of images")
     });
-    // Runs end soon, so that the trash does not grow with the number of images.
+    // Runs expire soon, so that the trash does not grow with the number of images.
     let with = race(rounds, &["--trash=20s"], &writer);
     let without = race(rounds, &[], &writer);
     let said = format!(
@@ -99,8 +99,8 @@ fn skopeo(layout: &Path) -> Write<'_> {
     })
 }
 
-/// oras: a store that has the index in memory and writes the whole of it, truncated first, after each manifest, each tag and
-/// each deletion. Blobs are written through `ingest/` without an fsync, and one that exists is not written again.
+/// oras: a store that keeps the index in memory and rewrites all of it, truncating it first, after each manifest, each tag
+/// and each deletion. Blobs are written through `ingest/` without an fsync, and one that exists is not written again.
 struct Oras {
     layout: PathBuf,
     /// The entries in memory.
@@ -128,7 +128,7 @@ impl Oras {
             let temporary = self.layout.join(temporary);
             fs::write(&temporary, bytes).expect("a blob can be written");
             let mode = Permissions::from_mode(0o444);
-            fs::set_permissions(&temporary, mode).expect("it is its own file");
+            fs::set_permissions(&temporary, mode).expect("the file belongs to this writer");
             fs::rename(&temporary, &path).expect("a blob can be renamed");
         }
         json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
@@ -149,7 +149,7 @@ impl Oras {
         self.save_index();
     }
 
-    /// Removes the entry of a name, and leaves the blobs.
+    /// Removes the entry of a name, and keeps the blobs.
     fn delete(&mut self, name: &str) {
         self.entries.retain(|entry| {
             entry["annotations"]["org.opencontainers.image.ref.name"].as_str() != Some(name)
@@ -192,13 +192,13 @@ impl Oras {
     }
 }
 
-/// oras, that deletes an image and at once copies another one that shares all layers but one with it.
+/// oras deletes an image and immediately copies another one that shares all layers but one with it.
 fn oras(layout: &Path) -> Write<'_> {
     let mut store = Oras::open(layout);
     store.copy("base", &["base layer".to_owned()], 0);
     Box::new(move |round| {
         store.delete("app");
-        // Of 16 layers those from the number of the round on, so that each is used again and again.
+        // The layers from the number of the round on, of 16, so that each is used repeatedly.
         let layers = (round..round + LAYERS).map(|layer| format!("layer {}", layer % 16));
         let layers: Vec<String> = layers.collect();
         store.copy("app", &layers, round);

@@ -1,4 +1,4 @@
-//! `check` on disks that fail: each blob that cannot be read is a finding of its own, and never an absence.
+//! `check` on failing disks: each blob that cannot be read is a separate finding, and never counts as absent.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::strace::Disturbed;
 use crate::support::environment::has_strace;
 use crate::support::{FullLayout, Run, assert_same, for_each, snapshot};
 
-/// Lets one call on the file of a blob fail.
+/// Injects an error into one call on the file of a blob.
 fn check(fixture: &FullLayout, digest: &str, injection: &str) -> Disturbed {
     let file = digest.replacen(':', "/", 1);
     let path = fixture.builder.join("blobs").join(&file);
@@ -68,7 +68,7 @@ fn a_blob_on_a_bad_sector_is_named_and_the_others_are_read() {
 }
 
 #[test]
-fn an_interrupted_call_is_made_again() {
+fn an_interrupted_call_is_retried() {
     if !has_strace() {
         return;
     }

@@ -1,6 +1,6 @@
 //! SIGKILL and errors at every changing system call of `check --repair`.
 //!
-//! After each of them every blob is as it was or whole, and a second run ends the work.
+//! After each of them every blob is unchanged or intact, and a second run completes the work.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -20,14 +20,14 @@ use crate::strace::{Disturbed, Recording, args};
 use crate::support::environment::{has_strace, memory_dir};
 use crate::support::{Cmd, Files, FullLayout, Stopping, Way};
 
-/// Where whole copies are.
+/// The source of intact copies.
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Trash,
     Mirror,
 }
 
-/// A layout that lacks blobs, and has damaged ones where there is a mirror.
+/// A layout that lacks blobs, and with a mirror also has damaged ones.
 struct Lacking {
     layout: FullLayout,
     mirror: TempDir,
@@ -40,7 +40,7 @@ impl Lacking {
         let path = layout.path();
         match source {
             Source::Trash => {
-                // A writer that does not write blobs again which it saw lists what was removed.
+                // A writer that does not rewrite blobs that it has seen lists removed blobs.
                 let index = fs::read(path.join("index.json")).expect("it is there");
                 let words = ["rm", "--trash", "--grace", "0", "-f"];
                 let rm = Cmd::new(words).arg(path).arg("app:1").run();
@@ -77,7 +77,7 @@ impl Lacking {
     }
 }
 
-/// Returns the files in `blobs/` that bear the name of a blob.
+/// Returns the files in `blobs/` with the name of a blob.
 fn blobs(layout: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = Files::of(layout);
     let is_blob = |path: &str| path.starts_with("blobs/sha256/") && path.len() == 13 + 64;
@@ -129,7 +129,7 @@ fn survives(source: Source, faults: &[&str], is_sample: bool) {
                 let context = format!("{context}\nthen\n{}", again.all());
                 assert_eq!(again.code, Some(0), "{context}");
                 assert!(lacking.blobs() == end, "it ends elsewhere\n{context}");
-                // What a fault leaves is recognised, and deleted in its time.
+                // A file that a fault leaves is recognised, and deleted later.
                 let gc = ["gc", "--grace", "1000d", "--temp-age", "0s"];
                 let gc = Cmd::new(gc).arg(lacking.layout.path()).run();
                 let context = format!("{context}\nthen\n{}", gc.all());

@@ -1,7 +1,7 @@
 //! SIGKILL and errors at every changing system call of runs that fill, undo and empty the trash of shared blobs.
 //!
-//! After each of them every image that is named in any of the layouts is whole, every blob is in the store or in its trash, and
-//! a second run of the same command ends the work.
+//! After each of them every image that is named in any of the layouts is intact, every blob is in the store or in its trash,
+//! and a second run of the same command completes the work.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -12,10 +12,10 @@ use crate::strace::{Disturbed, Recording, args};
 use crate::support::environment::has_strace;
 use crate::support::{Cmd, Files};
 
-/// A command over shared blobs that is disturbed.
+/// A command over shared blobs into which faults are injected.
 #[derive(Clone, Copy, Debug)]
 struct Case {
-    /// A command that comes before.
+    /// A preceding command.
     before: Option<&'static [&'static str]>,
     command: &'static [&'static str],
 }
@@ -45,7 +45,7 @@ fn line(command: &[&str], commune: &Commune) -> Vec<OsString> {
     words
 }
 
-/// Returns the names of blobs in the store, and in its trash as well.
+/// Returns the names of blobs in the store and in its trash.
 fn places(commune: &Commune) -> BTreeSet<String> {
     let files = Files::of(&commune.pool());
     let paths = files.paths();
@@ -64,7 +64,7 @@ fn indexes(commune: &Commune) -> [Vec<u8>; 2] {
     })
 }
 
-/// Returns what is in the store, and what each layout lists.
+/// Returns the blobs in the store, and the entries of each layout.
 fn picture(commune: &Commune) -> (Files, [Vec<u8>; 2]) {
     let files = Files::of(&commune.pool());
     let own: Vec<String> = files
@@ -140,7 +140,7 @@ impl Case {
     }
 }
 
-/// Undoes every run from the last one on, and panics unless everything is there again.
+/// Undoes every run, the last one first, and panics unless everything is restored.
 #[track_caller]
 fn undo_all(commune: &Commune, start: &(Files, [Vec<u8>; 2]), context: &mut String) {
     let list = ["trash", "ls", "--format", "json", "--shared-blobs"];

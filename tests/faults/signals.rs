@@ -39,7 +39,7 @@ fn second_deletion(command: &Command) -> u32 {
 }
 
 #[test]
-fn a_stop_takes_effect_at_the_next_file_and_says_what_was_freed() {
+fn a_signal_takes_effect_at_the_next_file_and_freed_bytes_are_printed() {
     if !has_strace() {
         return;
     }
@@ -49,7 +49,7 @@ fn a_stop_takes_effect_at_the_next_file_and_says_what_was_freed() {
             let fixture = command.fixture();
             let before = blobs(fixture.path());
             let second = second_deletion(&command);
-            // To the thread that makes the call: any other one might come to it when this one is a file further.
+            // To the thread that makes the call: another one might handle it when this one is already at the next file.
             let injection = format!("unlinkat:signal={signal}:when={second}");
             let run = Disturbed::by(&injection, &command.on(fixture.path())).run;
             run.exits(130);
@@ -71,13 +71,13 @@ fn a_stop_takes_effect_at_the_next_file_and_says_what_was_freed() {
 }
 
 #[test]
-fn a_second_signal_ends_the_run_at_once() {
+fn a_second_signal_ends_the_run_immediately() {
     if !has_strace() {
         return;
     }
     for command in [GC, RM] {
-        // Both signals are delivered when the run continues, and where two threads take them in the same instant
-        // neither is the second.
+        // Both signals are delivered when the run continues, and if two threads handle them at the same time, neither is the
+        // second.
         let ended_at_once = (0..20).any(|_| {
             let judge = command.judge();
             let fixture = command.fixture();
@@ -91,12 +91,12 @@ fn a_second_signal_ends_the_run_at_once() {
             command.finishes(fixture.path(), &judge, &run.all());
             run.code.is_none()
         });
-        assert!(ended_at_once, "{command:?} never ends before its time");
+        assert!(ended_at_once, "{command:?} is never ended early");
     }
 }
 
 #[test]
-fn a_stop_before_the_new_index_changes_nothing() {
+fn a_signal_before_the_new_index_changes_nothing() {
     if !has_strace() {
         return;
     }
@@ -115,7 +115,7 @@ fn a_stop_before_the_new_index_changes_nothing() {
 }
 
 #[test]
-fn a_large_sweep_that_is_stopped_is_finished_by_the_next() {
+fn an_interrupted_large_sweep_is_finished_by_the_next() {
     if !has_strace() {
         return;
     }
@@ -152,7 +152,10 @@ fn a_large_sweep_that_is_stopped_is_finished_by_the_next() {
     let run = Run::wait("gc of many, stopped".to_owned(), child);
     run.exits(130);
     let left = blobs(fixture.path());
-    assert!(left.len() > live.len(), "nothing is left to stop");
+    assert!(
+        left.len() > live.len(),
+        "there is nothing left to interrupt"
+    );
     assert_eq!(
         deleted(&run).len(),
         live.len() + MANY - left.len(),

@@ -1,4 +1,4 @@
-//! Disks that let each request wait, and what is asked of them.
+//! Slow disks, and the requests to them.
 
 use std::ffi::OsString;
 
@@ -16,7 +16,7 @@ fn dry_run(fixture: &FullLayout) -> Vec<OsString> {
     args(["gc".as_ref(), "-n".as_ref(), fixture.path().as_os_str()])
 }
 
-/// Returns how often the file of a blob was opened.
+/// Returns the number of times that the file of a blob was opened.
 fn opened(recording: &Recording, blob: &Desc) -> usize {
     let name = blob.digest.strip_prefix("sha256:").expect("sha256");
     let calls = recording.calls.iter();
@@ -26,7 +26,7 @@ fn opened(recording: &Recording, blob: &Desc) -> usize {
 }
 
 #[test]
-fn more_threads_than_cores_read_while_the_disk_lets_them_wait() {
+fn more_threads_than_cores_read_while_they_wait_for_a_disk() {
     if !has_strace() {
         return;
     }
@@ -42,7 +42,7 @@ fn more_threads_than_cores_read_while_the_disk_lets_them_wait() {
     }
 }
 
-/// What begins like no document is not read again because it is recent.
+/// A recent orphan that does not begin like a document is not read again.
 #[test]
 fn a_recent_orphan_is_opened_once() {
     if !has_strace() {
@@ -58,7 +58,7 @@ fn a_recent_orphan_is_opened_once() {
     }
 }
 
-/// Waking another thread takes longer than to read a few files.
+/// Waking another thread takes longer than reading a few files.
 #[test]
 fn a_small_layout_needs_no_second_thread() {
     if !has_strace() {

@@ -1,4 +1,4 @@
-//! The program, stopped at a known system call while something else happens.
+//! Suspends the program at a known system call while something else happens.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use crate::strace::spawn_with;
 use crate::support::Run;
 
-/// What a system takes at most for anything here; what takes longer hangs.
+/// The time limit for any step here; anything slower hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A run that is suspended.
@@ -28,13 +28,13 @@ pub(crate) struct Stalled {
 }
 
 impl Stalled {
-    /// Starts the program and waits until it has made the N-th call of this name. `Err`: it ended before that.
+    /// Starts the program and waits until it has made the N-th call of this name. `Err`: it exited before that.
     #[track_caller]
     pub(crate) fn after(name: &str, number: u32, args: &[OsString]) -> Result<Self, Run> {
         Self::at(name, &number.to_string(), None, args)
     }
 
-    /// Does the same, with another directory for temporary files.
+    /// Like `start`, with another directory for temporary files.
     #[track_caller]
     pub(crate) fn after_in(
         temp: &Path,
@@ -45,7 +45,7 @@ impl Stalled {
         Self::at(name, &number.to_string(), Some(temp), args)
     }
 
-    /// Does the same, and stops after every further call of this name: [`Stalled::step`] lets it continue to the next.
+    /// Like `start`, and stops after every further call of this name: [`Stalled::step`] lets it continue to the next.
     #[track_caller]
     pub(crate) fn after_each(name: &str, number: u32, args: &[OsString]) -> Result<Self, Run> {
         Self::at(name, &format!("{number}+"), None, args)
@@ -82,7 +82,7 @@ impl Stalled {
         };
         Ok(Self {
             child: Some(child),
-            pid: process_of(&thread).expect("a stopped process is there"),
+            pid: process_of(&thread).expect("a stopped process exists"),
             line,
             log,
         })
@@ -126,7 +126,7 @@ impl Stalled {
     #[track_caller]
     pub(crate) fn go_on(mut self) -> Run {
         self.signal(Signal::CONT);
-        let child = self.child.take().expect("it goes on once");
+        let child = self.child.take().expect("it continues once");
         Run::wait(self.line.clone(), child)
     }
 }
@@ -141,7 +141,7 @@ pub(crate) fn process_of(thread: &str) -> Option<Pid> {
 impl Drop for Stalled {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // A test failed: nothing will let it continue.
+            // A test failed: nothing else will continue it.
             let _gone = kill_process(self.pid, Signal::KILL);
             let _ended = child.wait();
         }

@@ -107,7 +107,7 @@ pub(crate) fn perform(layout: &Path, make: Make, fs: &Stopping) -> Option<Result
     perform_after(layout, make, fs, |_| {}, &Silent)
 }
 
-/// Does the same, and lets something else happen when the plan is made and the lock is taken.
+/// Like `run`, and calls a function when the plan is made and the lock is taken.
 pub(crate) fn perform_after(
     layout: &Path,
     make: Make,
@@ -122,8 +122,8 @@ pub(crate) fn perform_after(
     catch_unwind(AssertUnwindSafe(|| execute(&locked, &plan, fs, observer))).ok()
 }
 
-/// Panics unless the calls came in an order in which a stop anywhere does no harm. `spare`: what may be removed before the
-/// new index is there, because the disk is full.
+/// Panics unless the calls were made in an order in which a stop anywhere does no harm. `spare` are blobs that may be
+/// removed before the new index is in place, because the disk is full.
 #[track_caller]
 fn is_in_order(calls: &[String], spare: Option<&BTreeSet<String>>) {
     let index = calls.iter().rposition(|call| call == "replace index.json");
@@ -134,7 +134,7 @@ fn is_in_order(calls: &[String], spare: Option<&BTreeSet<String>>) {
             let is_synced = calls[..position]
                 .iter()
                 .any(|call| call.starts_with("sync"));
-            assert!(is_synced, "{call} before anything is on the disk\n{all}");
+            assert!(is_synced, "{call} before anything is on disk\n{all}");
             let is_spare = spare.is_some_and(|spare| spare.contains(name));
             assert!(!is_early || is_spare, "{call} before the new index\n{all}");
         }
@@ -162,7 +162,7 @@ fn survives(command: Command, make: Make) {
         let differences = Files::of(fixture.path()).differences(&judge.after);
         assert!(
             differences.is_empty(),
-            "the library does otherwise:\n{differences}"
+            "the library behaves differently:\n{differences}"
         );
         is_in_order(&fs.calls(), None);
         fs.calls()
@@ -232,7 +232,7 @@ fn dropping_a_platform_can_stop_at_any_call() {
 /// More than are deleted before the state is read again.
 const MANY: usize = 6000;
 
-/// Lists an image that is nothing but orphans of a sweep, as a writer without a lock does.
+/// Lists an image that consists only of orphans of a sweep, as a writer without a lock does.
 fn list_orphans(layout: &Path) {
     let descriptor = |text: String| {
         let digest = sha256(text.as_bytes());
@@ -248,7 +248,7 @@ fn orphan(number: usize) -> String {
 }
 
 #[test]
-fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
+fn an_image_that_is_listed_during_a_long_sweep_stops_it() {
     let fixture = FullLayout::new();
     for number in 0..MANY {
         fixture.builder.layer(orphan(number).as_bytes());
@@ -281,9 +281,9 @@ fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
     );
 }
 
-/// Whatever is removed, and however little it is.
+/// Whatever is removed, and however little.
 #[test]
-fn nothing_is_removed_before_what_the_layout_says_is_on_the_disk() {
+fn nothing_is_removed_before_the_layout_is_flushed_to_disk() {
     for (has_orphans, has_left_overs) in [(true, true), (true, false), (false, true)] {
         let fixture = FullLayout::new();
         if !has_orphans {
@@ -323,7 +323,7 @@ pub(crate) fn write_anew(layout: &Path) {
 }
 
 #[test]
-fn a_full_disk_gets_room_from_orphans_unless_another_program_writes() {
+fn orphans_make_room_on_a_full_disk_unless_another_program_writes() {
     let number = {
         let fixture = FullLayout::new();
         let fs = Stopping::new(Way::Dies, 0, fixture.path());
@@ -347,7 +347,7 @@ fn a_full_disk_gets_room_from_orphans_unless_another_program_writes() {
             assert_eq!(blobs(fixture.path()), before);
             continue;
         }
-        let outcome = result.expect("there is room then");
+        let outcome = result.expect("there is space then");
         assert_eq!(orphans, 0, "{way:?} {outcome:?}");
         assert_eq!(outcome.spare_results, [DeleteResult::Deleted; 5], "{way:?}");
         assert!(!fixture.has(&fixture.one.manifest), "{way:?} {outcome:?}");
@@ -355,14 +355,14 @@ fn a_full_disk_gets_room_from_orphans_unless_another_program_writes() {
     }
 }
 
-/// Puts another lock file in the place of the one that is locked, as a program does that removes what it takes for stale.
+/// Replaces the locked lock file with another one, like a program that removes files that it considers stale.
 fn lock_anew(layout: &Path) {
     let lock = layout.join("index.json.lock");
     std::fs::remove_file(&lock).expect("it is locked");
     std::fs::write(lock, "").expect("there is room");
 }
 
-/// Forgets a hold behind the back of the plan.
+/// Removes a hold after the plan was made.
 fn release(layout: &Path) {
     std::fs::remove_file(layout.join(".ocisweep/holds.json")).expect("there are holds");
 }

@@ -1,4 +1,4 @@
-//! Running the program under `strace`: which system calls it makes, and what happens when one of them fails.
+//! Runs the program under `strace`: records its system calls, and injects faults into them.
 //!
 //! `strace` counts the calls of each thread apart. All changes but those of a large sweep are made by the main thread, so the
 //! N-th call is the same one in every run.
@@ -36,13 +36,13 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Runs the program undisturbed and notes the calls of these names.
+    /// Runs the program undisturbed and records the calls of these names.
     #[track_caller]
     pub(crate) fn of(names: &[&str], args: &[OsString]) -> Self {
         Self::with_temp(None, names, args)
     }
 
-    /// Does the same, with a directory for temporary files.
+    /// Like `record`, with a directory for temporary files.
     #[track_caller]
     pub(crate) fn with_temp(temp: Option<&Path>, names: &[&str], args: &[OsString]) -> Self {
         let log = log_file();
@@ -60,7 +60,7 @@ impl Recording {
         }
     }
 
-    /// Runs the program with a delay in some calls and as many threads as it wants, and notes the calls of these names.
+    /// Runs the program with a delay in some calls and its default number of threads, and records the calls of these names.
     #[track_caller]
     pub(crate) fn slowed(names: &[&str], injection: &str, args: &[OsString]) -> Self {
         let log = log_file();
@@ -79,8 +79,8 @@ impl Recording {
         }
     }
 
-    /// Returns the numbers, counted from 1 in each thread, of the calls of this name that `wanted` says yes to. Numbers of
-    /// calls that start the process, before it inspects `layout`, are left out: those fail in the loader, not in the program.
+    /// Returns the numbers, counted from 1 in each thread, of the calls of this name for which `wanted` returns `true`.
+    /// Calls that start the process, before it inspects `layout`, are omitted: those fail in the loader, not in the program.
     pub(crate) fn numbers(
         &self,
         name: &str,
@@ -125,16 +125,16 @@ impl Recording {
     }
 }
 
-/// A run in which something was made to happen.
+/// A run with an injection.
 #[derive(Debug)]
 pub(crate) struct Disturbed {
     pub(crate) run: Run,
-    /// How often it happened.
+    /// The number of injections that took effect.
     pub(crate) faults: usize,
 }
 
 impl Disturbed {
-    /// Runs the program with an injection, in the words of `strace -e inject=`.
+    /// Runs the program with an injection, in the syntax of `strace -e inject=`.
     #[track_caller]
     pub(crate) fn by(injection: &str, args: &[OsString]) -> Self {
         Self::on(&[], injection, args)
@@ -162,7 +162,7 @@ pub(crate) fn spawn(log: &Path, files: &[&Path], injections: &[&str], args: &[Os
     spawn_with((log, None), files, injections, args)
 }
 
-/// Does so, with another directory for temporary files.
+/// Like `start`, with another directory for temporary files.
 #[track_caller]
 pub(crate) fn spawn_with(
     (log, temp): (&Path, Option<&Path>),
@@ -198,8 +198,8 @@ fn command(log: &Path, files: &[&Path], expressions: &[&str], args: &[OsString])
     let mut command = new_command("strace");
     command.args(["-f", "-qq", "-s", "256", "-o"]);
     command.arg(log);
-    // Stops the program at the calls of interest alone, which takes half of the time. A signal that is to come at a call
-    // never comes then, and a delay is not tried.
+    // Stops the program only at the calls of interest, which takes half of the time. A signal at a call is then never
+    // delivered, and a delay has no effect.
     let is_only_error =
         |expression: &&str| !expression.starts_with("inject=") || expression.contains(":error=");
     if expressions.iter().all(is_only_error) {
@@ -215,7 +215,7 @@ fn command(log: &Path, files: &[&Path], expressions: &[&str], args: &[OsString])
         .arg(PROGRAM)
         .args(args)
         .env("LC_ALL", "C")
-        // One thread reads documents, so that its calls come in the same order in every run.
+        // One thread reads documents, so that its calls have the same order in every run.
         .env(THREADS, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -239,8 +239,8 @@ fn read(log: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Reads the log of `strace -f -o`: a thread, and what it did. Of a call that was under way while another thread made one,
-/// only the begin counts.
+/// Parses the log of `strace -f -o`: a thread and its call. Of a call that was interrupted by one of another thread, only
+/// the beginning counts.
 fn parse(log: &str) -> Vec<Call> {
     log.lines()
         .filter_map(|line| {

@@ -1,5 +1,5 @@
-//! Another program renames its own file into place while the program replaces that file: what it wrote is there in the end,
-//! also when the program is killed in between.
+//! Another program renames its own file into place while the program replaces that file: its version is in place in the end,
+//! even if the program is killed in between.
 
 use std::fs;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ impl Target {
         }
     }
 
-    /// Returns what another program makes of the file: an image more.
+    /// Returns the version of another program: with one more image.
     fn updated(self, fixture: &FullLayout, image: &Image, name: &str) -> Vec<u8> {
         let text = fs::read(fixture.builder.join(self.name())).expect("it can be read");
         let mut document: Value = serde_json::from_slice(&text).expect("it is JSON");
@@ -112,7 +112,7 @@ fn parked(fixture: &FullLayout) -> Vec<PathBuf> {
 
 /// `true`: just before the exchange, after the last comparison; `false`: just after it.
 #[test]
-fn what_another_program_renames_into_place_beside_an_exchange_is_there_in_the_end() {
+fn a_file_that_another_program_renames_into_place_during_an_exchange_is_kept() {
     if !has_strace() {
         return;
     }
@@ -132,7 +132,7 @@ fn what_another_program_renames_into_place_beside_an_exchange_is_there_in_the_en
             is_whole(&fixture, &context);
             assert_eq!(parked(&fixture), Vec::<PathBuf>::new(), "{context}");
             if is_before {
-                // It is met by the comparison: everything is planned again.
+                // The comparison detects it: everything is planned again.
                 run.ok();
                 assert!(!target.there(&fixture).contains("app:1"), "{context}");
             }
@@ -142,7 +142,7 @@ fn what_another_program_renames_into_place_beside_an_exchange_is_there_in_the_en
     }
 }
 
-/// Stops the command right after the exchange that has brought out what another program wrote, and kills it.
+/// Stops the command right after the exchange that has moved another program's file to a temporary name, and kills it.
 fn killed(target: Target, exchange: u32) -> (FullLayout, Vec<u8>) {
     let mut fixture = FullLayout::new();
     let theirs = image(&mut fixture, "theirs");
@@ -158,13 +158,13 @@ fn killed(target: Target, exchange: u32) -> (FullLayout, Vec<u8>) {
     };
     let bytes = fs::read(fixture.path().join(parked)).expect("it is there");
     assert!(bytes == update, "{}", String::from_utf8_lossy(&bytes));
-    // Nobody comes by for days.
+    // The next run is days later.
     make_old(fixture.path());
     (fixture, update)
 }
 
 #[test]
-fn what_a_killed_run_has_parked_is_put_back_by_the_next_one() {
+fn a_file_that_a_killed_run_has_parked_is_restored_by_the_next_one() {
     if !has_strace() {
         return;
     }
@@ -199,9 +199,9 @@ fn what_a_killed_run_has_parked_is_put_back_by_the_next_one() {
     }
 }
 
-/// Nothing can be put back where a third program has written since: both are kept, and what they list.
+/// A file cannot be restored if a third program has written its place since: both are kept, and what they list.
 #[test]
-fn what_a_killed_run_has_parked_is_a_second_index_where_its_place_is_taken() {
+fn a_parked_file_is_a_second_index_if_its_place_is_taken() {
     if !has_strace() {
         return;
     }
@@ -224,22 +224,22 @@ fn what_a_killed_run_has_parked_is_a_second_index_where_its_place_is_taken() {
     let rescued = rescued.unwrap_or_else(|| panic!("it is gone\n{}", run.all()));
     let bytes = fs::read(fixture.path().join(rescued)).expect("it is there");
     assert!(bytes == update, "{}", run.all());
-    // What it lists is kept from now on.
+    // Its entries are kept from now on.
     let run = Cmd::new(["gc"]).arg(fixture.path()).args(args).run();
     run.ok();
     for digest in image(&mut fixture, "theirs").digests() {
         let path = format!("blobs/{}", digest.replacen(':', "/", 1));
         let stat = fs::metadata(fixture.builder.join(&path)).expect("it is there");
-        // Not written anew just now.
+        // Not rewritten just now.
         let age = SystemTime::now().duration_since(stat.modified().expect("a time"));
         assert!(age.is_ok_and(|age| age.as_secs() > 3600), "{path}");
     }
     assert_eq!(parked(&fixture), Vec::<PathBuf>::new(), "{}", run.all());
 }
 
-/// Of an exchange that brought out nothing else, the old bytes are left: those are garbage like any temporary file.
+/// An exchange without another program's file leaves the old bytes: they are garbage like any temporary file.
 #[test]
-fn what_a_killed_run_has_replaced_is_swept_like_other_temporary_files() {
+fn a_file_that_a_killed_run_has_replaced_is_swept_like_other_temporary_files() {
     if !has_strace() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Where no thread can be started, one does everything.
+//! If no thread can be started, one does everything.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::support::{Cmd, Files, FullLayout, sha256};
 /// Every call that starts a thread fails.
 const NO_THREAD: &str = "clone,clone3:error=EAGAIN";
 
-/// What a container with `pids.max` or a user with `ulimit -u` meets: `clone3` and then `clone` fail.
+/// As with `pids.max` of a container or `ulimit -u`: `clone3` and then `clone` fail.
 #[test]
 fn without_a_second_thread_everything_is_done_by_the_first() {
     if !has_strace() {
@@ -58,7 +58,7 @@ fn without_a_second_thread_an_archive_is_decompressed_by_the_first() {
         return;
     }
     let layout = FullLayout::new();
-    // Longer than what is decompressed without a thread anyway.
+    // Longer than the limit for decompression without a thread.
     let mut noise = Vec::new();
     for number in 0..20_000_u32 {
         noise.extend_from_slice(sha256(&number.to_le_bytes()).as_bytes());
@@ -82,9 +82,9 @@ fn without_a_second_thread_an_archive_is_decompressed_by_the_first() {
     assert_eq!(disturbed.run.stdout, undisturbed.stdout);
 }
 
-/// A sandbox that knows no `chmod`: `fchmod` says ENOSYS.
+/// A sandbox without `chmod`: `fchmod` fails with ENOSYS.
 #[test]
-fn where_chmod_is_unknown_holds_are_written_and_platforms_dropped() {
+fn without_chmod_holds_are_written_and_platforms_dropped() {
     if !has_strace() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Several runs of the program on one layout at the same time: each does what it was asked, and nothing else is lost.
+//! Several runs of the program on one layout at the same time: each does its work, and nothing else is lost.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -6,14 +6,14 @@ use std::thread;
 use crate::pools::{Commune, NAMES};
 use crate::support::{Cmd, Image, LayoutBuilder, blobs, digest_of};
 
-/// How many processes run at the same time.
+/// The number of concurrent processes.
 const RUNS: usize = 8;
 
-/// How many images each of them removes.
+/// The number of images that each of them removes.
 const IMAGES: usize = 5;
 
 #[test]
-fn eight_runs_beside_one_another_end_well_and_lose_nothing() {
+fn eight_concurrent_runs_succeed_and_lose_nothing() {
     let mut layout = LayoutBuilder::new();
     let mut kept: Vec<Image> = Vec::new();
     for run in 0..RUNS {
@@ -65,12 +65,12 @@ fn eight_runs_beside_one_another_end_well_and_lose_nothing() {
     assert_eq!(left.len(), RUNS * 4 + 1, "{left:?}");
 }
 
-/// Holds change every layout all the time, and so do removals: a run that planned without the lock would find another
-/// state each time.
+/// Holds and removals change every layout all the time: a run that planned without the lock would find another state each
+/// time.
 #[test]
-fn runs_on_shared_blobs_and_holds_beside_one_another_end_well() {
+fn concurrent_runs_on_shared_blobs_and_holds_succeed() {
     let commune = Commune::new();
-    // `hold` looks for the image, and has no flag for the pool: each layout has a link to it.
+    // `hold` needs the image, and is run without `--shared-blobs`: each layout has a link to the shared blobs.
     for name in NAMES {
         let own = commune.layout(name).join("blobs/sha256");
         let above = own.parent().expect("it is below the layout");

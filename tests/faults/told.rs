@@ -1,4 +1,4 @@
-//! What is reported of a run that was disturbed: it stopped, or another program wrote to the layout.
+//! Reports of disturbed runs: cancelled, or with another program writing to the layout.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ use crate::stops::{Make, gc, perform, perform_after, rm, write_anew};
 use crate::support::environment::memory_dir;
 use crate::support::{FullLayout, LayoutBuilder, Stopping, Way, assert_same, media, sha256};
 
-/// Asks to stop when it has been asked so often.
+/// Cancels the run after this number of checks.
 struct Patience(AtomicUsize);
 
 impl Progress for Patience {
@@ -64,7 +64,7 @@ fn a_stop_is_reported_wherever_it_happens() {
     }
 }
 
-/// Puts the image among the entries, as a writer without a lock does: a list of layers is enough of an image.
+/// Adds the image to the entries, as a writer without a lock does: a list of layers is enough for an image.
 fn list(layout: &Path, name: &str, layers: &[&[u8]]) {
     let path = layout.join("index.json");
     let text = std::fs::read_to_string(&path).expect("there is an index.json");
@@ -95,15 +95,15 @@ fn list(layout: &Path, name: &str, layers: &[&[u8]]) {
     std::fs::write(path, index.to_string()).expect("there is room");
 }
 
-const ORPHAN: &[u8] = b"nobody refers to this";
+const ORPHAN: &[u8] = b"nothing references this";
 
-/// One image of layers that are here, and one that is sparse: neither is related to what is removed.
+/// One image of present layers, and one that is sparse: neither is related to the removed one.
 fn list_two(layout: &Path) {
     list(layout, "fresh:1", &[b"base layer"]);
     list(
         layout,
         "sparse:1",
-        &[b"base layer", b"this layer is nowhere"],
+        &[b"base layer", b"this layer is absent"],
     );
 }
 
@@ -127,7 +127,7 @@ fn only_images_that_use_deleted_blobs_are_reported() {
             fs.calls().len()
         };
         let fixture = FullLayout::new();
-        // Everything is decided, and nothing can be done about it any more.
+        // Everything is decided, and cannot be changed any more.
         let fs = Stopping::new(Way::Meets(other), calls, fixture.path());
         let outcome = perform(fixture.path(), gc, &fs).expect("no panic");
         let outcome = outcome.expect("nothing fails");
@@ -146,7 +146,7 @@ fn store_of(outcome: &GroupOutcome) -> &Outcome {
     outcome.store.as_ref().expect("the layouts share a store")
 }
 
-/// A pool, what a sweep of it does, and how it is executed on a file system for faults.
+/// Layouts with shared blobs, a plan to sweep them, and its execution on a file system with faults.
 struct Pooled {
     commune: Commune,
     group: OpenGroup,
@@ -215,7 +215,7 @@ fn prune_one(view: &Snapshot, options: &SweepOptions) -> Plan {
 }
 
 #[test]
-fn nothing_of_a_pool_is_removed_before_what_its_layouts_say_is_on_the_disk() {
+fn no_shared_blob_is_removed_before_its_layouts_are_flushed_to_disk() {
     let calls = Pooled::undisturbed(gc);
     let first = calls.iter().position(|call| call.starts_with("remove "));
     let synced = calls
@@ -281,7 +281,7 @@ fn blobs_that_a_store_releases_are_kept_if_another_program_writes_right_after() 
     }
 }
 
-/// The first thing that a writer does to a layout that was removed under its hands.
+/// The first write to a layout that was removed concurrently.
 fn make_blobs(layout: &Path) {
     std::fs::create_dir_all(layout.join("blobs/sha256")).expect("there is room");
 }
@@ -341,7 +341,7 @@ fn number_of_index(make: Make) -> usize {
 
 /// The name is in place, and the directory could not be flushed: nothing may be deleted, and the entry is gone.
 #[test]
-fn an_error_after_the_new_index_is_no_refusal() {
+fn an_error_after_the_new_index_is_not_a_refusal() {
     let number = number_of_index(rm);
     for (way, is_written) in [(Way::Lies, true), (Way::Fails, false)] {
         let fixture = FullLayout::new();
@@ -364,7 +364,7 @@ fn an_error_after_the_new_index_is_no_refusal() {
     }
 }
 
-/// Orphans have made room, and it is not enough: they are gone, and the entry is not.
+/// Orphans were deleted to make room, but it is not enough: they are deleted, and the entry is kept.
 #[test]
 fn blobs_deleted_to_make_room_are_reported_even_if_that_is_not_enough() {
     let number = number_of_index(rm);
@@ -387,7 +387,7 @@ fn blobs_deleted_to_make_room_are_reported_even_if_that_is_not_enough() {
 
 /// One layout has its new index, and the next one cannot be written.
 #[test]
-fn an_error_between_two_layouts_of_a_pool_is_no_refusal() {
+fn an_error_between_two_layouts_with_shared_blobs_is_not_a_refusal() {
     let calls = Pooled::undisturbed(prune_one);
     let is_index = |call: &String| call == "replace index.json";
     let last = calls.iter().rposition(is_index).expect("both are written") + 1;

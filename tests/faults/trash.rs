@@ -1,7 +1,7 @@
 //! SIGKILL and errors at every changing system call of runs that fill, undo and empty the trash.
 //!
-//! After each of them every image that is named is whole, every blob is in the layout or in the trash, and a second run of the
-//! same command ends the work.
+//! After each of them every named image is intact, every blob is in the layout or in the trash, and a second run of the same
+//! command completes the work.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -19,13 +19,13 @@ use crate::support::environment::has_strace;
 use crate::support::extent::takes;
 use crate::support::{Cmd, Files, FullLayout, Stopping, Way};
 
-/// A command that is disturbed, on a layout that others have prepared.
+/// A command into which faults are injected, on a prepared layout.
 struct Case {
-    /// Commands that come before.
+    /// Preceding commands.
     before: &'static [&'static [&'static str]],
     /// The command: its name, then the arguments after the layout.
     command: &'static [&'static str],
-    /// It deletes what is in the trash.
+    /// `true` if it deletes blobs in the trash.
     empties: bool,
 }
 
@@ -55,7 +55,7 @@ const PRUNE: &[&str] = &[
 const UNDO: &[&str] = &["undo"];
 const EMPTY: &[&str] = &["trash empty"];
 
-/// How a run in this process uses the trash.
+/// The trash options of a run in this process.
 fn options() -> TrashOptions {
     TrashOptions {
         keep: Duration::from_secs(1000),
@@ -71,7 +71,7 @@ fn rm_trashing(view: &Snapshot, options_of_rm: &SweepOptions) -> Plan {
     rm(view, options_of_rm).trashing(&options())
 }
 
-/// Lists the lost image of the fixture, as a writer without a lock does that found its blobs there.
+/// Lists the lost image of the fixture, as a writer without a lock that has found its blobs does.
 fn list_lost(layout: &Path) {
     let path = layout.join("index.json");
     let text = std::fs::read_to_string(&path).expect("it is there");
@@ -91,7 +91,7 @@ fn list_lost(layout: &Path) {
 
 /// A writer that uses an old orphan again, right before or after any call of a sweep: with a trash nothing is lost.
 #[test]
-fn an_orphan_that_is_listed_during_a_sweep_is_put_back() {
+fn an_orphan_that_is_listed_during_a_sweep_is_restored() {
     for make in [gc_trashing as Make, rm_trashing] {
         let recorded = FullLayout::new();
         let fs = Stopping::new(Way::Dies, 0, recorded.path());
@@ -116,7 +116,7 @@ fn an_orphan_that_is_listed_during_a_sweep_is_put_back() {
                 assert!(lost.is_empty(), "in neither place: {lost:?}\n{context}");
             }
         }
-        // What `rm` moves is not a part of the lost image.
+        // The blobs that `rm` moves are not part of the lost image.
         let is_gc = !calls.iter().any(|call| call == "replace index.json");
         assert!(restored > 0 || !is_gc, "{calls:?}");
     }
@@ -124,7 +124,7 @@ fn an_orphan_that_is_listed_during_a_sweep_is_put_back() {
 
 /// Stopped at any call of this process, below every system call.
 #[test]
-fn a_trashing_run_can_stop_at_any_call() {
+fn a_run_with_a_trash_can_stop_at_any_call() {
     for make in [gc_trashing as Make, rm_trashing] {
         let recorded = FullLayout::new();
         let fs = Stopping::new(Way::Dies, 0, recorded.path());
@@ -176,7 +176,7 @@ impl Case {
         fixture
     }
 
-    /// Panics unless what is named is whole, and nothing is lost.
+    /// Panics unless every named image is intact, and nothing is lost.
     #[track_caller]
     fn check(&self, layout: &Path, blobs: &BTreeSet<String>, context: &str) {
         let files = Files::of(layout);
@@ -227,7 +227,7 @@ impl Case {
     }
 }
 
-/// Undoes every run from the last one on, and panics unless each file is there again.
+/// Undoes every run, the last one first, and panics unless each file is restored.
 #[track_caller]
 fn undo_all(layout: &Path, start: &Files, context: &mut String) {
     let list = Cmd::new(["trash", "ls", "--format", "json"])
@@ -251,7 +251,7 @@ fn undo_all(layout: &Path, start: &Files, context: &mut String) {
     }
 }
 
-/// Returns the names of blobs, wherever they are.
+/// Returns the names of blobs, in the layout and in the trash.
 fn places(files: &Files) -> BTreeSet<String> {
     let paths = files.paths();
     let blobs = paths.into_iter().filter_map(|path| {

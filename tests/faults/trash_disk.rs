@@ -1,4 +1,4 @@
-//! The trash on real disks: full ones, ones that lose their power, and ones on which files can share their bytes.
+//! The trash on real disks: full ones, after a power loss, and with files that share bytes.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -9,10 +9,10 @@ use crate::mounts::Mount;
 use crate::support::environment::{has_tools, memory_dir, skip};
 use crate::support::{Cmd, Files, FullLayout, Run, for_each};
 
-/// A way to make a file system.
+/// A kind of file system and its options.
 type Make = fn() -> Option<Mount>;
 
-/// Every kind, as small as it can be.
+/// Every kind, with its minimum size.
 const KINDS: [(&str, Make); 3] = [
     ("tmpfs", || Mount::tmpfs("4m")),
     ("ext4", || Mount::disk("ext4", 16, &["-m", "0"])),
@@ -23,7 +23,7 @@ fn run(words: &[&str], layout: &Path, more: &[&str]) -> Run {
     Cmd::new(words).arg(layout).args(more).run()
 }
 
-/// On xfs a new file takes more than its one block; a real layer makes room for it.
+/// On xfs a new file takes more than one block; deleting a real layer makes room for it.
 fn with_large_orphan(layout: &mut FullLayout) {
     let large = layout.builder.layer(&vec![b'l'; 1 << 20]);
     layout.orphans.push(large);
@@ -48,7 +48,7 @@ fn on_each_disk(check: impl Fn(&mut Mount, &FullLayout)) {
 }
 
 #[test]
-fn a_full_disk_empties_the_oldest_run() {
+fn the_oldest_run_is_deleted_on_a_full_disk() {
     on_each_disk(|mount, layout| {
         run(GC, layout.path(), &[]).ok();
         let runs = || fs::read_dir(layout.path().join(".ocisweep/trash"));
@@ -60,8 +60,8 @@ fn a_full_disk_empties_the_oldest_run() {
         let audit = ["app:1", "--audit-log", log.to_str().expect("UTF-8")];
         let rm = run(RM, layout.path(), &audit);
         rm.ok().says("Moved to trash: ");
-        assert!(!old.exists(), "the oldest run is there\n{}", rm.all());
-        // It was announced, and what it held is in the log.
+        assert!(!old.exists(), "the oldest run still exists\n{}", rm.all());
+        // It was announced, and its blobs are in the log.
         let text = fs::read_to_string(&log).expect("there is a log");
         let name = old.file_name().expect("a name").to_string_lossy();
         let of_run = |event: &str| {
@@ -85,7 +85,7 @@ fn a_full_disk_empties_the_oldest_run() {
 }
 
 #[test]
-fn a_full_disk_without_a_run_says_what_to_do() {
+fn a_full_disk_without_a_run_has_a_hint() {
     on_each_disk(|mount, layout| {
         mount.fill();
         let before = Files::of(layout.path());
@@ -93,7 +93,7 @@ fn a_full_disk_without_a_run_says_what_to_do() {
             let full = run(words, layout.path(), more);
             full.exits(4)
                 .warns("No space left on device")
-                .warns("`--trash=0` deletes at once");
+                .warns("`--trash=0` deletes immediately");
             let differences = Files::of(layout.path()).differences(&before);
             assert!(differences.is_empty(), "{differences}\n{}", full.all());
         }
@@ -104,7 +104,7 @@ fn a_full_disk_without_a_run_says_what_to_do() {
 
 fn sync(path: &Path) {
     let dir = File::open(path).expect("a directory can be opened");
-    rustix::fs::syncfs(dir).expect("everything can be brought to the disk");
+    rustix::fs::syncfs(dir).expect("everything can be flushed");
 }
 
 /// Stops the file system without another write, and mounts it again.
@@ -131,7 +131,7 @@ fn places(layout: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_is_named_is_whole_and_nothing_is_lost_after_a_power_loss() {
+fn named_images_are_intact_and_nothing_is_lost_after_a_power_loss() {
     if !has_tools(&["xfs_io"]) {
         return;
     }
@@ -139,7 +139,7 @@ fn what_is_named_is_whole_and_nothing_is_lost_after_a_power_loss() {
         ("ext4", || Mount::disk("ext4", 32, &[])),
         ("xfs", || Mount::disk("xfs", 300, &[])),
     ];
-    // Names that another program's fsync flushes to disk, and nothing that no process asked for.
+    // Names that another program's fsync flushes to disk, and nothing that was not flushed explicitly.
     let cases = kinds
         .into_iter()
         .flat_map(|kind| [false, true].map(|names| (kind, names)))
@@ -163,7 +163,7 @@ fn what_is_named_is_whole_and_nothing_is_lost_after_a_power_loss() {
             }
             if *names {
                 let other = File::create(mount.path().join("other")).expect("there is room");
-                other.sync_all().expect("a file can be brought to the disk");
+                other.sync_all().expect("a file can be flushed");
             }
             cut(&mut mount);
             let broken = Files::of(&path).broken();
@@ -184,14 +184,14 @@ fn what_is_named_is_whole_and_nothing_is_lost_after_a_power_loss() {
     );
 }
 
-/// Returns how many bytes are free.
+/// Returns the number of free bytes.
 fn free(path: &Path) -> u64 {
     let found = rustix::fs::statvfs(path).expect("it can be asked");
     found.f_bavail * found.f_frsize
 }
 
 #[test]
-fn a_repair_shares_bytes_where_the_file_system_can() {
+fn a_repair_shares_bytes_if_the_file_system_supports_it() {
     let kinds: [(&str, Make, bool); 3] = [
         ("btrfs", || Mount::disk("btrfs", 256, &[]), true),
         (
@@ -235,7 +235,7 @@ fn a_repair_shares_bytes_where_the_file_system_can() {
                 panic!("{taken} bytes more on {kind}\n{}", run.all());
             }
             assert!(fs::read(&large).expect("it is there") == bytes);
-            // What the mirror has under the name of another digest is not taken.
+            // A file of the mirror under the name of another digest is not used.
             fs::remove_file(&large).expect("it is there");
             let theirs = mirror.join(image.layers[0].blob_path());
             let mut wrong = bytes.clone();

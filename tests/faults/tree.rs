@@ -1,4 +1,4 @@
-//! Kills while several layouts are pruned for one budget: what is done is done, and a further run does the rest.
+//! Kills while several layouts are pruned with one budget: completed layouts remain so, and a further run does the rest.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn names(dir: &TestDir, layout: &str) -> Vec<String> {
     listed.flat_map(|(_, names)| names).collect()
 }
 
-/// Panics unless a layout has what its images need: three blobs for each.
+/// Panics unless a layout has the blobs of its images: three for each.
 fn is_whole(path: &Path, context: &str) {
     let check = Cmd::new(["check", "--format", "json"]).arg(path).run();
     let json = check.ok().json();
@@ -43,12 +43,12 @@ fn is_whole(path: &Path, context: &str) {
 }
 
 #[test]
-fn a_kill_between_two_layouts_leaves_each_whole_and_a_further_run_ends_it() {
+fn a_kill_between_two_layouts_leaves_each_intact_and_a_further_run_completes_it() {
     if !has_strace() {
         return;
     }
     let call = |dir: &TestDir| {
-        // Room for four of the six images.
+        // Space for four of the six images.
         let words = ["prune", "-f", "-a", "--now", NOW, "--max-size", "210kB"];
         let mut words = args(words);
         words.extend(LAYOUTS.iter().map(|layout| dir.join(layout).into()));

@@ -20,7 +20,7 @@ use crate::support::extent::takes;
 use crate::support::layout::FileLock;
 use crate::support::{Cmd, Files, FullLayout, digest_of, for_each, media};
 
-/// How many images a writer writes in a loop beside the program.
+/// The number of images that a writer writes in a loop beside the program.
 const IMAGES: usize = 40;
 
 /// A writer in this process.
@@ -29,7 +29,7 @@ pub(crate) struct Writer {
     layout: PathBuf,
 }
 
-/// An image that a writer has written and not listed.
+/// An image that a writer has written but not listed.
 #[derive(Debug)]
 pub(crate) struct Written {
     entry: Value,
@@ -49,12 +49,12 @@ impl Writer {
         }
     }
 
-    /// Puts a blob, unless it is there: every writer but umoci saves itself the work then.
+    /// Writes a blob unless it exists: every writer except umoci skips existing blobs.
     fn blob(&self, media_type: &str, bytes: &[u8]) -> Value {
         let digest = digest_of("sha256", bytes);
         let path = self.layout.join(digest.replace("sha256:", "blobs/sha256/"));
         if !path.exists() {
-            // Beside its place and then renamed, so that no other process sees half of it.
+            // Written to a temporary file and then renamed, so that no other process sees half of it.
             let temporary = self.layout.join("oci-put-blob987654321");
             fs::write(&temporary, bytes).expect("a blob can be written");
             fs::rename(&temporary, &path).expect("a blob can be renamed");
@@ -90,7 +90,7 @@ impl Writer {
         serde_json::from_slice(&text).expect("only this writer writes in place")
     }
 
-    /// Overwrites the index in place, as all but umoci and regctl do.
+    /// Overwrites the index in place, as all tools except umoci and regctl do.
     pub(crate) fn overwrite(&self, index: &Value) {
         let text = index.to_string();
         let mut file = OpenOptions::new()
@@ -100,7 +100,7 @@ impl Writer {
         file.write_all(text.as_bytes())
             .expect("the index can be written");
         file.set_len(text.len() as u64)
-            .expect("the rest can be cut off");
+            .expect("the rest can be truncated");
     }
 
     /// Tries to get BuildKit's lock.
@@ -109,13 +109,13 @@ impl Writer {
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.expect("the lock file can be made");
         let lock = FileLock::try_of(file)?;
-        // BuildKit does not look whether the file still is the one at that path; without it two BuildKits can meet. That is
-        // not what is tested here.
+        // BuildKit does not check whether the file is still the one at that path; without that, two BuildKits can run at
+        // once, which is not tested here.
         let there = fs::metadata(&path).ok()?;
         let held = lock
             .file()
             .metadata()
-            .expect("an open file can be looked at");
+            .expect("an open file can be inspected");
         ((there.dev(), there.ino()) == (held.dev(), held.ino())).then_some(lock)
     }
 
@@ -130,7 +130,7 @@ impl Writer {
         let mut index = self.read();
         add(&mut index, image);
         self.overwrite(&index);
-        fs::remove_file(self.layout.join(LOCK)).expect("the lock file is there while it is held");
+        fs::remove_file(self.layout.join(LOCK)).expect("the lock file exists while it is held");
         drop(lock);
     }
 }
@@ -142,7 +142,7 @@ fn add(index: &mut Value, image: &Written) {
     entries.push(image.entry.clone());
 }
 
-/// Returns the names that are in the index.
+/// Returns the names in the index.
 fn names(layout: &Path) -> Vec<String> {
     let entries = Writer::new(layout).read();
     let entries = entries["manifests"].as_array().cloned().unwrap_or_default();
@@ -153,14 +153,14 @@ fn names(layout: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Panics if an image that is listed lacks anything.
+/// Panics if a listed image is incomplete.
 #[track_caller]
 fn is_whole(layout: &Path, context: &str) {
     let broken: Vec<_> = Files::of(layout).broken().into_values().collect();
     assert!(broken.is_empty(), "{}\n{context}", broken.join("\n"));
 }
 
-/// Runs `write` in a thread of its own, and `sweep` again and again until that is done.
+/// Runs `write` in a separate thread, and `sweep` repeatedly until that is done.
 pub(crate) fn beside(write: impl FnOnce() + Send, mut sweep: impl FnMut()) {
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -238,7 +238,7 @@ fn a_writer_without_a_lock_that_writes_fresh_blobs_loses_none() {
     beside(
         || {
             for number in 0..IMAGES {
-                // skopeo reads the index at the start, and writes back what it read.
+                // skopeo reads the index at the start, and writes it back.
                 let mut index = writer.read();
                 let layer = format!("layer of {number}");
                 let image =
@@ -250,7 +250,7 @@ fn a_writer_without_a_lock_that_writes_fresh_blobs_loses_none() {
         },
         || {
             let gc = Cmd::new(["gc"]).arg(fixture.path()).run();
-            // The writer is never quiet: an index that is half written again and again is refused.
+            // The writer never pauses: an index that is repeatedly half written is refused.
             assert!(matches!(gc.code, Some(0 | 3 | 6)), "{}", gc.all());
             runs.push(gc.all());
         },
@@ -273,7 +273,7 @@ fn a_writer_without_a_lock_that_writes_fresh_blobs_loses_none() {
 
 /// The kernel stamps files with the last tick of its clock, so that an index and the blobs after it can be equally old.
 #[test]
-fn a_blob_of_the_same_instant_as_the_index_may_be_in_flight() {
+fn a_blob_with_the_time_of_the_index_may_be_in_flight() {
     let fixture = FullLayout::new();
     let time = SystemTime::now() - Duration::from_secs(60);
     let young = &fixture.orphans[3];
@@ -295,8 +295,8 @@ fn an_old_orphan_that_is_used_again_during_the_sweep_is_reported() {
     let fixture = FullLayout::new();
     let writer = Writer::new(fixture.path());
     let stalled = Stalled::after("unlinkat", 1, &GC.on(fixture.path())).expect("it deletes");
-    // The layer is there, so the writer does not write it.
-    let orphan = b"nobody refers to this";
+    // The layer exists, so the writer does not write it.
+    let orphan = b"nothing references this";
     assert!(
         fixture
             .orphans
@@ -314,18 +314,18 @@ fn an_old_orphan_that_is_used_again_during_the_sweep_is_reported() {
     let run = stalled.go_on();
     assert!(
         is_late || !path.exists(),
-        "the stall came at another place\n{}",
+        "it was suspended at another call\n{}",
         run.all()
     );
     if is_late {
-        // It was gone already, and written anew: another file of the same name is kept.
+        // It was already deleted and was written again: another file of the same name is kept.
         run.ok();
         return is_whole(fixture.path(), &run.all());
     }
     run.exits(1)
         .warns("`new:1`")
         .warns("references a deleted blob");
-    // Writing it again, which the hint advises, makes it whole.
+    // Writing it again, as the hint suggests, repairs it.
     writer.image("new:1", &[orphan]);
     is_whole(fixture.path(), &run.all());
 }
@@ -383,7 +383,7 @@ fn meets_another_writer_at_any_moment(command: Command, reused: fn(&FullLayout) 
                 let is_told = run.code == Some(1) && run.stderr.contains(&format!("`{name}`"));
                 assert!(
                     !broken.contains(name) || is_told || is_over(&before, &fixture),
-                    "{name} is broken, and not a word:\n{broken}\n{context}"
+                    "{name} is broken, and nothing was reported:\n{broken}\n{context}"
                 );
             }
             let names = names(fixture.path());
@@ -395,7 +395,7 @@ fn meets_another_writer_at_any_moment(command: Command, reused: fn(&FullLayout) 
     ));
 }
 
-/// Returns `true` if everything was deleted already when the run was stopped: who writes afterwards cannot be seen.
+/// Returns `true` if everything was already deleted when the run was stopped: a later write cannot be detected.
 fn is_over(before: &Files, fixture: &FullLayout) -> bool {
     let after = Files::of(fixture.path());
     let gone = before
@@ -406,17 +406,17 @@ fn is_over(before: &Files, fixture: &FullLayout) -> bool {
 }
 
 #[test]
-fn gc_meets_another_writer_at_any_moment() {
-    meets_another_writer_at_any_moment(GC, |_| b"nobody refers to this");
+fn gc_tolerates_another_writer_at_any_call() {
+    meets_another_writer_at_any_moment(GC, |_| b"nothing references this");
 }
 
 #[test]
-fn rm_meets_another_writer_at_any_moment() {
+fn rm_tolerates_another_writer_at_any_call() {
     meets_another_writer_at_any_moment(RM, |_| b"one layer");
 }
 
 #[test]
-fn a_lock_file_that_its_holder_unlinks_after_unlocking_is_no_lock() {
+fn a_lock_file_that_its_holder_unlinks_after_unlocking_is_not_a_lock() {
     if !has_strace() {
         return;
     }
@@ -442,18 +442,18 @@ fn a_lock_file_that_its_holder_unlinks_after_unlocking_is_no_lock() {
         .count();
     let number = u32::try_from(before).expect("a small number") + 1;
 
-    // BuildKit has unlocked the file and not unlinked it yet: the program gets the lock.
-    drop(writer.lock().expect("nobody holds the lock"));
+    // BuildKit has unlocked the file but not unlinked it yet: the program gets the lock.
+    drop(writer.lock().expect("no process holds the lock"));
     let stalled = Stalled::after("getdents64", number, &command).expect("it lists the layout");
     fs::remove_file(fixture.builder.join(LOCK)).expect("the lock file is there");
-    // Another BuildKit comes, and has read the index when the program continues.
-    let theirs = writer.lock().expect("at that path nobody holds a lock");
+    // Another BuildKit starts, and has read the index when the program continues.
+    let theirs = writer.lock().expect("no process holds a lock at that path");
     let image = writer.image("new:1", &[b"base layer", b"new layer"]);
     let mut index = writer.read();
     let run = stalled.go_on();
     add(&mut index, &image);
     writer.overwrite(&index);
-    fs::remove_file(fixture.builder.join(LOCK)).expect("the lock file is there while it is held");
+    fs::remove_file(fixture.builder.join(LOCK)).expect("the lock file exists while it is held");
     drop(theirs);
     run.exits(6);
     is_whole(fixture.path(), &run.all());

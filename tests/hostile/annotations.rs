@@ -1,10 +1,10 @@
-//! Blobs that nothing but an annotation names: kept while what bears the annotation is, and never missed.
+//! Blobs that only an annotation names: kept as long as the annotated document, and never reported as missing.
 
 use crate::support::{Cmd, Desc, Doc, GuardedLayout, Obj, for_each, media};
 
 const KEY: &str = "containerd.io/snapshot/nydus-ref";
 
-/// Makes something that is live and has the annotation.
+/// Makes a live document with the annotation.
 type Bear = (&'static str, fn(&mut GuardedLayout, &str, &str));
 
 fn bearers() -> [Bear; 8] {
@@ -60,7 +60,7 @@ fn bearers() -> [Bear; 8] {
 }
 
 #[test]
-fn a_blob_that_an_annotation_names_is_kept_with_all_below_it() {
+fn a_blob_named_by_an_annotation_is_kept_with_everything_below_it() {
     for_each(
         bearers(),
         |(name, _)| (*name).to_owned(),
@@ -174,7 +174,7 @@ fn a_blob_named_by_annotations_is_deleted_with_the_last_of_them() {
 }
 
 #[test]
-fn a_platform_keeps_what_its_twin_needs() {
+fn a_platform_keeps_blobs_that_its_twin_needs() {
     let mut fixture = GuardedLayout::new();
     let plain = fixture.builder.image("linux/amd64", "plain", &[b"base"]);
     let reference = fixture

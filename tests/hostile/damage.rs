@@ -1,4 +1,4 @@
-//! Documents that a crash, a bad disk or an attacker left other than their digest says.
+//! Documents that do not match their digest, because of a crash, a bad disk or an attacker.
 
 use std::fs;
 use std::path::Path;
@@ -6,13 +6,13 @@ use std::path::Path;
 use crate::support::run::{new_command, run};
 use crate::support::{Cmd, Desc, Doc, GuardedLayout, Run, assert_same, for_each, media};
 
-/// A way to spoil the bytes of a document.
+/// A way to damage the bytes of a document.
 type Spoil = fn(&[u8]) -> Vec<u8>;
 
 /// A document of a fixture.
 type Which = fn(&GuardedLayout) -> &Desc;
 
-/// Ways to spoil the bytes of a document, with names for messages.
+/// Ways to damage the bytes of a document, with names for messages.
 const SPOILS: [(&str, Spoil); 8] = [
     ("empty", |_| Vec::new()),
     ("truncated", |bytes| bytes[..bytes.len() / 2].to_vec()),
@@ -20,7 +20,7 @@ const SPOILS: [(&str, Spoil); 8] = [
     ("one byte long", |bytes| [bytes, b"\n"].concat()),
     ("zeros", |bytes| vec![0; bytes.len()]),
     ("other JSON", |_| b"{}".to_vec()),
-    ("a sound manifest of nothing", |_| {
+    ("a valid empty manifest", |_| {
         br#"{"schemaVersion":2,"manifests":[],"layers":[]}"#.to_vec()
     }),
     ("one bit turned", |bytes| {
@@ -52,7 +52,7 @@ fn a_damaged_document_that_is_reachable_stops_the_sweep_and_is_explained() {
         SPOILS,
         |(name, _)| (*name).to_owned(),
         |(_, how)| {
-            // The document, the name of its image, and a word of the path that leads there.
+            // The document, the name of its image, and a part of its reference path.
             let cases: [(Which, &str, &str); 3] = [
                 (|fixture| &fixture.app.manifest, "app", "app"),
                 (|fixture| &fixture.multi, "multi", "multi"),
@@ -70,7 +70,7 @@ fn a_damaged_document_that_is_reachable_stops_the_sweep_and_is_explained() {
                     "the hint does not say how to remove `{image}`\n{}",
                     run.all()
                 );
-                // A dry run refuses what the run refuses, and says the same.
+                // A dry run is refused like the run, with the same message.
                 let dry = Cmd::gc(fixture.path()).arg("-n").run();
                 dry.refused();
                 assert_eq!(dry.stderr, run.stderr);
@@ -84,7 +84,7 @@ fn a_damaged_document_that_is_reachable_stops_the_sweep_and_is_explained() {
 }
 
 #[test]
-fn damage_below_two_indexes_is_reported_with_its_whole_path() {
+fn damage_below_two_indexes_is_reported_with_its_full_path() {
     let mut fixture = GuardedLayout::new();
     let image = fixture.builder.image("linux/s390x", "deep", &[b"deep"]);
     let inner = fixture
@@ -133,7 +133,7 @@ fn damage_in_a_document_of_unknown_type_stops_the_sweep() {
 }
 
 #[test]
-fn damage_in_an_unlisted_referrer_stops_nothing_and_loses_nothing_it_still_names() {
+fn damage_in_an_unlisted_referrer_stops_nothing_and_its_references_are_kept() {
     let fixture = GuardedLayout::new();
     let signature = fixture.builder.referrer(
         &fixture.app.manifest,
@@ -176,7 +176,7 @@ fn damaged_orphans_are_swept_like_any_other() {
 }
 
 #[test]
-fn damage_in_configs_and_layers_is_not_gcs_business() {
+fn gc_ignores_damage_in_configs_and_layers() {
     for_each(
         SPOILS,
         |(name, _)| (*name).to_owned(),
@@ -195,7 +195,7 @@ fn damage_in_configs_and_layers_is_not_gcs_business() {
 }
 
 #[test]
-fn a_known_type_that_holds_something_else_is_damage() {
+fn a_known_type_with_other_content_is_damage() {
     let texts = [
         "null",
         "5",
@@ -224,7 +224,7 @@ fn a_known_type_that_holds_something_else_is_damage() {
 }
 
 #[test]
-fn a_document_that_says_another_type_than_its_descriptor_loses_nothing() {
+fn a_document_with_another_type_than_its_descriptor_loses_nothing() {
     let types = [
         media::MANIFEST,
         media::INDEX,
@@ -246,7 +246,7 @@ fn a_document_that_says_another_type_than_its_descriptor_loses_nothing() {
                 .with("manifests", "placeholder")
                 .set("manifests", support_array(&image.manifest));
             let both = fixture.builder.put(&doc);
-            // Listed under its stated type, once as a root and once below an index.
+            // Listed under its declared type, once as a root and once below an index.
             let index = fixture.builder.index(&[both.clone().typed(said)]);
             fixture
                 .builder
@@ -265,12 +265,12 @@ fn support_array(desc: &Desc) -> crate::support::Json {
     crate::support::Json::array([desc])
 }
 
-/// Returns the command that a hint shows.
+/// Returns the command in a hint.
 #[track_caller]
 fn command_in(hint: &str) -> &str {
     let start = hint.find("ocisweep rm").expect("the hint shows a command");
     let line = hint[start..].trim_end();
-    // Where a sentence continues after it, the command is between backticks.
+    // If text follows, the command is between backticks.
     let is_quoted = hint[..start].ends_with('`');
     match line.split_once("` removes") {
         Some((command, _)) if is_quoted => command,
@@ -278,7 +278,7 @@ fn command_in(hint: &str) -> &str {
     }
 }
 
-/// Runs the command that a hint shows in a shell, with a program in place of ours that only notes its arguments.
+/// Runs the command of a hint in a shell, with a replacement of the program that only records its arguments.
 fn paste(fixture: &GuardedLayout, hint: &str) -> (Run, Vec<String>) {
     // A function and not a script: a file that was just written cannot be run while another test forks
     // with the descriptor still open.
@@ -303,7 +303,7 @@ fn paste(fixture: &GuardedLayout, hint: &str) -> (Run, Vec<String>) {
 }
 
 #[test]
-fn a_hint_can_be_pasted_into_a_shell_whatever_the_image_is_called() {
+fn a_hint_can_be_pasted_into_a_shell_for_any_image_name() {
     let names = [
         "plain",
         "x; touch pwned",
@@ -344,7 +344,7 @@ fn a_hint_can_be_pasted_into_a_shell_whatever_the_image_is_called() {
             let layout = fixture.path().to_string_lossy().into_owned();
             assert_eq!(words.first().map(String::as_str), Some("rm"), "{context}");
             assert!(words.contains(&layout), "{context}");
-            // By name or by digest, but so that it is taken for the image and not for a flag.
+            // By name or by digest, but such that it is read as an image and not as a flag.
             let last = words.last().expect("there are words");
             let is_name =
                 last == name && (!name.starts_with('-') || words.contains(&"--".to_owned()));
@@ -356,7 +356,7 @@ fn a_hint_can_be_pasted_into_a_shell_whatever_the_image_is_called() {
 }
 
 #[test]
-fn following_the_hints_ends_in_a_sweep_and_costs_only_what_is_damaged() {
+fn following_the_hints_enables_a_sweep_and_removes_only_damaged_images() {
     type Break = fn(&mut GuardedLayout);
     let cases: [(&str, Break); 8] = [
         ("a manifest", |fixture| {
@@ -397,7 +397,7 @@ fn following_the_hints_ends_in_a_sweep_and_costs_only_what_is_damaged() {
             let missing = Desc::missing(media::INDEX, "missing");
             fixture.builder.tag(&missing, "missing").write();
         }),
-        ("a name with blanks and quotes", |fixture| {
+        ("a name with spaces and quotes", |fixture| {
             let image = fixture.builder.image("linux/amd64", "bad", &[b"bad"]);
             fixture
                 .builder
@@ -442,7 +442,7 @@ fn a_hint_names_the_layout_so_that_it_can_be_pasted() {
     let fixture = GuardedLayout::new();
     let odd = fixture.builder.outside().join("it's; touch pwned");
     fs::rename(fixture.path(), &odd).expect("a directory can have any name");
-    fs::write(odd.join(fixture.app.manifest.blob_path()), b"").expect("a blob can be spoiled");
+    fs::write(odd.join(fixture.app.manifest.blob_path()), b"").expect("a blob can be damaged");
     let run = Cmd::gc(&odd).run();
     run.refused();
     let (pasted, words) = paste(&fixture, hint(&run));
@@ -455,8 +455,8 @@ fn a_hint_names_the_layout_so_that_it_can_be_pasted() {
 }
 
 #[test]
-fn a_referrer_that_nothing_can_be_known_of_is_not_swept_when_its_subject_lives() {
-    // A document whose `subject` is there twice, in odd case, and in a list: every reader's reading keeps it.
+fn an_unreadable_referrer_is_kept_while_its_subject_is_live() {
+    // A document with two `subject`s, in odd case, and in a list: every interpretation keeps it.
     let fixture = GuardedLayout::new();
     let config = fixture.builder.empty_config();
     let nowhere = Desc::missing(media::MANIFEST, "nowhere");

@@ -14,7 +14,7 @@ use crate::support::{
 /// 64 digits.
 const HEX: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// A place in a document where a digest is, and what makes a layout with that digest there.
+/// A place of a digest in a document, and a function that makes a layout with that digest in that place.
 type Place = (&'static str, fn(&mut LayoutBuilder, &Json));
 
 const PLACES: [Place; 10] = [
@@ -70,7 +70,7 @@ const PLACES: [Place; 10] = [
     }),
 ];
 
-/// Everything that is no digest, with a name for messages.
+/// Strings that are not digests, with names for messages.
 fn no_digests() -> Vec<(String, Json)> {
     let long = "a".repeat(1 << 20);
     let texts = [
@@ -120,14 +120,15 @@ fn no_digests() -> Vec<(String, Json)> {
     all
 }
 
-/// A descriptor that has this digest.
+/// A descriptor with this digest.
 fn bad(media_type: &str, digest: &Json) -> Desc {
     Desc::new(media_type, "replaced", 7).set("digest", digest)
 }
 
-/// Every digest in the first place and the first digest in every place is tried with the program, all pairs with the library.
+/// The program is run with every digest in the first place and with the first digest in every place, the library with all
+/// pairs.
 #[test]
-fn an_invalid_digest_never_becomes_a_path_wherever_it_stands() {
+fn an_invalid_digest_never_becomes_a_path_in_any_place() {
     let digests = no_digests();
     let pairs = PLACES.iter().enumerate().flat_map(|(number, place)| {
         let digests = digests.iter().enumerate();
@@ -173,7 +174,7 @@ fn a_descriptor_without_digest_is_damage() {
 }
 
 #[test]
-fn an_invalid_digest_in_a_document_of_unknown_type_is_no_descriptor_and_hides_none() {
+fn an_invalid_digest_in_a_document_of_unknown_type_is_ignored_and_hides_no_descriptor() {
     for_each(
         no_digests(),
         |(name, _)| name.clone(),
@@ -193,7 +194,7 @@ fn an_invalid_digest_in_a_document_of_unknown_type_is_no_descriptor_and_hides_no
             run.no_panic();
             assert!(fixture.has(&hidden), "{}", run.all());
             fixture.assert_whole(&run.all());
-            // A number that no reader takes makes the document unreadable as a whole; that may be refused.
+            // A number that no reader accepts makes the whole document unreadable, which may be refused.
             if run.code != Some(0) {
                 run.refused();
                 assert_same(&before, &fixture.picture(), &run.all());
@@ -203,7 +204,7 @@ fn an_invalid_digest_in_a_document_of_unknown_type_is_no_descriptor_and_hides_no
 }
 
 #[test]
-fn an_invalid_digest_in_a_document_that_nothing_refers_to_does_not_matter() {
+fn an_invalid_digest_in_an_unreferenced_document_does_not_matter() {
     for_each(
         no_digests(),
         |(name, _)| name.clone(),
@@ -262,7 +263,7 @@ fn a_valid_digest_of_an_unknown_algorithm_is_kept_below_blobs() {
 }
 
 #[test]
-fn docker_save_paths_never_lead_out_of_the_layout() {
+fn docker_save_paths_never_escape_the_layout() {
     let paths = [
         "../outside/precious",
         "blobs/sha256/../../../outside/precious",
@@ -294,7 +295,7 @@ fn docker_save_paths_never_lead_out_of_the_layout() {
 }
 
 #[test]
-fn docker_save_keys_count_in_any_case_and_twice() {
+fn docker_save_keys_count_in_any_case_and_repeated() {
     type Make = fn(&str, &str) -> String;
     // Go reads them so, and docker is written in Go.
     let make: [(&str, Make); 4] = [
@@ -322,7 +323,7 @@ fn docker_save_keys_count_in_any_case_and_twice() {
             fixture.builder.file("manifest.json", text.as_bytes());
             let run = fixture.gc();
             run.no_panic();
-            // Refusing what is ambiguous is as safe as following both.
+            // Refusing an ambiguous list is as safe as following both.
             assert!(matches!(run.code, Some(0 | 3)), "{}", run.all());
             assert!(fixture.has(&one) && fixture.has(&two), "{}", run.all());
             fixture.assert_whole(&run.all());
@@ -331,13 +332,13 @@ fn docker_save_keys_count_in_any_case_and_twice() {
 }
 
 #[test]
-fn a_damaged_list_of_docker_save_is_refused_and_a_stranger_of_that_name_left_alone() {
+fn a_damaged_list_of_docker_save_is_refused_and_a_foreign_file_of_that_name_ignored() {
     for text in ["[", "[1]", "[{\"Layers\":5}]", "[{\"Layers\":[5]}]", "[}"] {
         let fixture = GuardedLayout::new();
         fixture.builder.file("manifest.json", text.as_bytes());
         fixture.gc_is_refused();
     }
-    for text in ["", "{}", "{\"name\":\"web app\"}", "no JSON at all"] {
+    for text in ["", "{}", "{\"name\":\"web app\"}", "not JSON at all"] {
         let fixture = GuardedLayout::new();
         fixture.builder.file("manifest.json", text.as_bytes());
         let run = fixture.gc_deletes_only_the_orphan();

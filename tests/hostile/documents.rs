@@ -1,4 +1,4 @@
-//! Documents made to exhaust or to mislead their reader: deep, cyclic, branching, nested, full of nonsense.
+//! Documents designed to exhaust or mislead their reader: deep, cyclic, branching, nested, invalid.
 
 use std::fs;
 
@@ -8,14 +8,14 @@ use crate::support::{
     Cmd, Desc, Doc, GuardedLayout, Json, LayoutBuilder, Obj, for_each, media, sha256,
 };
 
-/// As deep as an attacker cares to make it.
+/// As deep as an attacker might make it.
 const DEEP: usize = 100_000;
 
-/// Documents in a chain: far more than a small stack has room for, at 13 bytes for each on that of a thread.
+/// Documents in a chain: far more than fit on a small stack, even at 13 bytes each.
 const LINKS: usize = 20_000;
 
 /// Writes a chain of indexes, each with one child, that ends at `bottom`; returns the top. Faster than the builder, which
-/// looks for an older file before it writes one.
+/// checks for an existing file before it writes one.
 fn chain(builder: &LayoutBuilder, bottom: &Desc, depth: usize) -> Desc {
     let blobs = builder.join("blobs/sha256");
     let mut below = bottom.clone();
@@ -31,7 +31,7 @@ fn chain(builder: &LayoutBuilder, bottom: &Desc, depth: usize) -> Desc {
     below
 }
 
-/// Runs the commands that only read, and panics unless each ends well with little output.
+/// Runs the commands that only read, and panics unless each succeeds with little output.
 fn reads_well(fixture: &GuardedLayout) {
     let calls: [&[&str]; 8] = [
         &["ls"],
@@ -71,7 +71,7 @@ fn a_chain_of_20_000_indexes_is_followed_to_its_end_on_a_small_stack() {
         .path()
         .to_str()
         .expect("paths of the tests are UTF-8");
-    // The calls that walk furthest.
+    // The commands that traverse most.
     for call in [["ls", path, "--tree"], ["df", path, "-v"]] {
         let run = with_small_stack(call);
         run.ok();
@@ -104,10 +104,7 @@ fn damage_at_the_bottom_of_a_deep_chain_is_one_readable_error() {
     run.refused().warns(&bottom.manifest.digest).warns("deep");
     run.one_error();
     let line = run.stderr.lines().map(str::len).max();
-    assert!(
-        line < Some(4096),
-        "a line of {line:?} bytes tells nobody anything"
-    );
+    assert!(line < Some(4096), "a line of {line:?} bytes is unreadable");
     assert!(
         before == outline(fixture.builder.outside()),
         "it changed something"
@@ -115,7 +112,7 @@ fn damage_at_the_bottom_of_a_deep_chain_is_one_readable_error() {
 }
 
 #[test]
-fn a_chain_of_referrers_lives_with_what_it_refers_to_and_dies_with_it() {
+fn a_chain_of_referrers_is_kept_and_deleted_with_its_subject() {
     const LENGTH: usize = 4_000;
     let fixture = GuardedLayout::new();
     let config = fixture.builder.empty_config();
@@ -169,7 +166,7 @@ fn a_diamond_with_four_million_paths_is_walked_once() {
 
 #[test]
 fn a_tree_of_a_small_layout_is_small_however_many_paths_there_are() {
-    // 48 documents and 43 million paths through them: enough to fill the memory of a program that writes down each.
+    // 48 documents and 43 million paths through them: enough to fill the memory of a program that records each.
     let mut fixture = GuardedLayout::new();
     let mut level = vec![fixture.app.manifest.clone()];
     for number in 0..16 {
@@ -193,12 +190,12 @@ fn a_tree_of_a_small_layout_is_small_however_many_paths_there_are() {
 
 #[test]
 fn json_that_go_readers_accept_hides_no_reference() {
-    // All three are JSON by its grammar or read as such by Go's decoder, which puts a replacement character where half a
-    // surrogate or a byte that is not UTF-8 occurs, and skips a number that it does not need.
+    // All three are JSON by its grammar or read as such by Go's decoder, which replaces half a surrogate or a byte that is
+    // not UTF-8 with a replacement character, and skips numbers that it does not need.
     let odd: [(&str, &[u8]); 3] = [
         ("half a surrogate", br#"{"x":"\ud800","#),
-        ("a byte that is no UTF-8", b"{\"x\":\"caf\xe9\","),
-        ("a number that no machine holds", br#"{"x":1e400,"#),
+        ("a byte that is not UTF-8", b"{\"x\":\"caf\xe9\","),
+        ("a number that fits no integer", br#"{"x":1e400,"#),
     ];
     for_each(
         odd,
@@ -292,13 +289,13 @@ fn forged_cycles_among_orphans_terminate_and_are_harmless() {
     fixture.gc_deletes_only_the_orphan();
 }
 
-/// JSON in which `depth` arrays or objects lie in each other, with `inside` in the innermost.
+/// JSON with `depth` nested arrays or objects, and `inside` in the innermost.
 fn nested(depth: usize, open: &str, inside: &str, close: &str) -> String {
     format!("{}{inside}{}", open.repeat(depth), close.repeat(depth))
 }
 
 #[test]
-fn json_nested_without_end_is_an_error_in_index_json() {
+fn very_deeply_nested_json_in_index_json_is_an_error() {
     let texts = [
         nested(DEEP, "[", "", "]"),
         nested(DEEP, "{\"manifests\":", "null", "}"),
@@ -321,7 +318,7 @@ fn json_nested_without_end_is_an_error_in_index_json() {
 }
 
 #[test]
-fn json_nested_without_end_in_a_manifest_loses_nothing() {
+fn very_deeply_nested_json_in_a_manifest_loses_nothing() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let mut fixture = GuardedLayout::new();
         let hidden = fixture.builder.layer(b"at the bottom of the nest");
@@ -335,7 +332,7 @@ fn json_nested_without_end_in_a_manifest_loses_nothing() {
 }
 
 #[test]
-fn json_nested_without_end_in_a_document_of_unknown_type_loses_nothing() {
+fn very_deeply_nested_json_in_a_document_of_unknown_type_loses_nothing() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         for media_type in [media::STRANGE, "", "application/octet-stream"] {
             let mut fixture = GuardedLayout::new();
@@ -404,7 +401,7 @@ fn a_scan_report_keeps_nothing_that_it_describes() {
                 "{}",
                 run.all()
             );
-            // One field less, and it is a document like others.
+            // With one field less, it is a document like others.
             let text =
                 text.replacen("SPDXID", "spdxid", 1)
                     .replacen("specVersion", "specversion", 1);
@@ -422,7 +419,7 @@ fn a_scan_report_keeps_nothing_that_it_describes() {
 }
 
 #[test]
-fn nested_json_that_nothing_refers_to_is_swept_like_anything_else() {
+fn unreferenced_nested_json_is_swept_like_other_orphans() {
     let fixture = GuardedLayout::new();
     let subject = fixture.app.manifest.json();
     let nest = nested(DEEP, "{\"subject\":", subject.text(), "}");
@@ -432,7 +429,7 @@ fn nested_json_that_nothing_refers_to_is_swept_like_anything_else() {
 }
 
 #[test]
-fn numbers_that_no_integer_holds_break_nothing() {
+fn numbers_that_fit_no_integer_break_nothing() {
     let sizes = [
         "18446744073709551615",
         "9223372036854775807",
@@ -476,7 +473,7 @@ fn numbers_that_no_integer_holds_break_nothing() {
 }
 
 #[test]
-fn configs_that_lie_about_everything_break_no_listing() {
+fn configs_with_false_values_break_no_listing() {
     let configs = [
         "",
         "null",
@@ -536,7 +533,7 @@ fn every_case_of_a_key_is_followed() {
         .clone()
         .rename("digest", "DIGEST")
         .rename("size", "Size");
-    // The long s is an s to readers that fold case as Go does.
+    // The long s equals an s for readers that fold case like Go.
     let doc = Doc::manifest(&config, &[odd])
         .rename("layers", "Layer\u{17f}")
         .rename("config", "CONFIG")
@@ -554,7 +551,7 @@ fn every_case_of_a_key_is_followed() {
 }
 
 #[test]
-fn a_document_is_followed_if_any_descriptor_says_that_it_is_one() {
+fn a_document_is_followed_if_any_descriptor_declares_it_as_one() {
     let types = [media::MANIFEST, media::LAYER, media::CONFIG, media::STRANGE];
     for first in types {
         for second in types {
@@ -569,7 +566,7 @@ fn a_document_is_followed_if_any_descriptor_says_that_it_is_one() {
             fixture.builder.write();
             let run = fixture.gc_deletes_only_the_orphan();
             assert!(fixture.has(&image.manifest), "{}", run.all());
-            // What both call a layer or a config is a leaf: no reader takes it for anything else.
+            // A blob that both declare as a layer or a config is a leaf: no reader interprets it otherwise.
             let is_leaf = [first, second].map(|said| [media::LAYER, media::CONFIG].contains(&said));
             if is_leaf != [true, true] {
                 assert!(
@@ -604,14 +601,14 @@ fn documents_of_an_unknown_algorithm_are_followed() {
     }
 }
 
-/// What a descriptor carries is followed wherever the descriptor is.
+/// Embedded data is followed wherever the descriptor is.
 #[test]
-fn what_a_descriptor_beside_the_entries_carries_keeps_what_it_refers_to() {
+fn data_embedded_in_a_descriptor_outside_the_entries_keeps_its_references() {
     for is_in_entry in [true, false] {
         let mut fixture = GuardedLayout::new();
         let layer = fixture
             .builder
-            .layer(b"only a document that is no file refers to this");
+            .layer(b"only an embedded document references this");
         let config = fixture.builder.config("linux/amd64", "carried");
         let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
         let text = doc.text();
@@ -636,9 +633,9 @@ fn what_a_descriptor_beside_the_entries_carries_keeps_what_it_refers_to() {
     }
 }
 
-/// Returns a manifest that is no file, its text, and its config and its layer, which are.
+/// Returns an embedded manifest without a file, its text, and its config and its layer, which have files.
 fn carried(fixture: &mut GuardedLayout) -> (Desc, String, [Desc; 2]) {
-    let layer = fixture.builder.layer(b"of a document that is no file");
+    let layer = fixture.builder.layer(b"of an embedded document");
     let config = fixture.builder.config("linux/amd64", "carried");
     let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
     let text = doc.text();
@@ -646,12 +643,12 @@ fn carried(fixture: &mut GuardedLayout) -> (Desc, String, [Desc; 2]) {
     (absent, text, [config, layer])
 }
 
-/// Descriptors of one absent document may carry different data, of which only one is true.
+/// Descriptors of one absent document may embed different data, only one of which matches.
 #[test]
 fn wrong_data_of_one_descriptor_does_not_hide_that_of_another() {
     let wrong = [
         "!not base64!",
-        // No JSON, an empty object, and a manifest of something else.
+        // Not JSON, an empty object, and an unrelated manifest.
         "bm90IGpzb24=",
         "e30=",
         "eyJsYXllcnMiOltdfQ==",
@@ -672,7 +669,7 @@ fn wrong_data_of_one_descriptor_does_not_hide_that_of_another() {
                     let index = fixture.builder.index(&pair);
                     fixture.builder.tag(&index, "index");
                 } else {
-                    // One is met when the other was read already.
+                    // One is reached after the other was read.
                     let [above, below] = pair;
                     let inner = fixture.builder.index(&[below]);
                     let index = fixture.builder.index(&[above, inner]);
@@ -692,10 +689,10 @@ fn wrong_data_of_one_descriptor_does_not_hide_that_of_another() {
     }
 }
 
-/// What a referrer of a wrong digest carries counts as well: without it the listed document would be missing, and what it
-/// references an orphan.
+/// Data embedded in a referrer that does not match its digest counts as well: without it the listed document would be
+/// missing, and its references would be orphans.
 #[test]
-fn what_a_damaged_referrer_carries_of_a_listed_document_is_followed() {
+fn data_of_a_listed_document_in_a_damaged_referrer_is_followed() {
     let mut fixture = GuardedLayout::new();
     let (absent, text, parts) = carried(&mut fixture);
     fixture.builder.tag(&absent, "absent").write();
@@ -710,15 +707,15 @@ fn what_a_damaged_referrer_carries_of_a_listed_document_is_followed() {
     }
 }
 
-/// Each index of a chain carries other wrong data of one absent document, so that one is read after another. All that they carry
-/// counts. Where each copies the references of those before, this is 32 million copies, which take four seconds in a release build;
-/// else the prune takes well under a second of a debug build. Nothing is measured here.
+/// Each index of a chain embeds different wrong data of one absent document, so that one is read after another. All of the
+/// data counts. If each copied the references of those before, this would be 32 million copies, which take four seconds in a
+/// release build; otherwise the prune takes well under a second in a debug build. Nothing is measured here.
 #[test]
 fn wrong_data_of_one_document_in_a_long_chain_of_indexes_is_followed_once_each() {
     let mut fixture = GuardedLayout::new();
     let blobs = fixture.builder.join("blobs/sha256");
     let layer = fixture.builder.layer(b"of the absent document");
-    let last = fixture.builder.layer(b"that only the last data names");
+    let last = fixture.builder.layer(b"that only the last data references");
     let absent = Desc::of(media::INDEX, b"{}");
     let carrying = |number: usize, of: &Desc| {
         let item = of.json();

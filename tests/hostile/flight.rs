@@ -1,4 +1,4 @@
-//! Writers at work: what they have written and not listed yet, their temporary files, and their locks.
+//! Writers at work: blobs that they have written but not listed yet, their temporary files, and their locks.
 
 use std::fs;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn old_fixture() -> GuardedLayout {
     fixture
 }
 
-/// Sweeps with these arguments and nothing else, as a report.
+/// Sweeps with only these arguments, as a JSON report.
 #[track_caller]
 fn gc(fixture: &GuardedLayout, args: &[&str]) -> Run {
     let run = Cmd::new(["gc"])
@@ -68,14 +68,14 @@ fn a_recent_orphan_is_kept_and_reported() {
     let short = young.hex().get(..12).expect("a digest is longer");
     assert!(
         said.contains(short),
-        "what is kept is not named\n{}",
+        "the kept blob is not named\n{}",
         text.all()
     );
 }
 
-/// Writer A has put its layers; writer B lists another image in between, and so writes `index.json` after them.
+/// Writer A has written its layers; writer B lists another image in between, and so writes `index.json` after them.
 #[test]
-fn a_recent_orphan_is_kept_though_the_index_is_newer() {
+fn a_recent_orphan_is_kept_even_if_the_index_is_newer() {
     let fixture = old_fixture();
     let young = orphan(&fixture, "young", 10 * MINUTE);
     let older = orphan(&fixture, "older", 2 * HOUR);
@@ -91,26 +91,26 @@ fn a_recent_orphan_is_kept_though_the_index_is_newer() {
 }
 
 #[test]
-fn what_is_kept_for_its_age_is_counted_in_the_last_line_with_the_flag() {
+fn blobs_kept_for_their_age_are_counted_in_the_last_line_with_the_flag() {
     let fixture = old_fixture();
     orphan(&fixture, "young", 10 * MINUTE);
     orphan(&fixture, "younger", MINUTE);
     let run = Cmd::new(["gc"]).arg(fixture.path()).run();
     run.ok()
-        .says("Total reclaimed space: 21B\n")
-        .ends_with_line("kept 12B: 2 blobs in flight (`--grace`); `--grace 0` deletes them where no writer is at work");
-    // From now on there is nothing else: a user who expected a deletion reads the reason, and the remedy.
+        .says("Total reclaimed space: 23B\n")
+        .ends_with_line("kept 12B: 2 blobs in flight (`--grace`); `--grace 0` deletes them if no writer is at work");
+    // Now there is nothing else: a user who expected a deletion sees the reason and the remedy.
     for flag in ["-n", "-q"] {
         let run = Cmd::new(["gc", flag]).arg(fixture.path()).run();
         run.ok().ends_with_line(
-            "kept 12B: 2 blobs in flight (`--grace`); nothing else is unreferenced, `--grace 0` deletes it where no writer is at work",
+            "kept 12B: 2 blobs in flight (`--grace`); nothing else is unreferenced, `--grace 0` deletes it if no writer is at work",
         );
     }
     let run = Cmd::gc(fixture.path()).run();
     run.ok().ends_with_line("Total reclaimed space: 12B");
 }
 
-/// A clock that is set ahead to try out a policy ends no protection of a run.
+/// A `--now` in the future, to try out a policy, ends no protection of a run.
 #[test]
 fn a_future_time_deletes_nothing_more_recent_than_the_grace_period() {
     let fixture = old_fixture();
@@ -122,7 +122,7 @@ fn a_future_time_deletes_nothing_more_recent_than_the_grace_period() {
     let dry = gc(&fixture, &[&future[..], &["-n"]].concat());
     assert!(
         with_action(&dry.json(), "would-delete").contains(&young.digest),
-        "a dry run shows what would go then\n{}",
+        "a dry run shows what would be deleted then\n{}",
         dry.all()
     );
     let run = gc(&fixture, &future);
@@ -174,7 +174,7 @@ fn every_recent_orphan_is_kept_while_a_writer_is_active() {
     );
 }
 
-/// Whatever shows that a writer is at work, and however far ahead a pretended clock is.
+/// For every sign of a writer at work, and for any `--now` in the future.
 #[test]
 fn blobs_released_beside_a_writer_are_kept_while_one_is_visible() {
     let writers = [
@@ -227,9 +227,9 @@ fn blobs_released_beside_a_writer_are_kept_while_one_is_visible() {
     );
 }
 
-/// Nobody knows what a note names that cannot be read. It keeps nothing where no writer is visible.
+/// The blobs in an unreadable record are unknown. It keeps nothing if no writer is visible.
 #[test]
-fn a_note_of_released_blobs_that_is_no_file_of_ours_stops_sweeps_beside_a_writer() {
+fn an_unreadable_record_of_released_blobs_stops_sweeps_beside_a_writer() {
     const NOTE: &str = ".ocisweep/released.json";
     type Bad = (&'static str, fn(&GuardedLayout));
     let bad: [Bad; 4] = [
@@ -324,7 +324,7 @@ fn grace_is_as_long_as_given() {
     }
 }
 
-/// Temporary files as writers leave them when they are killed; of a directory the file that is in it.
+/// Temporary files as writers leave them when they are killed; for a directory, the file in it.
 fn left_over() -> Vec<String> {
     let hex = "ab".repeat(32);
     vec![
@@ -340,7 +340,7 @@ fn left_over() -> Vec<String> {
     ]
 }
 
-/// The file or directory that a writer made: a directory with what is in it counts as one.
+/// The file or directory that a writer created: a directory with its contents counts as one.
 fn made_by_writer(file: &str) -> String {
     let mut parts: Vec<&str> = file.split('/').collect();
     if file.starts_with(".umoci") || file.ends_with("/data") {
@@ -363,7 +363,7 @@ fn stale_temporary_files_are_deleted_and_recent_ones_kept() {
         let fixture = old_fixture();
         leave(&fixture, file, 2 * HOUR);
         gc(&fixture, &[]);
-        assert!(fixture.builder.join(file).exists(), "younger than a day");
+        assert!(fixture.builder.join(file).exists(), "newer than a day");
         leave(&fixture, file, 2 * DAY);
         gc(&fixture, &["--temp-age", "7d"]);
         assert!(
@@ -386,7 +386,7 @@ fn stale_temporary_files_are_deleted_and_recent_ones_kept() {
 }
 
 #[test]
-fn a_locked_temporary_file_is_kept_however_old_it_is() {
+fn a_locked_temporary_file_is_kept_whatever_its_age() {
     for_each(left_over(), String::clone, |file| {
         // A locked directory of umoci means that umoci is at work: see the locks below.
         if file.starts_with(".umoci") {
@@ -406,7 +406,7 @@ fn a_locked_temporary_file_is_kept_however_old_it_is() {
 }
 
 #[test]
-fn files_that_only_resemble_a_writers_are_kept() {
+fn files_that_only_resemble_those_of_a_writer_are_kept() {
     let hex = "ab".repeat(32);
     let files = [
         "oci-put-blob".to_owned(),
@@ -417,7 +417,7 @@ fn files_that_only_resemble_a_writers_are_kept() {
         "index.json.bak".to_owned(),
         "index.json.2026.tmp.bak".to_owned(),
         "index-old.json".to_owned(),
-        // Copies that people keep carry dates.
+        // Copies that users keep have dates in their names.
         "index-20260101.json".to_owned(),
         "index-2026.json".to_owned(),
         "123456789.tmp".to_owned(),
@@ -430,7 +430,7 @@ fn files_that_only_resemble_a_writers_are_kept() {
         "blobs/sha256/2026.tmp".to_owned(),
         format!("blobs/sha256/{hex}.bak"),
         format!("blobs/sha256/{hex}.old.tmp"),
-        // One digit too many is a slip; a writer adds more.
+        // One digit too many is a typing error; a writer adds more.
         format!("blobs/sha256/{hex}1"),
         "tmp/oci-put-blob123456789".to_owned(),
         "6ba7b810-9dad-11d1-80b4-00c04fd430c8".to_owned(),
@@ -500,7 +500,7 @@ fn links_named_like_temporary_files_are_not_followed_out_of_the_layout() {
             ];
             for name in &inside {
                 let path = outside.join(name);
-                let parent = path.parent().expect("a file lies in a directory");
+                let parent = path.parent().expect("a file is in a directory");
                 fs::create_dir_all(parent).expect("the outside can be made");
                 fs::write(&path, b"precious").expect("the outside can be written");
                 let old = std::time::SystemTime::now() - 30 * DAY;
@@ -512,7 +512,7 @@ fn links_named_like_temporary_files_are_not_followed_out_of_the_layout() {
                 .builder
                 .symlink(link, fixture.builder.outside().join(target));
             let run = Cmd::gc(fixture.path()).args(["--temp-age", "0s"]).run();
-            // A link in the place of the holds references nothing that could be read as holds.
+            // A link in place of the holds file points to nothing that could be read as holds.
             assert!(matches!(run.code, Some(0 | 1 | 3 | 4)), "{}", run.all());
             assert_same(&before, &crate::support::snapshot(&outside), &run.all());
             fixture.assert_whole(&run.all());
@@ -520,7 +520,7 @@ fn links_named_like_temporary_files_are_not_followed_out_of_the_layout() {
     });
 }
 
-/// Sweeps without waiting, and panics unless the layout is called busy and nothing changed.
+/// Sweeps without waiting, and panics unless the layout is reported as busy and nothing changed.
 #[track_caller]
 fn is_busy(fixture: &GuardedLayout) {
     let before = fixture.picture();
@@ -540,7 +540,7 @@ fn a_layout_that_buildkit_has_locked_is_busy() {
     let fixture = GuardedLayout::new();
     let lock = fixture.builder.flock("index.json.lock");
     is_busy(&fixture);
-    // Who only reads takes no lock.
+    // Commands that only read take no lock.
     for call in [&["ls"][..], &["df"], &["gc", "-n", "--grace", "0"]] {
         Cmd::new(call).arg(fixture.path()).run().ok();
     }
@@ -571,12 +571,12 @@ fn a_layout_that_podman_has_locked_is_busy() {
     fixture.gc_deletes_only_the_orphan();
     assert!(
         fixture.builder.join("index.lock").exists(),
-        "the file is podman's"
+        "the file belongs to podman"
     );
 }
 
 #[test]
-fn a_lock_that_is_given_back_in_time_is_waited_for() {
+fn a_lock_that_is_released_in_time_is_waited_for() {
     let fixture = GuardedLayout::new();
     let lock = fixture.builder.flock("index.json.lock");
     let child = Cmd::gc(fixture.path()).args(["--lock-wait", "60s"]).spawn();

@@ -1,4 +1,4 @@
-//! `index.json` and `oci-layout` as crashes, editors and strangers leave them: one clear error, or every reference followed.
+//! `index.json` and `oci-layout` after crashes, edits and attacks: one clear error, or every reference followed.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -75,7 +75,7 @@ fn an_invalid_index_is_refused_and_nothing_is_swept() {
         ),
         ("a hole", format!("{front}\0\0\0\0{back}").into_bytes()),
         ("single quotes", full.replace('"', "'").into_bytes()),
-        ("a comma too many", full.replace("]}", ",]}").into_bytes()),
+        ("an extra comma", full.replace("]}", ",]}").into_bytes()),
         ("a comment", format!("// hello\n{full}").into_bytes()),
         ("manifests as an object", br#"{"manifests":{}}"#.to_vec()),
         ("manifests as a string", br#"{"manifests":"none"}"#.to_vec()),
@@ -103,8 +103,8 @@ fn an_invalid_index_is_refused_and_nothing_is_swept() {
                 let mut fixture = GuardedLayout::new();
                 fixture.builder.raw_index(bytes).write();
                 fixture.gc_is_refused();
-                // Listing what cannot be understood is an error as well, and not an empty list. A list with an entry that is
-                // nonsense can be shown; what is in doubt is only what may be removed.
+                // Listing a file that cannot be parsed is an error as well, and not an empty list. A list with an invalid
+                // entry can be shown; only removals are in doubt.
                 let is_list = bytes.starts_with(b"{\"manifests\":[");
                 let run = Cmd::new(["ls"]).arg(fixture.path()).run();
                 assert!(is_list || run.code == Some(3), "{}", run.all());
@@ -114,7 +114,7 @@ fn an_invalid_index_is_refused_and_nothing_is_swept() {
 }
 
 #[test]
-fn an_index_that_lists_nothing_needs_a_word() {
+fn an_index_that_lists_nothing_needs_a_flag() {
     let texts = [
         r#"{"schemaVersion":2,"manifests":[]}"#,
         r#"{"schemaVersion":2,"manifests":null}"#,
@@ -137,7 +137,7 @@ fn an_index_that_lists_nothing_needs_a_word() {
             fixture.assert_outside(&run.all());
         },
     );
-    // Where there is nothing to lose, nothing is asked.
+    // If there is nothing to lose, no flag is needed.
     let builder = LayoutBuilder::new();
     builder.write();
     Cmd::gc(builder.path()).run().ok();
@@ -146,7 +146,7 @@ fn an_index_that_lists_nothing_needs_a_word() {
 #[test]
 fn every_list_of_manifests_is_followed_whatever_its_case() {
     let frames: [fn(&str, &str) -> String; 7] = [
-        // Half a surrogate is no character, but JSON's grammar lets it pass, and so do readers written in Go.
+        // Half a surrogate is not a character, but the grammar of JSON allows it, and so do readers written in Go.
         |one, two| format!(r#"{{"x":"\ud800","manifests":[{one},{two}]}}"#),
         |one, two| format!(r#"{{"manifests":[{one}],"manifests":[{two}]}}"#),
         |one, two| format!(r#"{{"manifests":[{one}],"Manifests":[{two}]}}"#),
@@ -169,7 +169,7 @@ fn every_list_of_manifests_is_followed_whatever_its_case() {
 }
 
 #[test]
-fn what_index_json_says_outside_its_list_counts() {
+fn descriptors_in_index_json_outside_its_list_count() {
     let mut fixture = GuardedLayout::new();
     let subject = fixture
         .builder
@@ -252,14 +252,14 @@ fn a_linked_index_is_read_through_the_link() {
 }
 
 #[test]
-fn a_layout_without_its_marker_is_one_when_it_has_blobs() {
+fn a_layout_without_its_marker_is_accepted_if_it_has_blobs() {
     let fixture = GuardedLayout::new();
     fixture.builder.without_marker();
     fixture.gc_deletes_only_the_orphan();
 }
 
 #[test]
-fn a_marker_with_more_in_it_is_accepted() {
+fn a_marker_with_additional_members_is_accepted() {
     let fixture = GuardedLayout::new();
     let text = b"\n {\"x\": [1], \"imageLayoutVersion\": \"1.0.0\", \"y\": null} \n";
     fixture.builder.file("oci-layout", text);
@@ -312,7 +312,7 @@ fn a_marker_that_is_not_a_file_is_refused_without_blocking() {
 }
 
 #[test]
-fn a_missing_root_needs_a_word() {
+fn a_missing_root_needs_a_flag() {
     for media_type in [
         media::MANIFEST,
         media::INDEX,
@@ -334,7 +334,7 @@ fn a_missing_root_needs_a_word() {
 }
 
 #[test]
-fn allowing_what_is_missing_allows_nothing_that_is_damaged() {
+fn allowing_missing_documents_allows_no_damaged_ones() {
     let mut fixture = GuardedLayout::new();
     let missing = Desc::missing(media::MANIFEST, "gone");
     fixture.builder.tag(&missing, "gone").write();
@@ -358,7 +358,7 @@ fn missing_children_configs_and_layers_are_normal() {
     let run = fixture.gc();
     run.ok();
     assert!(!fixture.has(&fixture.orphan), "{}", run.all());
-    // What only the missing manifest references is garbage: the program cannot know better.
+    // Blobs that only the missing manifest references are garbage: their references are unknown.
     for desc in [
         &fixture.app.layers[1],
         &fixture.amd64.layers[0],

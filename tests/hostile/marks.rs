@@ -1,4 +1,4 @@
-//! What prevents a sweep, asked of the library: nothing that prevents it is left out, and nothing else prevents it.
+//! The reasons that prevent a sweep, according to the library: all of them, and no others.
 
 use jiff::Timestamp;
 use ocisweep::graph::{Change, EmptyIndex, MarkOptions, MissingDocuments};
@@ -7,7 +7,7 @@ use ocisweep::{Error, Snapshot};
 
 use crate::support::{Desc, GuardedLayout, media};
 
-/// Marks everything, and returns the digests of what is in the way.
+/// Marks everything, and returns the digests of blobs that prevent a sweep.
 fn in_the_way(fixture: &GuardedLayout, empty: EmptyIndex) -> Result<Vec<String>, String> {
     let view = Snapshot::read(fixture.path(), Timestamp::now(), &Silent).expect("it can be read");
     let options = MarkOptions {
@@ -45,14 +45,14 @@ fn each_damage_is_reported_once() {
         .chain([&fixture.app.manifest, &fixture.amd64.manifest])
         .map(|desc| desc.digest.clone())
         .collect();
-    let mut found = in_the_way(&fixture, EmptyIndex::Refuse).expect("something is in the way");
+    let mut found = in_the_way(&fixture, EmptyIndex::Refuse).expect("something prevents the sweep");
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
 }
 
 #[test]
-fn an_entry_can_list_a_layer_which_then_has_to_be_here() {
+fn a_layer_listed_by_an_entry_must_be_present() {
     for (digest, is_in_the_way) in [
         (format!("sha256:{}", "7".repeat(64)), true),
         // Leaves of an unknown algorithm are not searched for.
@@ -69,10 +69,10 @@ fn an_entry_can_list_a_layer_which_then_has_to_be_here() {
     }
 }
 
-/// A lost index lists nothing either, and the holds are still there then. A list of another tool shows that images are listed, if it
-/// names something that is here.
+/// A lost index lists nothing either, and the holds still exist. A list of another tool shows that images are listed, if it
+/// names a present blob.
 #[test]
-fn neither_holds_nor_lists_of_what_is_not_here_make_up_for_lost_entries() {
+fn neither_holds_nor_lists_of_absent_blobs_replace_lost_entries() {
     let mut fixture = GuardedLayout::new();
     fixture.builder.clear_entries().write();
     let missing = Desc::missing(media::MANIFEST, "missing");
@@ -120,7 +120,7 @@ fn text_that_only_begins_like_json_references_what_precedes_the_error() {
         );
     }
     let mut fixture = GuardedLayout::new();
-    let layer = fixture.builder.layer(b"told before the slip");
+    let layer = fixture.builder.layer(b"before the syntax error");
     let text = format!("{{\"thing\": {}, oops", layer.json().text());
     let text = fixture.builder.blob(media::STRANGE, text.as_bytes());
     fixture.builder.tag(&text, "text").write();
@@ -128,7 +128,7 @@ fn text_that_only_begins_like_json_references_what_precedes_the_error() {
     assert!(fixture.has(&layer), "{}", run.all());
 }
 
-/// Whichever comes first: one descriptor knows no better, the other promises a manifest.
+/// In either order: one descriptor has no type, the other declares a manifest.
 #[test]
 fn text_that_one_descriptor_declares_a_manifest_is_damaged_whatever_others_declare() {
     for is_first in [true, false] {
@@ -147,7 +147,7 @@ fn text_that_one_descriptor_declares_a_manifest_is_damaged_whatever_others_decla
         let found = in_the_way(&fixture, EmptyIndex::Refuse).expect("nothing else is wrong");
         assert_eq!(found, std::slice::from_ref(&text.digest));
     }
-    // An index that promises it is read when the text was read already.
+    // The index that declares it is read after the text.
     let mut fixture = GuardedLayout::new();
     let text = fixture.builder.blob(media::STRANGE, b"{ oops");
     let index = fixture

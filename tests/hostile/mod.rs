@@ -1,23 +1,23 @@
-//! The program against layouts that are damaged, forged or made to hurt: nothing referenced is deleted, nothing outside of
-//! the layout is touched, and every call ends.
+//! Damaged, forged and hostile layouts: nothing referenced is deleted, nothing outside of the layout is changed, and every
+//! call terminates.
 //!
-//! - [`annotations`]: blobs that nothing but an annotation names.
+//! - [`annotations`]: blobs that only an annotation names.
 //! - [`digests`]: digests that try to be paths.
-//! - [`documents`]: documents that are deep, cyclic, branching, nested or full of nonsense.
+//! - [`documents`]: documents that are deep, cyclic, branching, nested or invalid.
 //! - [`sizes`]: files of a gigabyte.
-//! - [`damage`]: documents that are other than their digest says.
+//! - [`damage`]: documents that do not match their digest.
 //! - [`index_json`]: `index.json` and `oci-layout` in every broken form.
-//! - [`refused`]: what is no layout, and pools that belong to others as well.
+//! - [`refused`]: paths that are not layouts, and blobs that other layouts use as well.
 //! - [`second_index`]: other files that list blobs.
-//! - [`special`]: FIFOs, sockets, devices, directories, links, hard links and foreign files in the pool.
+//! - [`special`]: FIFOs, sockets, devices, directories, links, hard links and foreign files among the blobs.
 //! - [`flight`]: writers at work, their temporary files and locks.
 //! - [`marks`]: what prevents a sweep.
-//! - [`moments`]: what is old and what is recent, to the nanosecond.
+//! - [`moments`]: age limits, to the nanosecond.
 //! - [`order`]: the same order on every file system.
-//! - [`output`]: names from strangers, on terminals and in pipes; outputs that are closed or full.
-//! - [`rights`]: what cannot be read or written.
+//! - [`output`]: untrusted names, on terminals and in pipes; outputs that are closed or full.
+//! - [`rights`]: files that cannot be read or written.
 //!
-//! Every call runs under a watchdog ([`guard`]); what needs rights or programs that are not there is skipped with the reason.
+//! Every call runs under a watchdog ([`guard`]); tests that need absent privileges or programs are skipped with the reason.
 
 mod annotations;
 mod damage;

@@ -1,4 +1,4 @@
-//! To the nanosecond: from when on something counts as old.
+//! Age limits, to the nanosecond.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +19,7 @@ fn view(fixture: &GuardedLayout) -> Snapshot {
     Snapshot::read(fixture.path(), Timestamp::now(), &Silent).expect("the layout can be read")
 }
 
-/// A time that a file can have.
+/// A valid time of a file.
 fn moment() -> (SystemTime, i128) {
     let moment = UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
     (moment, 1_700_000_000_123_456_789)
@@ -36,7 +36,7 @@ fn an_orphan_is_recent_until_the_grace_period_ends_and_never_without_one() {
         (modified + GRACE - 1, GRACE, true),
         (modified + GRACE, GRACE, false),
         (modified, 1, true),
-        // From the future, as after a clock was set back.
+        // From the future, as after the clock was set back.
         (modified - GRACE, 1, true),
         (modified - GRACE, 0, false),
     ] {
@@ -77,7 +77,7 @@ fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
         ),
         ("oci-put-blob123456789", moment - DAY, moment - DAY, None),
         ("index.json.lock", moment, moment - DAY, None),
-        // This program lists nothing again.
+        // This program never lists a blob again.
         (".ocisweep-abc123", moment, moment - DAY, None),
         (
             "oci-put-blob123456789",
@@ -105,7 +105,7 @@ fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
     let mut view = view(&fixture);
     view.protect(rule, &Silent).expect("nobody interrupts");
     let digest = Digest::parse(&fixture.orphan.digest).expect("a digest");
-    let modified = i64::try_from(modified).expect("a time of our age");
+    let modified = i64::try_from(modified).expect("a valid time");
     let expected = Writer::Blob { digest, modified };
     assert_eq!(view.graph.writer(), Some(&expected));
 }
@@ -132,14 +132,14 @@ fn a_temporary_file_is_deleted_when_older_than_given() {
     }
 }
 
-/// A time that does not fit in is reported as closely as possible.
+/// A time that cannot be represented is reported as closely as possible.
 #[test]
 fn a_file_from_another_age_is_an_orphan_like_others() {
     let fixture = GuardedLayout::new();
     let orphan = fixture.orphan.blob_path();
     let far = UNIX_EPOCH + Duration::from_secs(13_000_000_000);
     fixture.builder.modified(&orphan, far);
-    // Some file systems have no such times, and take the last that they have.
+    // Some file systems do not support such times, and use their last one.
     let metadata = std::fs::metadata(fixture.builder.join(&orphan)).expect("it is there");
     let kept = metadata.modified().expect("it has a time");
     let since = kept.duration_since(UNIX_EPOCH).expect("after 1970");
@@ -156,7 +156,7 @@ fn a_file_from_another_age_is_an_orphan_like_others() {
     );
 }
 
-/// Deletes a file when orphans are about to be looked into.
+/// Deletes a file when orphans are about to be inspected.
 struct Faster(std::path::PathBuf);
 
 impl Progress for Faster {

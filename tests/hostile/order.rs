@@ -1,4 +1,4 @@
-//! What is found in the order of a directory is reported in an order that does not depend on it.
+//! Output does not depend on the order of directories.
 
 use jiff::Timestamp;
 use ocisweep::Snapshot;
@@ -8,11 +8,11 @@ use ocisweep::progress::Silent;
 
 use crate::support::{GuardedLayout, lasting};
 
-/// So many that no directory has them in order by chance.
+/// Enough that no directory has them in order by chance.
 const MANY: usize = 12;
 
 #[test]
-fn referrers_are_in_the_order_of_their_digests_also_after_some_of_them_were_written() {
+fn referrers_are_in_the_order_of_their_digests_even_after_some_were_written() {
     let fixture = GuardedLayout::new();
     for number in 0..MANY {
         let payload = format!("signature {number}");
@@ -21,7 +21,7 @@ fn referrers_are_in_the_order_of_their_digests_also_after_some_of_them_were_writ
             "application/signature",
             payload.as_bytes(),
         );
-        // Nothing live references what these are about.
+        // Nothing live references their subjects.
         fixture
             .builder
             .referrer(&fixture.orphan, "application/signature", payload.as_bytes());

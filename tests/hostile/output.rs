@@ -1,4 +1,4 @@
-//! Names come from strangers: they neither steer a terminal nor make up rows.
+//! Names are untrusted: they can neither control a terminal nor forge rows.
 
 use std::ffi::OsStr;
 
@@ -7,7 +7,7 @@ use crate::support::extent::takes;
 use crate::support::run::run;
 use crate::support::{Cmd, GuardedLayout, Obj, for_each, media, with_action};
 
-/// Names that try something.
+/// Hostile names.
 fn names() -> Vec<String> {
     vec![
         "\u{1b}[2J\u{1b}[31mred".to_owned(),
@@ -107,7 +107,7 @@ fn through_a_pipe_every_row_is_one_line() {
         let expected = Cmd::new(call).arg(plain.path()).run();
         let expected = expected.ok().stdout.split('\n').count();
         let run = Cmd::new(call).arg(fixture.path()).run();
-        // Names that are empty or alike share a row or say `<none>`; no name makes one more.
+        // Names that are empty or equal share a row or are shown as `<none>`; no name adds a row.
         let rows = run.ok().stdout.split('\n').count();
         assert!(rows <= expected, "{rows} lines, {expected} expected");
         assert!(rows + 4 >= expected, "{rows} lines, {expected} expected");
@@ -119,7 +119,7 @@ fn through_a_pipe_every_row_is_one_line() {
 }
 
 #[test]
-fn through_a_pipe_names_are_raw_but_for_line_ends() {
+fn through_a_pipe_names_are_raw_except_for_newlines() {
     let mut fixture = GuardedLayout::new();
     fixture
         .builder
@@ -130,7 +130,7 @@ fn through_a_pipe_names_are_raw_but_for_line_ends() {
 }
 
 #[test]
-fn json_carries_names_exactly() {
+fn json_has_exact_names() {
     for_each(
         names(),
         |name| name.chars().take(20).collect(),
@@ -142,7 +142,7 @@ fn json_carries_names_exactly() {
             let json = run.ok().json();
             if !name.trim().is_empty() {
                 let text = serde_json::to_string(name).expect("a name can be written as JSON");
-                // Whatever key it is under; a name may be split into repository and tag.
+                // Under any key; a name may be split into repository and tag.
                 let whole = serde_json::to_string(&json).expect("JSON can be written");
                 let head: String = text
                     .chars()
@@ -163,7 +163,7 @@ fn json_carries_names_exactly() {
     );
 }
 
-/// Panics when bytes that went to a terminal could steer it.
+/// Panics if bytes that were written to a terminal could control it.
 #[track_caller]
 fn assert_tame(bytes: &[u8], what: &str) {
     let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
@@ -182,7 +182,7 @@ fn assert_tame(bytes: &[u8], what: &str) {
 }
 
 #[test]
-fn nothing_that_steers_a_terminal_reaches_it() {
+fn no_control_sequence_reaches_a_terminal() {
     for_each(
         names().into_iter().enumerate(),
         |(_, name)| name.chars().take(20).collect(),
@@ -237,7 +237,7 @@ fn nothing_that_steers_a_terminal_reaches_it() {
 }
 
 #[test]
-fn odd_texts_from_inside_documents_reach_no_terminal() {
+fn hostile_text_in_documents_reaches_no_terminal() {
     let evil = "\\u001b]0;owned\\u0007\\u202e\\u009b31m";
     let texts = [
         format!(
@@ -270,7 +270,7 @@ fn odd_texts_from_inside_documents_reach_no_terminal() {
 }
 
 #[test]
-fn a_name_of_100_kilobytes_is_cut_on_a_terminal_and_whole_in_json() {
+fn a_name_of_100_kilobytes_is_truncated_on_a_terminal_and_complete_in_json() {
     let mut fixture = GuardedLayout::new();
     let name = "long".repeat(25_000);
     fixture
@@ -285,7 +285,7 @@ fn a_name_of_100_kilobytes_is_cut_on_a_terminal_and_whole_in_json() {
         assert_eq!(code, Some(0));
         let text = String::from_utf8_lossy(&bytes);
         let longest = text.lines().map(|line| line.chars().count()).max();
-        // Cut to the width, or a column that is wide once: but not every row as wide as the name.
+        // Truncated to the width, or one wide row, but not every row as wide as the name.
         assert!(
             longest < Some(2000),
             "a row of {longest:?} letters on a terminal of 200"
@@ -298,7 +298,7 @@ fn a_name_of_100_kilobytes_is_cut_on_a_terminal_and_whole_in_json() {
 }
 
 #[test]
-fn a_closed_pipe_ends_a_listing_quietly_and_no_sweep_halfway() {
+fn a_closed_pipe_ends_a_listing_quietly_but_does_not_stop_a_sweep() {
     let mut fixture = GuardedLayout::new();
     for number in 0..2000 {
         fixture
@@ -341,7 +341,7 @@ fn a_closed_pipe_ends_a_listing_quietly_and_no_sweep_halfway() {
 }
 
 #[test]
-fn a_full_disk_behind_the_output_is_an_error_and_no_crash() {
+fn a_full_disk_for_the_output_is_an_error_and_not_a_crash() {
     let fixture = GuardedLayout::new();
     for call in [
         &["ls"][..],
@@ -359,7 +359,7 @@ fn a_full_disk_behind_the_output_is_an_error_and_no_crash() {
         assert_ne!(
             run.code,
             Some(0),
-            "the output is lost and nobody is told\n{}",
+            "the output is lost without an error\n{}",
             run.all()
         );
         fixture.assert_whole(&run.all());

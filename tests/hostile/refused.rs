@@ -1,4 +1,4 @@
-//! What resembles a layout and is not one, and layouts whose blobs belong to others as well: refused by name, not a byte changed.
+//! Paths that resemble a layout, and layouts whose blobs other layouts use as well: refused by name, without any change.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::support::environment::memory_dir;
 use crate::support::{Cmd, GuardedLayout, Run, assert_same, for_each, snapshot};
 
-/// Sweeps `path`, and panics unless that is refused and everything in `around` is as it was.
+/// Sweeps `path`, and panics unless that is refused and everything in `around` is unchanged.
 #[track_caller]
 fn refused(path: &Path, around: &Path) -> Run {
     let before = snapshot(around);
@@ -25,7 +25,7 @@ fn tree(files: &[&str]) -> (TempDir, PathBuf) {
     let root = temp.path().join("store");
     for file in files {
         let path = root.join(file);
-        let parent = path.parent().expect("a file lies in a directory");
+        let parent = path.parent().expect("a file is in a directory");
         fs::create_dir_all(parent).expect("the directory can be made");
         fs::write(&path, b"{}").expect("the file can be written");
     }
@@ -48,7 +48,7 @@ fn stores_of_other_programs_are_refused_by_name_with_a_hint() {
         ),
         ("a dir: copy", &["version", "manifest.json", &hex], "dir:"),
         (
-            "what lies in a registry's storage",
+            "the contents of a registry's storage",
             &["blobs/sha256/ab/x", "repositories/app/_manifests/x"],
             "registry",
         ),
@@ -101,7 +101,7 @@ fn stores_of_other_programs_are_refused_by_name_with_a_hint() {
 }
 
 #[test]
-fn a_layout_with_a_stray_name_of_ocm_is_none_of_its_artifact_sets() {
+fn a_layout_with_one_name_of_ocm_is_not_an_artifact_set() {
     let fixture = GuardedLayout::new();
     let stray = format!("blobs/sha256.{}", "ab".repeat(32));
     fixture.builder.file(&stray, b"stray");
@@ -110,7 +110,7 @@ fn a_layout_with_a_stray_name_of_ocm_is_none_of_its_artifact_sets() {
 }
 
 #[test]
-fn what_is_not_plain_utf_8_is_called_so() {
+fn other_encodings_than_utf_8_are_named_in_the_error() {
     let utf16 = |text: &str, mark: bool| {
         let units = text.encode_utf16().flat_map(u16::to_le_bytes);
         let mark: &[u8] = if mark { b"\xff\xfe" } else { b"" };
@@ -156,7 +156,7 @@ fn a_tar_file_without_a_layout_is_refused_with_a_hint() {
 }
 
 #[test]
-fn directories_that_are_no_layout_are_refused() {
+fn directories_that_are_not_layouts_are_refused() {
     let hex = "cd".repeat(32);
     let blob = format!("blobs/sha256/{hex}");
     let cases: [&[&str]; 6] = [
@@ -184,7 +184,7 @@ fn an_ordinary_file_is_refused() {
 }
 
 #[test]
-fn a_path_that_is_not_there_cannot_be_read() {
+fn a_path_that_does_not_exist_cannot_be_read() {
     let temp = memory_dir();
     let missing = temp.path().join("missing");
     for command in ["gc", "ls", "df"] {
@@ -196,7 +196,7 @@ fn a_path_that_is_not_there_cannot_be_read() {
 }
 
 #[test]
-fn a_layout_with_a_linked_pool_is_refused_with_a_hint() {
+fn a_layout_with_linked_blobs_is_refused_with_a_hint() {
     let cases = ["blobs", "blobs/sha256", "blobs/sha512"];
     for_each(
         cases,
@@ -219,7 +219,7 @@ fn a_layout_with_a_linked_pool_is_refused_with_a_hint() {
                 fixture.builder.symlink(link, "../../pool");
             }
             fixture.gc_is_refused().one_error_with_hint();
-            // What only reads needs no refusal.
+            // Commands that only read are not refused.
             for call in [["ls"], ["df"]] {
                 Cmd::new(call).arg(fixture.path()).run().ok();
             }
@@ -228,7 +228,7 @@ fn a_layout_with_a_linked_pool_is_refused_with_a_hint() {
 }
 
 #[test]
-fn a_pool_that_is_a_link_to_nothing_or_to_itself_is_refused() {
+fn blobs_that_are_a_dangling_or_circular_link_are_refused() {
     for (link, target) in [
         ("blobs", "nowhere"),
         ("blobs/sha256", "nowhere"),
@@ -246,7 +246,7 @@ fn a_pool_that_is_a_link_to_nothing_or_to_itself_is_refused() {
 }
 
 #[test]
-fn a_pool_that_is_a_file_or_a_fifo_is_an_error() {
+fn blobs_that_are_a_file_or_a_fifo_are_an_error() {
     for place in ["blobs", "blobs/sha256"] {
         for kind in ["file", "fifo"] {
             let fixture = GuardedLayout::new();
@@ -292,7 +292,7 @@ fn a_layout_given_twice_is_swept_once() {
 }
 
 #[test]
-fn one_layout_that_is_refused_takes_no_other_with_it() {
+fn one_refused_layout_does_not_stop_the_others() {
     let (bad, good) = (GuardedLayout::new(), GuardedLayout::new());
     bad.builder.file("index.json", b"[]");
     let before = bad.picture();
@@ -305,7 +305,7 @@ fn one_layout_that_is_refused_takes_no_other_with_it() {
 }
 
 #[test]
-fn names_of_layouts_are_printed_on_one_line_whatever_they_contain() {
+fn names_of_layouts_are_always_printed_on_one_line() {
     let fixture = GuardedLayout::new();
     let odd = fixture
         .builder

@@ -8,8 +8,8 @@ use crate::support::{
     Cmd, GuardedLayout, Run, Snapshot, assert_same, snapshot, total, with_action,
 };
 
-/// Runs the program on a fixture as a user for whom permissions count, after `relative` got `mode`. What the layout looked like
-/// before and after is taken with the old permissions.
+/// Runs the program on a fixture as a user for whom permissions apply, after setting the `mode` of `relative`. Snapshots of
+/// the layout before and after are taken with the old permissions.
 fn with_mode(
     fixture: &GuardedLayout,
     relative: &str,
@@ -18,9 +18,7 @@ fn with_mode(
 ) -> Option<(Run, Snapshot, Snapshot)> {
     let user = Unprivileged::owning(fixture.builder.outside());
     let path = fixture.builder.join(relative);
-    let old = fs::metadata(&path)
-        .expect("the file is there")
-        .permissions();
+    let old = fs::metadata(&path).expect("the file exists").permissions();
     let before = snapshot(fixture.path());
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("the mode can be set");
     let layout = fixture
@@ -40,7 +38,7 @@ fn with_mode(
 const GC: [&str; 5] = ["gc", "--grace", "0", "--format", "json"];
 
 #[test]
-fn a_document_that_may_not_be_read_stops_the_sweep() {
+fn a_document_without_read_permission_stops_the_sweep() {
     let which: [fn(&GuardedLayout) -> String; 3] = [
         |fixture| fixture.app.manifest.blob_path(),
         |fixture| fixture.multi.blob_path(),
@@ -59,7 +57,7 @@ fn a_document_that_may_not_be_read_stops_the_sweep() {
 }
 
 #[test]
-fn a_layer_that_may_not_be_read_is_no_obstacle() {
+fn a_layer_without_read_permission_does_not_stop_the_sweep() {
     let fixture = GuardedLayout::new();
     let path = fixture.app.layers[0].blob_path();
     if let Some((run, _, _)) = with_mode(&fixture, &path, 0o000, &GC) {
@@ -70,7 +68,7 @@ fn a_layer_that_may_not_be_read_is_no_obstacle() {
 }
 
 #[test]
-fn an_orphan_that_may_not_be_read_may_be_a_signature_and_is_kept() {
+fn an_orphan_without_read_permission_is_kept_as_a_possible_signature() {
     let fixture = GuardedLayout::new();
     let signature = fixture.builder.referrer(
         &fixture.app.manifest,
@@ -82,7 +80,7 @@ fn an_orphan_that_may_not_be_read_may_be_a_signature_and_is_kept() {
         assert!(matches!(run.code, Some(0 | 1 | 3)), "{}", run.all());
         assert!(fixture.has(&signature.manifest), "{}", run.all());
         fixture.assert_whole(&run.all());
-        // It is not passed over in silence.
+        // It is reported.
         let said = format!("{}{}", run.stdout, run.stderr);
         assert!(said.contains(signature.manifest.hex()), "{}", run.all());
     }
@@ -98,18 +96,18 @@ fn possible_references_of_an_unreadable_referrer_are_not_swept() {
     );
     let path = signature.manifest.blob_path();
     if let Some((run, _, _)) = with_mode(&fixture, &path, 0o000, &GC) {
-        // Nothing that is still referenced is ever lost: an unlisted referrer of something live is live with all below it,
-        // and whether this is one cannot be determined.
+        // Nothing that is still referenced is ever lost: an unlisted referrer of a live image is live with everything below
+        // it, and it is unknown whether this is one.
         assert!(
             fixture.has(&signature.layers[0]),
-            "the signature is torn apart\n{}",
+            "the signature is incomplete\n{}",
             run.all()
         );
     }
 }
 
 #[test]
-fn a_pool_that_may_not_be_listed_is_an_error_and_nothing_is_swept() {
+fn blobs_that_cannot_be_listed_are_an_error_and_nothing_is_swept() {
     for (directory, mode) in [
         ("blobs/sha256", 0o000),
         ("blobs/sha256", 0o300),
@@ -128,7 +126,7 @@ fn a_pool_that_may_not_be_listed_is_an_error_and_nothing_is_swept() {
 }
 
 #[test]
-fn a_pool_that_may_be_listed_but_not_entered_loses_nothing() {
+fn blobs_that_can_be_listed_but_not_opened_lose_nothing() {
     let fixture = GuardedLayout::new();
     if let Some((run, before, after)) = with_mode(&fixture, "blobs/sha256", 0o600, &GC) {
         assert!(matches!(run.code, Some(3 | 4)), "{}", run.all());
@@ -138,7 +136,7 @@ fn a_pool_that_may_be_listed_but_not_entered_loses_nothing() {
 }
 
 #[test]
-fn an_index_or_a_marker_that_may_not_be_read_is_an_error() {
+fn an_index_or_a_marker_without_read_permission_is_an_error() {
     for file in ["index.json", "oci-layout"] {
         let fixture = GuardedLayout::new();
         let Some((run, before, after)) = with_mode(&fixture, file, 0o000, &GC) else {
@@ -151,7 +149,7 @@ fn an_index_or_a_marker_that_may_not_be_read_is_an_error() {
 }
 
 #[test]
-fn a_blob_that_may_not_be_read_is_damage_of_its_own_and_the_check_continues() {
+fn a_blob_without_read_permission_is_separate_damage_and_the_check_continues() {
     let which: [fn(&GuardedLayout) -> String; 3] = [
         |fixture| fixture.app.layers[0].digest.clone(),
         |fixture| fixture.app.config.digest.clone(),
@@ -183,7 +181,7 @@ fn a_blob_that_may_not_be_read_is_damage_of_its_own_and_the_check_continues() {
 }
 
 #[test]
-fn files_that_cannot_be_deleted_are_reported_and_change_the_exit_code() {
+fn files_that_cannot_be_deleted_are_reported_and_change_the_exit_status() {
     let fixture = GuardedLayout::new();
     let other = fixture.builder.layer(b"another orphan");
     let Some((run, _, _)) = with_mode(&fixture, "blobs/sha256", 0o500, &GC) else {
@@ -201,7 +199,7 @@ fn files_that_cannot_be_deleted_are_reported_and_change_the_exit_code() {
 }
 
 #[test]
-fn a_layout_that_may_not_be_written_is_an_error_for_gc_and_none_for_readers() {
+fn a_layout_without_write_permission_is_an_error_for_gc_but_not_for_readers() {
     let fixture = GuardedLayout::new();
     let Some((run, before, after)) = with_mode(&fixture, "", 0o500, &GC) else {
         return;
@@ -226,7 +224,7 @@ fn a_layout_that_may_not_be_written_is_an_error_for_gc_and_none_for_readers() {
 }
 
 #[test]
-fn a_read_only_file_system_is_an_error_for_gc_and_none_for_readers() {
+fn a_read_only_file_system_is_an_error_for_gc_but_not_for_readers() {
     let fixture = GuardedLayout::new();
     let before = fixture.picture();
     let path = fixture
@@ -258,7 +256,7 @@ fn a_read_only_file_system_is_an_error_for_gc_and_none_for_readers() {
 }
 
 #[test]
-fn a_sweep_needs_no_right_to_write_the_blobs_themselves() {
+fn a_sweep_needs_no_write_permission_on_blobs() {
     let fixture = GuardedLayout::new();
     fixture.builder.mode(&fixture.orphan.blob_path(), 0o444);
     let user = Unprivileged::owning(fixture.builder.outside());
@@ -287,7 +285,7 @@ fn permissions_are_never_changed() {
     let mut before = fixture.picture();
     let orphan = fixture.builder.join(&fixture.orphan.blob_path());
     let inside = orphan.strip_prefix(fixture.builder.outside());
-    before.remove(inside.expect("the orphan lies in the layout"));
+    before.remove(inside.expect("the orphan is in the layout"));
     Cmd::gc(fixture.path()).run().ok();
     assert_same(
         &crate::support::without_directory_times(&before),

@@ -1,5 +1,5 @@
-//! Files beside `index.json` that list blobs in odd ways, or only seem to: what they list is kept, what is torn stops a sweep,
-//! and everything else is ignored.
+//! Files beside `index.json` that list blobs in unusual forms, or only appear to: listed blobs are kept, a torn file stops a
+//! sweep, and everything else is ignored.
 
 use std::fs;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn entry(desc: &Desc) -> String {
     )
 }
 
-/// Sweeps with a file of this name and text, and returns `true` if the orphan is still there.
+/// Sweeps with a file of this name and text, and returns `true` if the orphan still exists.
 fn keeps(name: &str, text: &str) -> bool {
     let fixture = GuardedLayout::new();
     let text = text
@@ -39,7 +39,7 @@ fn keeps(name: &str, text: &str) -> bool {
 }
 
 #[test]
-fn whatever_looks_like_a_list_keeps_what_it_lists() {
+fn every_form_of_a_list_keeps_its_blobs() {
     for (name, text) in [
         (
             "hauler-index.json",
@@ -70,7 +70,7 @@ fn whatever_looks_like_a_list_keeps_what_it_lists() {
 }
 
 #[test]
-fn what_is_no_list_keeps_nothing() {
+fn files_that_are_not_lists_keep_nothing() {
     for (name, text) in [
         ("notes.txt", "ENTRY"),
         ("notes.json", "\"DIGEST\""),
@@ -103,7 +103,7 @@ fn what_is_no_list_keeps_nothing() {
 }
 
 #[test]
-fn a_list_that_is_torn_stops_the_sweep() {
+fn a_torn_list_stops_the_sweep() {
     for text in [
         r#"{"schemaVersion":2,"manifests":[ENTRY"#,
         r#"{"latest":ENTRY"#,
@@ -127,7 +127,7 @@ fn a_list_that_is_torn_stops_the_sweep() {
 }
 
 #[test]
-fn what_is_no_file_is_not_read() {
+fn only_regular_files_are_read() {
     let fixture = GuardedLayout::new();
     fixture
         .builder
@@ -145,7 +145,7 @@ fn what_is_no_file_is_not_read() {
     run.ok();
     assert!(!fixture.has(&fixture.orphan), "{}", run.all());
     fixture.assert_whole(&run.all());
-    // A link to a list is one.
+    // A link to a list is a list.
     let fixture = GuardedLayout::new();
     let list = fixture.builder.outside().join("list");
     fs::write(&list, format!("[{}]", entry(&fixture.orphan))).expect("it can be written");
@@ -177,9 +177,9 @@ fn nesting_is_skipped_and_damage_is_reported_with_its_path() {
         .warns("`--ignore-index other.json`");
 }
 
-/// A list that appears, changes or is removed after the plan was made is met under the lock.
+/// A list that appears, changes or is removed after the plan was made is detected under the lock.
 #[test]
-fn a_list_that_changes_after_the_plan_makes_it_void() {
+fn a_list_that_changes_after_the_plan_invalidates_it() {
     let changes: [fn(&GuardedLayout, &str); 3] = [
         |fixture, text| {
             fixture.builder.file("new.json", text.as_bytes());
@@ -220,9 +220,9 @@ fn a_list_that_changes_after_the_plan_makes_it_void() {
     }
 }
 
-/// PowerShell writes what is redirected into a file in UTF-16.
+/// PowerShell redirects output to files in UTF-16.
 #[test]
-fn a_list_in_utf_16_keeps_what_it_lists_and_stops_a_sweep_where_it_is_torn() {
+fn a_list_in_utf_16_keeps_its_blobs_and_stops_a_sweep_if_torn() {
     for is_whole in [true, false] {
         let fixture = GuardedLayout::new();
         let text = format!("\u{feff}{{\"manifests\":[{}]}}", entry(&fixture.orphan));

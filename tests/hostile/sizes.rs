@@ -11,15 +11,15 @@ use crate::support::environment::bounded;
 use crate::support::snapshot::outline;
 use crate::support::{Desc, Doc, GuardedLayout, Run, for_each, hex, media, total};
 
-/// Makes a file of this length that takes no room on the disk.
+/// Creates a file of this length that takes no disk space.
 fn sparse(fixture: &GuardedLayout, relative: &str, head: &[u8], len: u64) {
     let mut file = fs::File::create(fixture.builder.join(relative)).expect("the file can be made");
     file.write_all(head).expect("the file can be written");
     file.set_len(len).expect("a sparse file can be made");
-    let stat = file.metadata().expect("the file can be looked at");
+    let stat = file.metadata().expect("the file can be inspected");
     assert!(
         stat.blocks() * 512 < 64 << 20,
-        "the file system of the tests has no sparse files"
+        "the file system of the tests does not support sparse files"
     );
 }
 
@@ -143,7 +143,7 @@ fn blobs_of_a_gigabyte_are_counted_without_being_read() {
 }
 
 #[test]
-fn a_reference_behind_200_megabytes_of_text_is_found_with_little_memory() {
+fn a_reference_after_200_megabytes_of_text_is_found_with_little_memory() {
     const TEXT: usize = 200 << 20;
     let mut fixture = GuardedLayout::new();
     let hidden = fixture.builder.layer(b"behind a giant string");
@@ -163,7 +163,7 @@ fn a_reference_behind_200_megabytes_of_text_is_found_with_little_memory() {
     write!(rest, "{}}}", hidden.json().text()).expect("writing to a string cannot fail");
     put(rest.as_bytes());
     let digest = format!("sha256:{}", hex(&hasher.finalize()));
-    let size = file.metadata().expect("the file can be looked at").len();
+    let size = file.metadata().expect("the file can be inspected").len();
     let giant = Desc::new(media::STRANGE, &digest, size);
     fs::rename(&path, fixture.builder.join(&giant.blob_path())).expect("the file can be renamed");
     fixture.builder.tag(&giant, "giant").write();
@@ -173,9 +173,9 @@ fn a_reference_behind_200_megabytes_of_text_is_found_with_little_memory() {
     assert!(!fixture.has(&fixture.orphan), "{}", run.all());
 }
 
-/// Registries take manifests of 4 MiB; whatever is longer is not one, and is not read when nothing references it.
+/// Registries accept manifests of up to 4 MiB; a longer blob is not one, and is not read if nothing references it.
 #[test]
-fn an_unlisted_signature_may_be_as_long_as_a_registry_takes_it() {
+fn an_unlisted_signature_may_have_the_maximum_length_of_registries() {
     const LONGEST: usize = 4 << 20;
     let fixture = GuardedLayout::new();
     let signature = |length: usize| {

@@ -1,5 +1,5 @@
-//! FIFOs, sockets, directories, devices and links under the names of blobs: none is waited for, none is followed to
-//! delete anything, and no reference is lost because of them.
+//! FIFOs, sockets, directories, devices and links with the names of blobs: none blocks, none is followed to delete anything,
+//! and no reference is lost because of them.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use crate::support::{
     Cmd, Desc, GuardedLayout, assert_same, for_each, media, snapshot, total, with_action,
 };
 
-/// What may be under a name where a blob is expected.
+/// A file in place of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Odd {
     Fifo,
@@ -51,7 +51,7 @@ impl Odd {
         )
     }
 
-    /// Puts it in the place of a blob. Returns `true` if that is possible here.
+    /// Puts it in place of a blob. Returns `true` if that is possible here.
     fn replace(self, fixture: &GuardedLayout, desc: &Desc) -> bool {
         let relative = desc.blob_path();
         let outside = fixture.builder.outside().join("third-name");
@@ -81,7 +81,7 @@ impl Odd {
                     fixture.builder.join(&relative),
                     rustix::fs::FileType::CharacterDevice,
                     rustix::fs::Mode::from_raw_mode(0o666),
-                    // What `/dev/zero` is: it can be read for ever.
+                    // Like `/dev/zero`: it can be read for ever.
                     rustix::fs::makedev(1, 5),
                 );
                 if !is_root() || made.is_err() {
@@ -201,7 +201,7 @@ fn a_document_that_cannot_be_read_stops_the_sweep() {
                 if !odd.replace(&fixture, &desc) {
                     return;
                 }
-                // A link to nothing is there: perhaps what it references is not mounted. What is below it is not known.
+                // A dangling link exists: its target may be unmounted. Its references are unknown.
                 fixture.gc_is_refused().warns(&desc.digest);
                 for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
                     let run = Cmd::new(call).arg(fixture.path()).run();
@@ -213,7 +213,7 @@ fn a_document_that_cannot_be_read_stops_the_sweep() {
 }
 
 #[test]
-fn documents_behind_links_are_read_and_what_they_name_is_kept() {
+fn documents_behind_links_are_read_and_their_references_are_kept() {
     // Bazel's rules write every blob as a link into a cache.
     let fixture = GuardedLayout::new();
     let cache = fixture.builder.outside().join("cache");
@@ -258,13 +258,13 @@ fn a_linked_orphan_is_removed_only_as_a_link_and_frees_nothing() {
 }
 
 #[test]
-fn an_orphan_that_links_to_a_live_blob_takes_nothing_with_it() {
+fn removing_an_orphan_that_links_to_a_live_blob_keeps_that_blob() {
     let fixture = GuardedLayout::new();
     let live = fixture.builder.join(&fixture.app.layers[0].blob_path());
     fixture.builder.symlink(&fixture.orphan.blob_path(), &live);
     let run = fixture.gc_deletes_only_the_orphan();
     assert!(live.is_file(), "{}", run.all());
-    // And the other way round: a live link to what is an orphan by its own name keeps it.
+    // Conversely, a live link to a file that is an orphan by its own name keeps it.
     let fixture = GuardedLayout::new();
     let layer = &fixture.app.layers[0];
     let bytes = fs::read(fixture.builder.join(&layer.blob_path())).expect("a layer can be read");
@@ -293,7 +293,7 @@ fn hard_links_are_freed_once_and_only_with_their_last_name() {
     };
     // Two names in the layout, both garbage.
     expect("reclaimed_bytes", size);
-    // A third name outside keeps all of it.
+    // A third name outside keeps all bytes.
     let outside = fixture.builder.outside().join("third-name");
     fs::hard_link(&original, &outside).expect("a hard link can be made");
     expect("reclaimed_bytes", 0);
@@ -332,7 +332,8 @@ fn garbage_that_is_a_second_name_of_a_live_blob_frees_nothing() {
 
 #[test]
 fn a_dry_run_and_a_run_agree_on_hard_links_among_thousands_of_files() {
-    // More than the program inspects before it begins to delete, so that some names are gone when their twin is inspected.
+    // More than the program inspects before it begins to delete, so that some names are already deleted when their twin is
+    // inspected.
     const FILES: usize = 6000;
     const TWINS: usize = 200;
     let fixture = GuardedLayout::new();
@@ -359,7 +360,7 @@ fn a_dry_run_and_a_run_agree_on_hard_links_among_thousands_of_files() {
 }
 
 #[test]
-fn foreign_files_in_the_pool_are_left_alone_and_counted() {
+fn foreign_files_among_the_blobs_are_kept_and_counted() {
     let fixture = GuardedLayout::new();
     let hex = "ab".repeat(32);
     let files = [
@@ -389,7 +390,7 @@ fn foreign_files_in_the_pool_are_left_alone_and_counted() {
         "README".to_owned(),
     ];
     for file in &files {
-        fixture.builder.file(file, b"somebody put this here");
+        fixture.builder.file(file, b"a foreign file");
         fixture
             .builder
             .age(file, std::time::Duration::from_secs(90 * 86_400));
@@ -399,7 +400,7 @@ fn foreign_files_in_the_pool_are_left_alone_and_counted() {
         let bytes = fs::read(fixture.builder.join(file)).ok();
         assert_eq!(
             bytes.as_deref(),
-            Some(&b"somebody put this here"[..]),
+            Some(&b"a foreign file"[..]),
             "{file:?}\n{}",
             run.all()
         );
@@ -413,9 +414,9 @@ fn foreign_files_in_the_pool_are_left_alone_and_counted() {
     );
 }
 
-/// One answer to whether a blob exists: a link that leads nowhere or to itself is an absent blob to every command.
+/// All commands agree on whether a blob exists: a dangling or circular link is an absent blob.
 #[test]
-fn a_link_that_leads_nowhere_is_an_absent_blob_to_every_command() {
+fn a_dangling_link_is_an_absent_blob_to_every_command() {
     for odd in [Odd::LinkToNothing, Odd::LinkToItself] {
         let fixture = GuardedLayout::new();
         let layer = fixture.app.layers.last().expect("it has one").clone();

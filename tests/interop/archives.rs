@@ -4,7 +4,7 @@ use crate::support::environment::{has_tools, is_root, skip};
 use crate::support::run::new_command;
 use crate::support::{ClientDir, Cmd, Run};
 
-/// Packs a layout as people do.
+/// Packs a layout as users do.
 fn pack(shop: &ClientDir, layout: &str, archive: &str) {
     let status = new_command("tar")
         .args(["-cf", archive, "-C", layout, "."])
@@ -20,14 +20,14 @@ fn text(shop: &ClientDir, name: &str) -> String {
 }
 
 #[test]
-fn every_tag_of_a_slimmed_archive_is_read_as_before() {
+fn every_tag_of_a_slimmed_archive_can_still_be_read() {
     let Some(shop) = ClientDir::new() else { return };
     shop.init("images");
     shop.new_image("images:base");
     for tag in ["one", "two", "three"] {
-        shop.insert("images:base", tag, "a file of its own", Some(tag));
+        shop.insert("images:base", tag, "a separate file", Some(tag));
     }
-    // What a tag pointed to before is garbage.
+    // The previous image of a tag is garbage.
     shop.insert("images:two", "more", "another file", None);
     pack(&shop, "images", "images.tar");
     let inspect = |tag: &str| {
@@ -42,7 +42,7 @@ fn every_tag_of_a_slimmed_archive_is_read_as_before() {
     assert_eq!(["one", "three"].map(inspect), before);
     let gone = shop.attempt("skopeo", &["inspect", "oci-archive:images.tar:two"]);
     assert_ne!(gone.code, Some(0), "{}", gone.all());
-    // All blobs of what is kept are there.
+    // All blobs of kept images exist.
     for tag in ["one", "three", "base"] {
         let (from, to) = (
             format!("oci-archive:images.tar:{tag}"),
@@ -64,7 +64,7 @@ fn every_tag_of_a_slimmed_archive_is_read_as_before() {
         shop.unpack(&format!("again:{tag}"), &bundle);
         let file = shop.join(&bundle).join("rootfs").join(tag);
         let text = std::fs::read_to_string(file).expect("it was unpacked");
-        assert_eq!(text, "a file of its own");
+        assert_eq!(text, "a separate file");
     }
 }
 
@@ -130,7 +130,7 @@ fn podman_and_buildah_read_slimmed_archives() {
     shop.init("images");
     shop.new_image("images:base");
     for tag in ["one", "two"] {
-        shop.insert("images:base", tag, "a file of its own", Some(tag));
+        shop.insert("images:base", tag, "a separate file", Some(tag));
     }
     pack(&shop, "images", "images.tar");
     let archive = text(&shop, "images.tar");

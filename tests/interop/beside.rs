@@ -1,4 +1,4 @@
-//! The real programs at work while `ocisweep` sweeps the same layout again and again.
+//! The real programs write while `ocisweep` sweeps the same layout repeatedly.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -6,10 +6,10 @@ use std::thread;
 use crate::interop::seen::tags;
 use crate::support::{ClientDir, Cmd};
 
-/// How many images are written beside the sweeps.
+/// The number of images that are written beside the sweeps.
 const IMAGES: usize = 6;
 
-/// Runs `write` once, and beside it each of these commands again and again; returns what those printed, and how often they ran.
+/// Runs `write` once, and at the same time each of these commands repeatedly; returns their output, and the number of runs.
 fn beside(
     clients: &ClientDir,
     commands: &[&[&str]],
@@ -30,7 +30,7 @@ fn beside(
                     .arg(clients.join("layout"))
                     .args(flags.iter().copied())
                     .run();
-                // Done, or the writer is in the middle of its index, or it holds its lock.
+                // Done, or the writer is writing its index, or it holds its lock.
                 assert!(matches!(run.code, Some(0 | 3 | 6)), "{}", run.all());
                 said.push_str(&run.all());
                 runs += 1;
@@ -80,7 +80,7 @@ fn source(clients: &ClientDir) -> Vec<String> {
 }
 
 #[test]
-fn what_skopeo_copies_beside_sweeps_is_whole() {
+fn images_that_skopeo_copies_beside_sweeps_are_intact() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -92,13 +92,13 @@ fn what_skopeo_copies_beside_sweeps_is_whole() {
             clients.copy(&from, &to, &[]);
         }
     });
-    assert!(runs >= IMAGES, "{runs} sweeps are none at all");
+    assert!(runs >= IMAGES, "only {runs} sweeps ran");
     let wanted = [all.as_slice(), &["base".to_owned()]].concat();
     is_whole(&clients, &wanted, &said);
 }
 
 #[test]
-fn what_umoci_changes_beside_sweeps_is_whole() {
+fn images_that_umoci_changes_beside_sweeps_are_intact() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -119,11 +119,11 @@ fn what_umoci_changes_beside_sweeps_is_whole() {
             wanted.push(tag);
         }
     });
-    assert!(runs >= IMAGES, "{runs} sweeps are none at all");
+    assert!(runs >= IMAGES, "only {runs} sweeps ran");
     is_whole(&clients, &wanted, &said);
 }
 
-/// The job that writes also removes: what it wrote before is gone, what it wrote last is whole.
+/// The job that writes also removes: its earlier images are removed, its last ones are intact.
 #[test]
 fn a_job_that_copies_and_removes_beside_sweeps_keeps_what_it_wrote_last() {
     let Some(clients) = ClientDir::new() else {
@@ -145,14 +145,14 @@ fn a_job_that_copies_and_removes_beside_sweeps_keeps_what_it_wrote_last() {
             }
         }
     });
-    assert!(runs >= IMAGES, "{runs} sweeps are none at all");
+    assert!(runs >= IMAGES, "only {runs} sweeps ran");
     let last = all.last().expect("there are images").clone();
     is_whole(&clients, &[last, "base".to_owned()], &said);
 }
 
-/// A writer that uses old orphans again, without a lock, beside a sweep that leaves it no time: with a trash nothing is lost.
+/// A writer without a lock that uses old orphans again, beside sweeps without a pause: with a trash nothing is lost.
 #[test]
-fn what_skopeo_writes_again_beside_sweeps_with_a_trash_is_whole() {
+fn images_that_skopeo_writes_again_beside_sweeps_with_a_trash_are_intact() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -165,14 +165,14 @@ fn what_skopeo_writes_again_beside_sweeps_with_a_trash_is_whole() {
             clients.copy(&from, &to, &[]);
         }
     });
-    assert!(runs >= IMAGES, "{runs} sweeps are none at all");
+    assert!(runs >= IMAGES, "only {runs} sweeps ran");
     let last = Cmd::new(["gc", "--trash", "--grace", "0"])
         .arg(clients.join("layout"))
         .run();
     last.ok();
     let wanted = [all.as_slice(), &["base".to_owned()]].concat();
     is_whole(&clients, &wanted, &format!("{said}{}", last.all()));
-    // Another collector deletes nothing that is in the trash, and does not fail because of it.
+    // Another collector deletes nothing in the trash, and does not fail because of it.
     Cmd::new(["rm", "--trash", "--grace", "0"])
         .arg(clients.join("layout"))
         .arg(&all[0])

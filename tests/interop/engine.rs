@@ -1,7 +1,8 @@
-//! A real docker engine builds and saves images; what is slimmed it loads again, with the same image IDs and names. `ctr` of
+//! A real docker engine builds and saves images; it loads slimmed ones again, with the same image IDs and names. `ctr` of
 //! its containerd imports slimmed layouts.
 //!
-//! The engine is started here with its data in a temporary directory, without a network, and ended with the test.
+//! The engine is started with its data in a temporary directory and without a network, and is stopped at the end of the
+//! test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ struct Engine {
 }
 
 impl Engine {
-    /// Starts one. `None`: it is absent, or may not run here.
+    /// Starts one. `None`: it is not installed, or not permitted to run.
     fn start() -> Option<Self> {
         if !has_tools(&["dockerd", "docker", "containerd", "ctr", "runc"]) {
             return None;
@@ -160,7 +161,7 @@ fn listed(archive: &Path) -> Vec<String> {
 }
 
 #[test]
-fn an_engine_loads_what_is_left_of_what_it_saved() {
+fn an_engine_loads_slimmed_archives_that_it_saved() {
     let Some(engine) = Engine::start() else {
         return;
     };
@@ -185,7 +186,7 @@ fn an_engine_loads_what_is_left_of_what_it_saved() {
     run.ok()
         .says("Untagged: one:latest")
         .says("Untagged: two:again");
-    // What is listed differs by what was removed, and in no other way.
+    // The lists differ only by the removed images.
     let (old, new) = (listed(&all), listed(&slim));
     let left: Vec<&String> = old.iter().filter(|path| new.contains(path)).collect();
     assert_eq!(left, new.iter().collect::<Vec<_>>());
@@ -204,7 +205,7 @@ fn an_engine_loads_what_is_left_of_what_it_saved() {
 }
 
 #[test]
-fn an_engine_and_containerd_take_layouts_that_were_slimmed() {
+fn an_engine_and_containerd_accept_slimmed_layouts() {
     let Some(engine) = Engine::start() else {
         return;
     };
@@ -227,7 +228,7 @@ fn an_engine_and_containerd_take_layouts_that_were_slimmed() {
         run.arg(&archive).arg(name).run().ok();
         engine.import(&archive);
     }
-    // docker's own lists beside `index.json` are edited in step.
+    // docker's own lists beside `index.json` are edited as well.
     let unpacked = unpack("docker-save-names");
     let archive = engine.path("save.tar");
     let packed = new_command("tar")

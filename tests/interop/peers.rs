@@ -1,25 +1,25 @@
-//! What `umoci gc` and `ocisweep gc` make of every recorded layout.
+//! The results of `umoci gc` and `ocisweep gc` for every recorded layout.
 
 use std::collections::BTreeMap;
 
 use crate::support::{ClientDir, Cmd, blobs, cases};
 
-/// How a sweep of one layout ended.
+/// The result of a sweep of one layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
-    /// Exactly the garbage is gone.
+    /// Exactly the garbage was deleted.
     Exact,
-    /// It refused, and everything is there.
+    /// It refused, and everything exists.
     Refused,
-    /// It did its work, and garbage is left.
+    /// It succeeded, but garbage remains.
     Left,
-    /// Something that was needed is gone.
+    /// A needed blob was deleted.
     Lost,
 }
 
 /// The README has these numbers: with `--nocapture` they are printed.
 #[test]
-fn of_every_recorded_layout_exactly_the_garbage_is_removed_or_nothing() {
+fn exactly_the_garbage_of_every_recorded_layout_is_deleted_or_nothing() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -61,17 +61,14 @@ fn of_every_recorded_layout_exactly_the_garbage_is_removed_or_nothing() {
     }
     let of = |end| ends.get(&("ocisweep", end)).map_or(0, Vec::len);
     assert_eq!((of(End::Lost), of(End::Left)), (0, 0), "{ends:#?}");
-    // Those that share their blobs have to be named together.
+    // Those that share their blobs must be given together.
     let refused = ends.get(&("ocisweep", End::Refused));
     let is_shared = |label: &String| label.contains("shared");
     assert!(refused.into_iter().flatten().all(is_shared), "{ends:#?}");
     assert!(of(End::Exact) > 60, "{ends:#?}");
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "whoever wants the numbers asks for them"
-)]
+#[expect(clippy::print_stderr, reason = "the numbers are printed on request")]
 fn count(text: &str) {
     eprintln!("{text}");
 }

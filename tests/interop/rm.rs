@@ -1,5 +1,5 @@
 //! Tags and platforms removed from layouts of umoci and skopeo: both programs still read everything else, to the byte, and
-//! continue writing; and a bundle that umoci unpacked can be packed again for as long as a hold protects what it rests on.
+//! continue writing; and a bundle that umoci unpacked can be repacked while a hold protects its base.
 
 use std::fs;
 
@@ -18,10 +18,10 @@ fn family(clients: &ClientDir, layout: &str) {
     clients.insert(&image("middle"), "top", "what one has", Some("top"));
     clients.umoci(&["tag", "--image", &image("top"), "top-again"]);
     clients.new_image(&image("alone"));
-    clients.insert(&image("alone"), "alone", "what nobody else has", None);
+    clients.insert(&image("alone"), "alone", "not shared with others", None);
 }
 
-/// Runs `rm` on a layout of the workshop and panics unless it is content.
+/// Runs `rm` on a layout of the workshop and panics unless it succeeds.
 #[track_caller]
 fn rm(clients: &ClientDir, layout: &str, args: &[&str]) -> Run {
     let run = Cmd::new(["rm"]).arg(clients.join(layout)).args(args).run();
@@ -30,7 +30,7 @@ fn rm(clients: &ClientDir, layout: &str, args: &[&str]) -> Run {
 }
 
 #[test]
-fn whichever_tag_is_removed_umoci_and_skopeo_read_all_others() {
+fn after_removing_any_tag_umoci_and_skopeo_read_all_others() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -45,7 +45,7 @@ fn whichever_tag_is_removed_umoci_and_skopeo_read_all_others() {
     for source in ["umoci", "skopeo"] {
         let names = tags(&clients, source);
         assert_eq!(names, ["alone", "base", "middle", "top", "top-again"]);
-        // What umoci left behind is older than this, and is deleted first so that the last step can compare.
+        // Older garbage of umoci is deleted first, so that the last step can compare.
         clients.gc(source);
         let before = see(&clients, source, &names, Readers::UmociAndSkopeo);
         for gone in &names {
@@ -63,7 +63,7 @@ fn whichever_tag_is_removed_umoci_and_skopeo_read_all_others() {
                 "{}",
                 run.all()
             );
-            // Neither of them finds anything left over.
+            // Neither of them finds any garbage.
             let all = blobs(&clients.join(&layout));
             clients.umoci(&["gc", "--layout", &layout]);
             assert_eq!(blobs(&clients.join(&layout)), all, "{}", run.all());
@@ -73,7 +73,7 @@ fn whichever_tag_is_removed_umoci_and_skopeo_read_all_others() {
 }
 
 #[test]
-fn what_skopeo_untagged_by_overwriting_is_removed_by_its_id_and_the_tag_is_kept() {
+fn an_image_untagged_by_skopeo_is_removed_by_its_id_and_the_tag_is_kept() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -85,7 +85,7 @@ fn what_skopeo_untagged_by_overwriting_is_removed_by_its_id_and_the_tag_is_kept(
         &["tag".to_owned()],
         Readers::UmociAndSkopeo,
     );
-    let first = first.get("tag").expect("it was looked at").digest.clone();
+    let first = first.get("tag").expect("it was read").digest.clone();
     clients.copy("oci:source:top", "oci:layout:tag", &[]);
     let names = ["tag".to_owned()];
     let before = see(&clients, "layout", &names, Readers::UmociAndSkopeo);
@@ -97,7 +97,7 @@ fn what_skopeo_untagged_by_overwriting_is_removed_by_its_id_and_the_tag_is_kept(
         "{}",
         run.all()
     );
-    // The name is the other image, and that one can be removed by it.
+    // The name refers to the other image, which can be removed by it.
     rm(&clients, "layout", &["tag"]);
     assert_eq!(clients.count("layout"), 0);
 }
@@ -125,7 +125,7 @@ fn umoci_and_skopeo_continue_in_a_layout_from_which_everything_was_removed() {
 }
 
 #[test]
-fn a_held_bundle_can_be_packed_again_after_its_tags_went() {
+fn a_held_bundle_can_be_repacked_after_its_tags_were_removed() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -157,7 +157,7 @@ fn a_held_bundle_can_be_packed_again_after_its_tags_went() {
         rm(&clients, layout, &["middle"]);
         clients.gc(layout);
         let file = clients.join(bundle).join("rootfs/packed");
-        fs::write(file, "after its tags went").expect("a file of a bundle can be written");
+        fs::write(file, "after its tags were removed").expect("a file of a bundle can be written");
         let packed = format!("{layout}:packed");
         let repack = clients.attempt("umoci", &["repack", "--image", &packed, bundle]);
         assert_eq!(repack.code == Some(0), held, "{}", repack.all());
@@ -222,7 +222,7 @@ fn blob_path(clients: &ClientDir, layout: &str, digest: &str) -> std::path::Path
         .join(digest.replacen(':', "/", 1))
 }
 
-/// Copies one platform of `multi` and returns how that went.
+/// Copies one platform of `multi` and returns the result.
 fn copy_platform(clients: &ClientDir, layout: &str, architecture: &str) -> Run {
     let (from, to) = (
         format!("oci:{layout}:multi"),
@@ -243,7 +243,7 @@ fn copy_platform(clients: &ClientDir, layout: &str, architecture: &str) -> Run {
 }
 
 #[test]
-fn after_a_rewrite_skopeo_copies_the_whole_image_and_every_platform_that_is_left() {
+fn after_a_rewrite_skopeo_copies_the_whole_image_and_every_remaining_platform() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -267,7 +267,7 @@ fn after_a_rewrite_skopeo_copies_the_whole_image_and_every_platform_that_is_left
         assert_eq!(
             blobs(&clients.join(&layout)),
             blobs(&clients.join(&copy)),
-            "a copy has all that is left\n{}",
+            "a copy has all remaining blobs\n{}",
             run.all()
         );
         for architecture in all {
@@ -280,7 +280,7 @@ fn after_a_rewrite_skopeo_copies_the_whole_image_and_every_platform_that_is_left
                 run.all()
             );
         }
-        // Others sweep it as if it had never been otherwise.
+        // Other programs sweep it like any other layout.
         let left = blobs(&clients.join(&layout));
         clients.umoci(&["gc", "--layout", &layout]);
         assert_eq!(blobs(&clients.join(&layout)), left, "{}", run.all());
@@ -289,7 +289,7 @@ fn after_a_rewrite_skopeo_copies_the_whole_image_and_every_platform_that_is_left
 }
 
 #[test]
-fn after_one_platform_is_left_skopeo_copies_it() {
+fn the_only_remaining_platform_is_copied_by_skopeo() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -301,7 +301,7 @@ fn after_one_platform_is_left_skopeo_copies_it() {
     );
     let copied = copy_platform(&clients, "layout", "arm64");
     copied.ok();
-    // The index, and what the one image consists of.
+    // The index, and the blobs of the one image.
     assert_eq!(
         clients.count("layout"),
         clients.count("only-layout-arm64") + 1,
@@ -317,7 +317,7 @@ fn after_one_platform_is_left_skopeo_copies_it() {
 }
 
 #[test]
-fn in_a_sparse_index_skopeo_copies_the_platforms_that_are_here() {
+fn skopeo_copies_the_present_platforms_of_a_sparse_index() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -363,7 +363,7 @@ fn in_a_sparse_index_skopeo_copies_the_platforms_that_are_here() {
         assert_ne!(
             copied.code,
             Some(0),
-            "what is not here cannot be copied\n{}",
+            "an absent platform cannot be copied\n{}",
             copied.all()
         );
     }

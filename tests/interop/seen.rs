@@ -1,4 +1,4 @@
-//! What `umoci` and `skopeo` see in a layout: tags, manifests, histories, every byte of every copy, unpacked file trees.
+//! The view of `umoci` and `skopeo` on a layout: tags, manifests, histories, every byte of every copy, unpacked file trees.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,15 +12,15 @@ use crate::support::{ClientDir, sha256, snapshot};
 pub(crate) struct Tag {
     /// The digest of the manifest that `skopeo inspect` reads.
     pub(crate) digest: String,
-    /// What `skopeo inspect` says of the image, where it is one for this machine.
+    /// The output of `skopeo inspect`, if the image is for this machine.
     inspected: String,
     /// Names and digests of the files that `skopeo copy` writes.
     copied: BTreeMap<PathBuf, String>,
-    /// What `umoci stat` says, and the files that `umoci unpack` writes; nothing for what umoci does not read.
+    /// The output of `umoci stat`, and the files that `umoci unpack` writes; empty for images that umoci does not support.
     umoci: Option<(String, BTreeMap<PathBuf, String>)>,
 }
 
-/// Which programs read the images of a layout.
+/// The programs that read the images of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readers {
     /// Both.
@@ -37,7 +37,7 @@ pub(crate) fn tags(clients: &ClientDir, layout: &str) -> Vec<String> {
     tags
 }
 
-/// Uses every one of these tags in every way.
+/// Uses each of these tags in every way.
 #[track_caller]
 pub(crate) fn see(
     clients: &ClientDir,
@@ -45,7 +45,7 @@ pub(crate) fn see(
     tags: &[String],
     readers: Readers,
 ) -> BTreeMap<String, Tag> {
-    assert!(!tags.is_empty(), "there is no tag to look at");
+    assert!(!tags.is_empty(), "there is no tag to read");
     let all = tags.iter();
     all.map(|tag| (tag.clone(), see_one(clients, layout, tag, readers)))
         .collect()

@@ -23,7 +23,7 @@ fn take(clients: &ClientDir, tag: &str, to: &str, flags: &[&str]) {
     clients.copy(&format!("oci:source:{tag}"), &format!("oci:{to}"), flags);
 }
 
-/// Takes entries out of `index.json` by tag, as a tool does that knows no garbage collection.
+/// Removes entries from `index.json` by tag, like a tool without garbage collection.
 fn untag(clients: &ClientDir, layout: &str, tag: &str) {
     let image = format!("{layout}:{tag}");
     clients.umoci(&["rm", "--image", &image]);
@@ -46,7 +46,7 @@ fn every_tag_that_skopeo_copied_works_after_a_sweep() {
     let before = see(&clients, "layout", &names, Readers::UmociAndSkopeo);
     let index = fs::read(clients.join("layout/index.json")).expect("the index can be read");
     let gone = clients.gc("layout");
-    assert!(!gone.is_empty(), "the dropped tag left something");
+    assert!(!gone.is_empty(), "the removed tag left garbage");
     assert_eq!(
         before,
         see(&clients, "layout", &names, Readers::UmociAndSkopeo)
@@ -56,7 +56,7 @@ fn every_tag_that_skopeo_copied_works_after_a_sweep() {
 }
 
 #[test]
-fn images_that_skopeo_untagged_by_overwriting_remain_whole() {
+fn images_that_skopeo_untagged_by_overwriting_remain_intact() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -73,15 +73,15 @@ fn images_that_skopeo_untagged_by_overwriting_remain_whole() {
         clients.gc("layout").is_empty(),
         "every entry is a root, tagged or not"
     );
-    let digest = &first.get("tag").expect("it was looked at").digest;
+    let digest = &first.get("tag").expect("it was read").digest;
     let path = clients.join("layout");
     assert!(blobs(&path).contains_key(digest));
-    // It is listed, and as untagged.
+    // It is listed as untagged.
     let run = Cmd::new(["ls", "--no-trunc"]).arg(&path).run();
     run.ok().says(digest).says("<none>");
 }
 
-/// Copies the only image of a layout and returns its files. By its tag not every skopeo finds an image of docker's types.
+/// Copies the only image of a layout and returns its files. Not every skopeo finds an image of docker's types by its tag.
 fn copy_of_the_only_image(clients: &ClientDir, layout: &str) -> Snapshot {
     let copy = clients.text_of("copy-of-the-only-image");
     clients.copy(&format!("oci:{layout}"), &format!("dir:{copy}"), &[]);
@@ -106,7 +106,7 @@ fn images_of_dockers_types_work_after_a_sweep() {
     let index = fs::read_to_string(clients.join("layout/index.json"));
     let index = index.expect("the index can be read");
     assert!(index.contains(media::DOCKER_MANIFEST), "{index}");
-    // What becomes garbage shares blobs with what is kept.
+    // The garbage shares blobs with kept images.
     untag(&clients, "layout", "docker-two");
     untag(&clients, "layout", "three");
     let before = copy_of_the_only_image(&clients, "layout");
@@ -117,7 +117,7 @@ fn images_of_dockers_types_work_after_a_sweep() {
     assert_eq!(
         blobs(&clients.join("layout")),
         blobs(&clients.join("again")),
-        "a copy has what stayed, and no more"
+        "a copy has exactly the kept blobs"
     );
 }
 
@@ -130,7 +130,7 @@ fn images_that_went_through_a_docker_archive_work_after_a_sweep() {
     let archive = clients.text_of("images.tar");
     let source = format!("docker-archive:{archive}:example.com/app:1");
     clients.copy("oci:source:one", &source, &[]);
-    // An archive is no layout, and is called what it is.
+    // An archive is not a layout, and the error names its kind.
     Cmd::gc(&clients.join("images.tar"))
         .run()
         .refused()
@@ -154,7 +154,7 @@ fn images_that_went_through_a_docker_archive_work_after_a_sweep() {
     assert!(!clients.gc("docker").is_empty());
     assert_eq!(before, copy_of_the_only_image(&clients, "docker"));
 
-    // And back again.
+    // And converted back.
     let back = format!(
         "docker-archive:{}:example.com/app:1",
         clients.text_of("back.tar")
@@ -182,7 +182,7 @@ fn recompressed_copies_work_after_a_sweep() {
 }
 
 #[test]
-fn an_oci_archive_taken_from_a_swept_layout_is_whole() {
+fn an_oci_archive_of_a_swept_layout_is_complete() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -199,7 +199,7 @@ fn an_oci_archive_taken_from_a_swept_layout_is_whole() {
 }
 
 #[test]
-fn a_dir_copy_is_no_layout_and_is_called_what_it_is() {
+fn a_dir_copy_is_refused_by_its_kind() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -215,7 +215,7 @@ fn a_dir_copy_is_no_layout_and_is_called_what_it_is() {
     assert_eq!(before, snapshot(&clients.join("copy")));
 }
 
-/// Lists an index of two images of the layout under a tag, as neither program can make one.
+/// Lists an index of two images of the layout under a tag, which neither program can create.
 fn index_of(clients: &ClientDir, layout: &str, images: &[(&str, &str)], tag: &str) {
     let path = clients.join(layout).join("index.json");
     let text = fs::read(&path).expect("the index can be read");
@@ -254,7 +254,7 @@ fn index_of(clients: &ClientDir, layout: &str, images: &[(&str, &str)], tag: &st
 }
 
 #[test]
-fn an_index_of_several_platforms_is_copied_whole_after_a_sweep() {
+fn an_index_of_several_platforms_is_copied_completely_after_a_sweep() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -298,7 +298,7 @@ fn skopeo_continues_with_a_swept_layout() {
     take(&clients, "two", "layout:two", &[]);
     untag(&clients, "layout", "one");
     clients.gc("layout");
-    // What was deleted is written anew, what stayed is used.
+    // Deleted blobs are written again, kept blobs are used.
     take(&clients, "one", "layout:one", &[]);
     let names: Vec<String> = ["one", "two"].map(str::to_owned).to_vec();
     let source = see(&clients, "source", &names, Readers::UmociAndSkopeo);
@@ -310,7 +310,7 @@ fn skopeo_continues_with_a_swept_layout() {
 }
 
 #[test]
-fn a_pool_shared_by_skopeos_own_flag_is_no_layout_of_its_own() {
+fn a_layout_with_skopeos_shared_blobs_is_not_swept_alone() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -321,7 +321,7 @@ fn a_pool_shared_by_skopeos_own_flag_is_no_layout_of_its_own() {
     take(&clients, "two", "sharing-too:two", &flags);
     let before = snapshot(&clients.join("pool"));
     for layout in ["sharing", "sharing-too"] {
-        // The blobs lie elsewhere: nothing that is listed is here, and nothing is deleted.
+        // The blobs are elsewhere: nothing that is listed is present, and nothing is deleted.
         Cmd::gc(&clients.join(layout)).run().refused();
         Cmd::gc(&clients.join(layout))
             .arg("--allow-missing")

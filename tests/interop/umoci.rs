@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::interop::seen::{Readers, see, tags};
 use crate::support::{ClientDir, Cmd, blobs};
 
-/// Builds a layout with several tags, each of which has a past: umoci leaves the replaced manifests and configs behind.
+/// Builds a layout with several tags, each with a history: umoci leaves the replaced manifests and configs behind.
 fn with_a_past(clients: &ClientDir, layout: &str) {
     clients.init(layout);
     let image = |tag: &str| format!("{layout}:{tag}");
@@ -27,12 +27,17 @@ fn with_a_past(clients: &ClientDir, layout: &str) {
     clients.umoci(&["tag", "--image", &image("app"), "app-again"]);
     clients.repack(&image("other"), "bundle", "packed", "another branch");
     clients.new_image(&image("dropped"));
-    clients.insert(&image("dropped"), "etc-dropped", "goes with its tag", None);
+    clients.insert(
+        &image("dropped"),
+        "etc-dropped",
+        "removed with its tag",
+        None,
+    );
     clients.umoci(&["rm", "--image", &image("dropped")]);
 }
 
 #[test]
-fn every_tag_of_a_layout_with_a_past_works_after_a_sweep() {
+fn every_tag_of_a_layout_with_a_history_works_after_a_sweep() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -41,7 +46,7 @@ fn every_tag_of_a_layout_with_a_past_works_after_a_sweep() {
     assert_eq!(names, ["app", "app-again", "base", "configured", "other"]);
     let before = see(&clients, "layout", &names, Readers::UmociAndSkopeo);
     let gone = clients.gc("layout");
-    assert!(gone.len() >= 10, "there was a past: {gone:?}");
+    assert!(gone.len() >= 10, "there was a history: {gone:?}");
     assert_eq!(tags(&clients, "layout"), names);
     let after = see(&clients, "layout", &names, Readers::UmociAndSkopeo);
     assert_eq!(before, after);
@@ -125,7 +130,7 @@ fn ls_lists_what_umoci_and_skopeo_list() {
 }
 
 #[test]
-fn a_new_layout_with_null_for_its_manifests_is_sound_and_can_be_used_after_a_sweep() {
+fn a_new_layout_with_null_manifests_is_valid_and_can_be_used_after_a_sweep() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -144,7 +149,7 @@ fn umoci_continues_with_a_swept_layout() {
     };
     with_a_past(&clients, "layout");
     clients.gc("layout");
-    // The bundle was made before the sweep, and the image that it rests on is tagged still.
+    // The bundle was made before the sweep, and its base image is still tagged.
     clients.repack("layout:later", "bundle", "packed", "after the sweep");
     clients.insert("layout:base", "etc-late", "after the sweep", None);
     clients.configure("layout:app", "after the sweep", Some("late"));
@@ -158,7 +163,7 @@ fn umoci_continues_with_a_swept_layout() {
 }
 
 #[test]
-fn removing_every_tag_leaves_a_layout_that_needs_a_word() {
+fn removing_every_tag_leaves_a_layout_that_needs_a_flag() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -174,7 +179,7 @@ fn removing_every_tag_leaves_a_layout_that_needs_a_word() {
 }
 
 #[test]
-fn blobs_just_written_by_umoci_are_not_garbage() {
+fn blobs_that_umoci_has_just_written_are_not_garbage() {
     let Some(clients) = ClientDir::new() else {
         return;
     };

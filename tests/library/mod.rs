@@ -1,4 +1,4 @@
-//! The library as a program that embeds it calls it: whole commands over a layout.
+//! The library as used by a program that embeds it: whole commands over a layout.
 
 mod together;
 
@@ -168,7 +168,7 @@ fn a_plan_for_the_future_is_not_executed() {
 }
 
 #[test]
-fn blobs_of_another_layout_are_refused_without_being_asked_for() {
+fn blobs_of_another_layout_are_refused_by_default() {
     let layout = layout();
     let before = blobs(layout.path());
     let other = memory_dir();
@@ -189,13 +189,13 @@ fn blobs_of_another_layout_are_refused_without_being_asked_for() {
 }
 
 #[test]
-fn remove_takes_all_arguments_or_none() {
+fn remove_applies_all_arguments_or_none() {
     let layout = layout();
     let group = LayoutGroup::of(layout.path());
     let options = RemoveOptions::default();
     let before = blobs(layout.path());
     let run = |names: &[&str], mode| remove(&group, &protection(), names, &options, mode, &Silent);
-    let missed = run(&["app:1", "absent:1"], NOW).expect_err("one name is not there");
+    let missed = run(&["app:1", "absent:1"], NOW).expect_err("one name does not exist");
     assert!(matches!(missed, RemoveError::Select(_)), "{missed}");
     assert_eq!(blobs(layout.path()), before);
     let finished = run(&["app:1"], NOW).expect("it can be removed");
@@ -228,7 +228,7 @@ fn prune_returns_reasons() {
 }
 
 #[test]
-fn a_group_needs_a_store_to_be_one() {
+fn a_group_of_several_layouts_needs_a_store() {
     let layouts: Vec<PathBuf> = vec![layout().path().to_owned()];
     let group = LayoutGroup::sharing("no/such/store", &layouts);
     let failed = gc(
@@ -241,7 +241,7 @@ fn a_group_needs_a_store_to_be_one() {
     assert!(failed.is_err());
 }
 
-/// Writes down which phases begin and end; cancels once a number of them has begun.
+/// Records which phases begin and end; cancels after a number of them has begun.
 struct Phases {
     seen: Mutex<Vec<(Phase, &'static str)>>,
     cancel_after: usize,
@@ -286,7 +286,7 @@ impl Progress for Phases {
 }
 
 #[test]
-fn every_phase_that_begins_finishes_also_when_cancelled() {
+fn every_phase_that_begins_finishes_even_if_cancelled() {
     let layout = layout();
     let group = LayoutGroup::of(layout.path());
     let all = Phases::new(usize::MAX);

@@ -18,7 +18,7 @@ use crate::support::{blobs, snapshot};
 
 const EXECUTE: Mode = Mode::Execute(Duration::ZERO);
 
-/// Two layouts with images of 100 kB, that are so many days old.
+/// Two layouts with images of 100 kB, of these ages in days.
 fn layouts() -> [TestLayout; 2] {
     [
         [("app:1", 40), ("app:4", 10)],
@@ -119,9 +119,9 @@ fn keep_rules_count_in_all_layouts() {
     assert_eq!(removed(&done), [["app:1"], ["app:2"]]);
 }
 
-/// A layout that cannot be read loses nothing, counts, and does not stop the other one.
+/// Nothing is removed from an unreadable layout, its bytes count, and it does not stop the other one.
 #[test]
-fn what_cannot_be_planned_counts_and_is_kept() {
+fn layouts_that_cannot_be_planned_count_and_are_kept() {
     let layouts = layouts();
     fs::write(layouts[0].path().join("index.json"), "{").expect("a file can be written");
     let before = snapshot(layouts[0].path());
@@ -135,7 +135,7 @@ fn what_cannot_be_planned_counts_and_is_kept() {
     assert!(bytes > 200_000, "{bytes}");
 }
 
-/// Each of two layouts that share their blobs would delete what only the other one needs.
+/// Each of two layouts that share their blobs would delete blobs that only the other one needs.
 #[test]
 fn layouts_that_share_blobs_are_refused() {
     let [first, second] = layouts();

@@ -1,4 +1,4 @@
-//! Which layouts are meant, how they are reported, and how the worst of them ends the run.
+//! The selection of layouts, their reports, and the exit status of the worst one.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -25,7 +25,7 @@ fn each_layout_below_a_directory_gets_a_row() {
     assert_same(&before, &snapshot(&fixture.join("outside")), &run.all());
     let inner = fixture.join("tree/a/.sync/one/repo/blobs/sha256");
     assert_eq!(fs::read_dir(inner).expect("it is there").count(), 4);
-    // Nothing is left to do, and every row says so.
+    // There is nothing left to do, as every row shows.
     let again = fixture.run(&["gc", "-r", "--grace", "0", "tree"]);
     again.ok().says("Total reclaimed space: 0B");
     for row in rows(&again).iter().filter(|row| row[0] != "Total") {
@@ -34,7 +34,7 @@ fn each_layout_below_a_directory_gets_a_row() {
 }
 
 #[test]
-fn a_layout_by_two_spellings_counts_once() {
+fn a_layout_given_by_two_paths_counts_once() {
     let fixture = TestDir::new();
     fixture.layout("one");
     symlink("one", fixture.join("link")).expect("a link can be made");
@@ -53,14 +53,14 @@ fn a_layout_by_two_spellings_counts_once() {
     assert_eq!(json["total"], json["layouts"][0]["total"]);
     let ls = fixture.run(&["ls", "-q", "one", "link"]);
     assert_eq!(ls.ok().stdout.lines().count(), 1, "{}", ls.all());
-    // A directory that is named twice is searched once for all.
+    // A directory that is given twice is searched once.
     let run = fixture.run(&["gc", "-n", "-r", "--grace", "0", ".", "one", "./"]);
     assert_eq!(rows(&run.ok().clone()).len(), 2, "{}", run.all());
 }
 
-/// From bad to worse: 10, 1, 6, 4, 3. What is bad does not stop what is good.
+/// From bad to worse: 10, 1, 6, 4, 3. A bad layout does not stop the others.
 #[test]
-fn the_worst_layout_ends_the_run_and_the_others_are_swept() {
+fn the_worst_layout_determines_the_status_and_the_others_are_swept() {
     let fixture = TestDir::new();
     for path in ["a-good", "b-busy", "z-good"] {
         fixture.layout(path);
@@ -85,7 +85,7 @@ fn the_worst_layout_ends_the_run_and_the_others_are_swept() {
     assert_eq!(of_layouts(&json, "state"), states, "{}", run.all());
     assert_eq!(number(&json, "/totals/blobs"), 2, "{}", run.all());
     assert_same(&before, &snapshot(damaged.path()), &run.all());
-    // Without the damaged one it is the busy one that counts, and what cannot be read comes before that.
+    // Without the damaged one the busy one decides, and an unreadable one takes precedence over that.
     let run = fixture.run(&[&gc[..], &["z-good", "b-busy"]].concat());
     run.exits(6);
     let run = fixture.run(&[&gc[..], &["b-busy", "nowhere", "z-good"]].concat());
@@ -106,7 +106,7 @@ fn the_worst_layout_ends_the_run_and_the_others_are_swept() {
 }
 
 #[test]
-fn an_unreadable_directory_is_reported_and_stops_no_other() {
+fn an_unreadable_directory_is_reported_and_does_not_stop_the_others() {
     let fixture = TestDir::new();
     fixture.layout("tree/a");
     fixture.layout("tree/b/locked/layout");
@@ -153,7 +153,7 @@ fn mounts_in_a_tree_are_skipped_unless_named() {
 }
 
 #[test]
-fn a_search_in_vain_says_what_is_there_instead() {
+fn a_search_without_a_layout_reports_what_was_found_instead() {
     let fixture = TestDir::new();
     fs::create_dir_all(fixture.join("empty/below")).expect("directories can be made");
     fs::create_dir_all(fixture.join("registry/docker/registry/v2"))
@@ -161,7 +161,7 @@ fn a_search_in_vain_says_what_is_there_instead() {
     for command in ["gc", "ls", "df"] {
         let run = fixture.run(&[command, "-r", "empty"]);
         run.refused().one_error_with_hint();
-        run.warns("there is no image layout in it, nor anywhere below");
+        run.warns("there is no image layout in it or below it");
         let run = fixture.run(&[command, "-r", "registry"]);
         run.refused()
             .warns("the storage of a registry")
@@ -197,9 +197,9 @@ fn lists_of_several_layouts_name_the_layouts() {
     assert_eq!(layouts, ["a", "b"]);
 }
 
-/// Without `-r` and with one layout nothing shows that there could be several.
+/// Without `-r` and with one layout, the output does not mention several.
 #[test]
-fn one_layout_looks_as_it_always_did() {
+fn the_output_for_one_layout_has_no_rows() {
     let fixture = TestDir::new();
     fixture.layout("a");
     for args in [
@@ -258,9 +258,9 @@ fn a_tree_is_checked_and_its_blobs_are_listed() {
     }
 }
 
-/// Two names of one file are one file, also in the line on what is kept.
+/// Two names of one file count as one file, also in the line about kept bytes.
 #[test]
-fn what_is_kept_is_counted_once_as_well() {
+fn kept_bytes_are_counted_once_as_well() {
     let fixture = TestDir::new();
     let (one, image) = fixture.layout("one");
     let layer = image.layers[0].blob_path();
@@ -324,6 +324,6 @@ fn quiet_overrides_verbose() {
             .keeps_quiet_about("LAYOUT");
         assert!(!both.stderr.contains("not deleted: "), "{}", both.all());
     }
-    // What `-v` of a prune adds is on standard output, so it contradicts `-q`.
+    // The lines that `-v` of a prune adds are on standard output, so it contradicts `-q`.
     fixture.run(&["prune", "-n", "-q", "-v", "a"]).exits(2);
 }

@@ -1,4 +1,4 @@
-//! Layouts in which nothing is left: with `--remove-empty-layouts` they are removed, and what a stop leaves of them does no harm.
+//! Empty layouts: `--remove-empty-layouts` removes them, and a partial removal does no harm.
 
 use std::fs;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn empty(fixture: &TestDir, relative: &str) -> LayoutBuilder {
 }
 
 #[test]
-fn what_is_pruned_to_nothing_is_removed_with_its_directory() {
+fn a_layout_that_becomes_empty_is_removed_with_its_directory() {
     let fixture = TestDir::new();
     let (layout, _) = fixture.layout("tree/org/app");
     layout.age("index.json", DAY);
@@ -74,7 +74,7 @@ fn what_is_pruned_to_nothing_is_removed_with_its_directory() {
         (&"layout".into(), &"remove".into())
     );
     let left: Vec<String> = fs::read_dir(fixture.join("tree/org"))
-        .expect("the tree is there")
+        .expect("the tree exists")
         .map(|name| {
             name.expect("a name")
                 .file_name()
@@ -86,7 +86,7 @@ fn what_is_pruned_to_nothing_is_removed_with_its_directory() {
     assert_eq!(entries(held.path()).len(), 1);
 }
 
-/// What another tool's file lists may be missing, and still the layout is that tool's.
+/// Blobs that another tool's file lists may be missing, but the layout still belongs to that tool.
 #[test]
 fn a_layout_with_a_second_index_is_not_empty() {
     let fixture = TestDir::new();
@@ -109,7 +109,7 @@ fn without_the_flag_an_empty_layout_is_kept() {
     let layout = empty(&fixture, "layout");
     fixture.run(&["gc", "--allow-empty", "layout"]).ok();
     assert!(layout.join("index.json").exists() && layout.join("oci-layout").exists());
-    // What became empty before is removed as well: there is nothing else to do, and it is done.
+    // A layout that was already empty is removed as well.
     let run = fixture.run(&[
         "gc",
         "-n",
@@ -154,7 +154,7 @@ fn layouts_that_may_still_be_needed_are_kept() {
         ("docker's list", |layout| {
             layout.file("manifest.json", b"[]");
         }),
-        ("a blob that is young", |layout| {
+        ("a recent blob", |layout| {
             layout.age("index.json", Duration::from_secs(2 * 60 * 60));
             let young = layout.layer(b"a young orphan");
             layout.fresh([&young]);
@@ -179,13 +179,13 @@ fn layouts_that_may_still_be_needed_are_kept() {
 }
 
 #[test]
-fn what_else_lies_in_the_directory_keeps_the_directory() {
+fn other_files_in_the_directory_keep_it() {
     let fixture = TestDir::new();
     let layout = empty(&fixture, "layout");
     layout.file("README", b"precious").directory(".uploads");
     fixture.run(&[&GC[..], &["layout"]].concat()).ok();
     let left: Vec<_> = fs::read_dir(layout.path())
-        .expect("the directory is there")
+        .expect("the directory exists")
         .map(|name| name.expect("a name").file_name())
         .collect();
     assert_eq!(left, ["README"]);
@@ -193,7 +193,7 @@ fn what_else_lies_in_the_directory_keeps_the_directory() {
     let linked = empty(&fixture, "real");
     std::os::unix::fs::symlink("real", fixture.join("link")).expect("a link can be made");
     fixture.run(&[&GC[..], &["link"]].concat()).ok();
-    let left = fs::read_dir(linked.path()).expect("the directory is there");
+    let left = fs::read_dir(linked.path()).expect("the directory exists");
     assert_eq!(left.count(), 0);
 }
 
@@ -211,7 +211,7 @@ fn a_layout_that_lists_something_is_never_removed() {
 }
 
 #[test]
-fn the_question_names_the_layouts_that_would_be_removed() {
+fn the_confirmation_names_the_layouts_that_would_be_removed() {
     let fixture = TestDir::new();
     let layout = empty(&fixture, "layout");
     let words = "prune --allow-empty --remove-empty-layouts layout";
@@ -245,8 +245,8 @@ fn planned(layout: &Path) -> (Snapshot, Plan) {
     (view, plan)
 }
 
-/// Removes the layout with a file system that stops or is disturbed at one call; says how many calls there were, and whether the
-/// layout was removed.
+/// Removes the layout with a file system that stops or is disturbed at one call; returns the number of calls, and whether
+/// the layout was removed.
 fn run(layout: &Path, at: usize, way: Way) -> (usize, bool) {
     let (view, plan) = planned(layout);
     let disk = Stopping::new(way, at, layout);
@@ -260,7 +260,7 @@ fn run(layout: &Path, at: usize, way: Way) -> (usize, bool) {
     (disk.calls().len(), retired)
 }
 
-/// Wherever it stops: there is a layout that lists nothing, or no layout at all; and a second run has no trouble with either.
+/// Wherever it stops, there is an empty layout or none, and a second run works with either.
 #[test]
 fn a_stop_at_any_call_leaves_an_empty_layout_or_none() {
     for stop in 1.. {
@@ -285,9 +285,9 @@ fn a_stop_at_any_call_leaves_an_empty_layout_or_none() {
     }
 }
 
-/// Whenever a writer comes: its image is there afterwards, whole and listed in a layout.
+/// Whenever a writer intervenes, its image exists afterwards, intact and listed in a layout.
 #[test]
-fn a_writer_that_comes_at_any_call_loses_nothing() {
+fn a_writer_that_intervenes_at_any_call_loses_nothing() {
     fn write(layout: &Path) {
         let mut builder = LayoutBuilder::at(layout);
         let image = builder.image("linux/amd64", "late", &[b"late layer"]);

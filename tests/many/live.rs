@@ -1,4 +1,4 @@
-//! A zot that is running owns its layouts.
+//! The layouts of a running zot are busy.
 
 use std::fs::{self, File};
 
@@ -15,7 +15,7 @@ fn database() -> Vec<u8> {
 }
 
 fn held(path: &std::path::Path) -> FileLock {
-    FileLock::of(File::open(path).expect("the database is there"))
+    FileLock::of(File::open(path).expect("the database exists"))
 }
 
 #[test]
@@ -37,7 +37,10 @@ fn everything_below_its_database_is_busy_until_it_stops() {
             let args = [command, &["--lock-wait", "0s", "--format", "json"]].concat();
             let one = fixture.run(&[&args[..], &["registry/org/app"]].concat());
             one.exits(6).one_error_with_hint();
-            one.warns(&format!("zot is running, it holds `{}`", path.display()));
+            one.warns(&format!(
+                "zot is running and has `{}` locked",
+                path.display()
+            ));
             let all = fixture.run(&[&args[..], &["-r", "registry"]].concat());
             let json = all.exits(6).json();
             assert_eq!(of_layouts(&json, "state"), ["busy", "busy"]);

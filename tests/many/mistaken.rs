@@ -41,9 +41,9 @@ const COMMANDS: [&[&str]; 18] = [
     &["prune", "-f", "--grace", "0", "--format", "json"],
 ];
 
-/// A directory of layouts without `-r`, and a file that is no archive.
+/// A directory of layouts without `-r`, and a file that is not an archive.
 #[test]
-fn what_was_meant_is_in_the_hint() {
+fn the_hint_shows_what_was_probably_meant() {
     let fixture = TestDir::new();
     for path in ["mirror/two", "mirror/one"] {
         fs::create_dir_all(fixture.join(path)).expect("directories can be made");
@@ -63,7 +63,7 @@ fn what_was_meant_is_in_the_hint() {
 }
 
 #[test]
-fn a_word_that_is_no_layout_prints_and_changes_nothing() {
+fn an_argument_that_is_not_a_layout_prints_and_changes_nothing() {
     let fixture = TestDir::new();
     images(&fixture, "images");
     fs::create_dir(fixture.join("plain")).expect("a directory can be made");
@@ -97,7 +97,7 @@ fn a_word_that_is_no_layout_prints_and_changes_nothing() {
 
 /// `rm L $(ocisweep ls -q L redis)` removes what `ls` printed.
 #[test]
-fn the_hint_shows_the_filter_that_was_meant() {
+fn the_hint_shows_the_intended_filter() {
     let fixture = TestDir::new();
     let id = images(&fixture, "my images");
     let hint = |args: &[&str]| {
@@ -114,7 +114,7 @@ fn the_hint_shows_the_filter_that_was_meant() {
     for (word, filter) in [
         ("redis", "reference=redis"),
         ("redis:*", "'reference=redis:*'"),
-        // No image has this name, and no file either.
+        // Neither an image nor a file has this name.
         ("ghcr.io/team/app:1", "reference=ghcr.io/team/app:1"),
     ] {
         for command in [
@@ -132,20 +132,20 @@ fn the_hint_shows_the_filter_that_was_meant() {
         let found = hint(&["ls", "-r", ".", word]);
         assert_eq!(found, format!("ocisweep ls -r -f {filter} ."));
     }
-    // An ID is no name, so no filter selects it.
+    // An ID is not a name, so no filter selects it.
     let found = hint(&["ls", "-q", "my images", &id]);
     assert_eq!(found, format!("ocisweep why 'my images' {id}"));
-    // What the hint says works.
+    // The command of the hint works.
     let run = fixture.run(&["ls", "-q", "-f", "reference=redis:7", "my images"]);
     assert_eq!(run.ok().stdout.lines().count(), 1, "{}", run.all());
-    // A path is no name.
+    // A path is not a name.
     let run = fixture.run(&["ls", "my images", "./redis"]);
     run.exits(4).keeps_quiet_about("reference=");
 }
 
-/// A layout that is damaged, begun or of another version is a layout: it does not stop the others.
+/// A layout that is damaged, unfinished or of another version is a layout: it does not stop the others.
 #[test]
-fn a_damaged_layout_stops_no_other() {
+fn a_damaged_layout_does_not_stop_the_others() {
     let fixture = TestDir::new();
     images(&fixture, "images");
     for (path, file, text) in [
@@ -163,9 +163,9 @@ fn a_damaged_layout_stops_no_other() {
     }
 }
 
-/// The line end is found before anything is printed.
+/// The newline is detected before anything is printed.
 #[test]
-fn a_path_with_a_line_end_prints_nothing() {
+fn a_path_with_a_newline_prints_nothing() {
     let fixture = TestDir::new();
     fixture.layout("a");
     fixture.layout("odd\nname");

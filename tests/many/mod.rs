@@ -1,10 +1,10 @@
-//! Several layouts in one run: trees of them, blobs that hard links or a pool share, and layouts that become empty.
+//! Several layouts in one run: trees of them, hard links, shared blobs, and layouts that become empty.
 //!
-//! - [`arguments`]: which layouts are meant, how they are reported, and how the worst of them ends the run.
-//! - [`empty`]: layouts in which nothing is left.
+//! - [`arguments`]: the selection of layouts, their reports, and the exit status of the worst one.
+//! - [`empty`]: empty layouts.
 //! - [`live`]: a zot that is running.
 //! - [`mistaken`]: arguments that are not layouts.
-//! - [`shared`]: layouts that share a pool of blobs.
+//! - [`shared`]: layouts that share their blobs.
 //! - [`trash`]: the trash of shared blobs.
 //! - [`tree`]: a registry of zot with two hundred repositories.
 

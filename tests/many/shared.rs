@@ -1,4 +1,5 @@
-//! Layouts that share a pool of blobs: what any of them needs is kept, and nothing is deleted while one of them cannot be read.
+//! Layouts that share their blobs: blobs that any of them needs are kept, and nothing is deleted while one of them cannot be
+//! read.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +16,7 @@ use crate::support::{
     without_directory_times,
 };
 
-/// How a layout points to the pool.
+/// How a layout refers to the shared blobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// skopeo: an empty `blobs`.
@@ -61,8 +62,8 @@ impl Commune {
             needs.push(need);
         }
         let pool = LayoutBuilder::at(&fixture.join("temporary"));
-        let plain = pool.layer(b"an orphan of nobody");
-        let image = pool.image("linux/arm64", "gone", &[b"layer of an image that is gone"]);
+        let plain = pool.layer(b"an unrelated orphan");
+        let image = pool.image("linux/arm64", "gone", &[b"layer of a removed image"]);
         let mut orphans: BTreeSet<String> = image.digests().into_iter().collect();
         orphans.insert(plain.digest);
         let commune = Self {
@@ -74,7 +75,7 @@ impl Commune {
         commune
     }
 
-    /// Moves all blobs into the pool.
+    /// Moves all blobs into the shared directory.
     fn pool_them(&self, way: Way) {
         let pool = self.fixture.join("pool/sha256");
         fs::create_dir_all(&pool).expect("the pool can be made");
@@ -118,7 +119,7 @@ fn digests(directory: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_pool_is_swept_of_what_none_of_its_layouts_needs() {
+fn shared_blobs_that_no_layout_needs_are_deleted() {
     for way in WAYS {
         let commune = Commune::new(way);
         let fixture = &commune.fixture;
@@ -149,7 +150,8 @@ fn a_pool_is_swept_of_what_none_of_its_layouts_needs() {
     }
 }
 
-/// A user who names too few layouts says that the others do not count; one who names an unreadable layout does not know.
+/// A user who gives too few layouts declares that the others do not count; the references of an unreadable layout are
+/// unknown.
 #[test]
 fn a_layout_that_cannot_be_read_stops_the_sweep() {
     type Harm = fn(&Commune);
@@ -194,7 +196,7 @@ fn a_layout_that_cannot_be_read_stops_the_sweep() {
 }
 
 #[test]
-fn a_link_to_another_pool_is_refused() {
+fn a_link_to_other_shared_blobs_is_refused() {
     for (link, target) in [
         ("blobs", "../other"),
         ("blobs/sha256", "../../other/sha256"),
@@ -216,7 +218,7 @@ fn a_link_to_another_pool_is_refused() {
 }
 
 #[test]
-fn a_directory_that_is_no_pool_is_refused() {
+fn a_directory_without_blobs_is_refused() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
     fs::create_dir_all(fixture.join("empty")).expect("it can be made");
@@ -225,7 +227,7 @@ fn a_directory_that_is_no_pool_is_refused() {
     let before = commune.pool();
     for (pool, why) in [
         ("empty", "there is no directory `sha256`"),
-        ("linked", "`linked/sha256` is not a directory of its own"),
+        ("linked", "`linked/sha256` is a symbolic link"),
     ] {
         let args = ["gc", "--grace", "0", "--shared-blobs", pool];
         let run = fixture.run(&[&args[..], &NAMES].concat());
@@ -234,9 +236,9 @@ fn a_directory_that_is_no_pool_is_refused() {
     }
 }
 
-/// The pool may be the `blobs` of a layout, which then has to be there as well.
+/// The shared blobs may be the `blobs` of a layout, which must then be given as well.
 #[test]
-fn the_owner_of_a_pool_has_to_be_named() {
+fn the_owner_of_shared_blobs_must_be_given() {
     let fixture = TestDir::new();
     let (_, owned) = fixture.layout("owner");
     let mut other = LayoutBuilder::at(&fixture.join("other"));
@@ -263,9 +265,9 @@ fn the_owner_of_a_pool_has_to_be_named() {
     assert_eq!(digests(&pool), needed);
 }
 
-/// Without `--shared-blobs` the one that owns the blobs looks like any other layout; but who sees both knows better.
+/// Without `--shared-blobs` the owner of the blobs looks like any other layout, but not if both are given.
 #[test]
-fn an_owner_is_refused_beside_a_layout_that_uses_its_blobs() {
+fn an_owner_is_refused_together_with_a_layout_that_uses_its_blobs() {
     for link in ["blobs", "blobs/sha256"] {
         let fixture = TestDir::new();
         fixture.layout("tree/owner");
@@ -293,14 +295,14 @@ fn an_owner_is_refused_beside_a_layout_that_uses_its_blobs() {
             run.warns("cannot sweep `tree/owner`: `tree/user` uses the same blobs");
             assert_eq!(digests(&fixture.join("tree/owner/blobs/sha256")), before);
         }
-        assert_eq!(df, 20, "only the orphan of the one that stands alone");
+        assert_eq!(df, 20, "only the orphan of the independent layout");
         let run = fixture.run(&["blobs", "--unreferenced", "--grace", "0", "-r", "tree"]);
         run.refused().keeps_quiet_about("owner");
     }
 }
 
 #[test]
-fn a_tree_is_searched_whole_or_not_at_all() {
+fn a_tree_is_searched_completely_or_refused() {
     let commune = Commune::new(Way::Algorithm);
     let fixture = &commune.fixture;
     let before = commune.pool();
@@ -312,7 +314,7 @@ fn a_tree_is_searched_whole_or_not_at_all() {
     assert_eq!(commune.pool(), commune.needed(), "{}", run.all());
 }
 
-/// A writer puts blobs into the pool first and its index last, and the others write theirs concurrently.
+/// A writer writes shared blobs first and its index last, while others write concurrently.
 #[test]
 fn unreferenced_shared_blobs_are_in_flight_while_recent() {
     let commune = Commune::new(Way::Empty);
@@ -324,20 +326,20 @@ fn unreferenced_shared_blobs_are_in_flight_while_recent() {
         set(&fixture.join(name).join("index.json"), minutes(age));
     }
     let blob = |digest: &str| fixture.join("pool").join(digest.replacen(':', "/", 1));
-    // What one of them has listed a moment ago is no orphan to the others either.
+    // A blob that one of them has just listed is not an orphan to the others either.
     for digest in commune.needed() {
         set(&blob(&digest), minutes(0));
     }
     for digest in &commune.orphans {
         set(&blob(digest), minutes(65));
     }
-    let layer = Desc::of("x", b"an orphan of nobody").digest;
+    let layer = Desc::of("x", b"an unrelated orphan").digest;
     set(&blob(&layer), minutes(55));
     let args = ["gc", "--shared-blobs", "pool"];
     let run = fixture.run(&[&args[..], &NAMES].concat());
     run.ok()
         .says(&format!("Kept: {layer} (in flight"))
-        .ends_with_line("kept 19B: 1 blob in flight (`--grace`); `--grace 0` deletes it where no writer is at work");
+        .ends_with_line("kept 19B: 1 blob in flight (`--grace`); `--grace 0` deletes it if no writer is at work");
     let mut kept = commune.needed();
     kept.insert(layer.clone());
     assert_eq!(commune.pool(), kept, "{}", run.all());
@@ -347,7 +349,7 @@ fn unreferenced_shared_blobs_are_in_flight_while_recent() {
     assert_eq!(commune.pool(), commune.needed());
 }
 
-/// The blobs that another layout has just listed are no sign of a writer; a temporary file in any of them is one.
+/// Blobs that another layout has just listed are not a sign of a writer; a temporary file in any of them is.
 #[test]
 fn blobs_released_by_a_prune_of_a_shared_store_are_kept_while_a_writer_is_active() {
     let args = [
@@ -374,7 +376,7 @@ fn blobs_released_by_a_prune_of_a_shared_store_are_kept_while_a_writer_is_active
     for digest in commune.needed() {
         assert!(commune.pool().contains(&digest), "{}", run.all());
     }
-    // What one layout released, a writer of another one may list.
+    // A writer of another layout may list a released blob.
     let sweep = ["gc", "--allow-empty", "--shared-blobs", "pool"];
     for again in [&args[..], &sweep] {
         let run = fixture.run(&[again, &NAMES].concat());
@@ -388,7 +390,7 @@ fn blobs_released_by_a_prune_of_a_shared_store_are_kept_while_a_writer_is_active
     fs::write(note("two"), b"no note").expect("it can be written");
     let run = fixture.run(&[&sweep[..], &NAMES].concat());
     run.exits(3)
-        .warns("cannot understand `two/.ocisweep/released.json`");
+        .warns("cannot parse `two/.ocisweep/released.json`");
     fs::write(note("two"), b"{\"schema_version\":1,\"blobs\":[]}").expect("it can be written");
     fs::remove_file(fixture.join("three/oci-put-blob123456789")).expect("it can be removed");
     let run = fixture.run(
@@ -430,7 +432,7 @@ fn stale_temporary_files_of_every_layout_are_removed() {
 }
 
 #[test]
-fn one_busy_layout_makes_the_pool_busy() {
+fn one_busy_layout_makes_the_shared_blobs_busy() {
     let commune = Commune::new(Way::Algorithm);
     let fixture = &commune.fixture;
     let lock = fs::File::create(fixture.join("three/index.json.lock")).expect("it can be made");
@@ -439,14 +441,14 @@ fn one_busy_layout_makes_the_pool_busy() {
     let run = fixture.run(&[&GC[..], &["--lock-wait", "0s"], &NAMES].concat());
     run.exits(6).warns("cannot lock `three`");
     assert_eq!(commune.pool(), before);
-    // The locks of the others are gone again.
+    // The locks of the others are released.
     for name in ["one", "two"] {
         assert!(!fixture.join(name).join("index.json.lock").exists());
     }
 }
 
 #[test]
-fn a_pool_is_listed_and_measured() {
+fn shared_blobs_are_listed_and_measured() {
     for way in WAYS {
         let commune = Commune::new(way);
         let fixture = &commune.fixture;
@@ -480,9 +482,9 @@ fn a_pool_is_listed_and_measured() {
     }
 }
 
-/// What the others have is no orphan of a layout, and what is damaged is reported to those that need it.
+/// Blobs of the others are not orphans of a layout, and damage is reported for the layouts that need the blob.
 #[test]
-fn each_layout_of_a_pool_is_checked() {
+fn each_layout_with_shared_blobs_is_checked() {
     for way in WAYS {
         let commune = Commune::new(way);
         let fixture = &commune.fixture;
@@ -529,9 +531,9 @@ fn each_layout_of_a_pool_is_checked() {
     }
 }
 
-/// An image that leaves one layout takes along what no other layout needs.
+/// Removing an image from one layout deletes the blobs that no other layout needs.
 #[test]
-fn prune_removes_entries_and_what_no_layout_needs_then() {
+fn prune_removes_entries_and_blobs_that_no_layout_then_needs() {
     for way in WAYS {
         let commune = Commune::new(way);
         let fixture = &commune.fixture;
@@ -569,7 +571,7 @@ fn prune_removes_entries_and_what_no_layout_needs_then() {
 }
 
 #[test]
-fn prune_of_a_pool_is_refused_as_a_whole() {
+fn prune_of_shared_blobs_is_refused_completely() {
     type Harm = fn(&Commune);
     let harms: [(&[&str], Harm); 3] = [
         // Without --allow-empty no layout loses its last image.
@@ -600,7 +602,7 @@ fn prune_of_a_pool_is_refused_as_a_whole() {
         );
         assert!(before == after, "{args:?}\n{}", run.all());
     }
-    // What has no meaning for a pool is reported by the command line.
+    // Flags without a meaning for shared blobs are refused by the command line.
     let commune = Commune::new(Way::Empty);
     let prune = [
         "prune",
@@ -613,9 +615,9 @@ fn prune_of_a_pool_is_refused_as_a_whole() {
     run.exits(2);
 }
 
-/// What skopeo and LXC wrote: refused alone, with a hint that works, and swept together.
+/// Layouts of skopeo and LXC: refused alone, with a hint that works, and swept together.
 #[test]
-fn recorded_pools_are_refused_alone_and_swept_together() {
+fn recorded_layouts_with_shared_blobs_are_refused_alone_and_swept_together() {
     for (case, layouts, pool) in [
         ("skopeo-shared", ["one", "two"], "shared"),
         ("lxc-shared", ["c1/oci", "c2/oci"], "cache"),
@@ -644,7 +646,7 @@ fn recorded_pools_are_refused_alone_and_swept_together() {
             .ok()
             .says("Total reclaimed space: 9B");
         assert_eq!(digests(&blobs), before);
-        // With one of them alone, what the other needs would be deleted: that is what naming all is for.
+        // With only one of them, blobs that the other needs are deleted, which is why all must be given.
         let dry = run(&[&gc[..], &["-n", layouts[0]]].concat());
         dry.ok().says("Would delete:");
         let ls = run(&[&["ls", "--shared-blobs", pool], &layouts[..]].concat());
@@ -652,9 +654,9 @@ fn recorded_pools_are_refused_alone_and_swept_together() {
     }
 }
 
-/// What a file of another tool lists in one of the layouts is needed as what its `index.json` lists.
+/// Images that a file of another tool lists in one of the layouts are needed like those in its `index.json`.
 #[test]
-fn a_second_index_of_any_layout_keeps_blobs_of_the_pool() {
+fn a_second_index_of_any_layout_keeps_shared_blobs() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
     let orphans: Vec<String> = commune.orphans.iter().cloned().collect();
@@ -679,7 +681,7 @@ fn a_second_index_of_any_layout_keeps_blobs_of_the_pool() {
 
 const SHARED: [&str; 2] = ["--shared-blobs", "pool"];
 
-/// Returns what only the layout at this position references.
+/// Returns the blobs that only the layout at this position references.
 fn own(commune: &Commune, position: usize) -> BTreeSet<String> {
     let others = commune.needs.iter().enumerate();
     let others: BTreeSet<&String> = others
@@ -694,7 +696,7 @@ fn own(commune: &Commune, position: usize) -> BTreeSet<String> {
 }
 
 #[test]
-fn rm_deletes_from_a_pool_what_no_other_layout_references() {
+fn rm_deletes_shared_blobs_that_no_other_layout_references() {
     for way in WAYS {
         let commune = Commune::new(way);
         let fixture = &commune.fixture;
@@ -729,19 +731,19 @@ fn rm_deletes_from_a_pool_what_no_other_layout_references() {
 }
 
 #[test]
-fn rm_reports_what_the_other_layouts_of_a_pool_keep() {
+fn rm_reports_shared_blobs_that_other_layouts_keep() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
-    // A tree finds the others as well.
+    // Searching a tree finds the others as well.
     let run = fixture.run(&[&["rm", "one", "v1", "--with", "."], &SHARED[..]].concat());
     run.ok()
         .says("Untagged: v1")
         .says("kept: 1 blob also used by other layouts");
 }
 
-/// What only a damaged document references is left to a sweep of the pool, and is deleted by one.
+/// Blobs that only a damaged document references are left to a sweep of the shared blobs, which deletes them.
 #[test]
-fn a_pool_says_what_is_left_of_a_damaged_document() {
+fn blobs_left_by_a_damaged_document_are_reported() {
     for is_sweep in [false, true] {
         let commune = Commune::new(Way::Empty);
         let fixture = &commune.fixture;
@@ -777,9 +779,9 @@ fn a_pool_says_what_is_left_of_a_damaged_document() {
         }
         let run = fixture.run(&[words, &SHARED, &["--grace", "0"]].concat());
         run.ok().warns(&format!("{damaged} is removed"));
-        let left = "; `ocisweep gc --shared-blobs pool LAYOUT...` deletes what only it referenced";
+        let left = "; `ocisweep gc --shared-blobs pool LAYOUT...` deletes the blobs that only it referenced";
         assert_eq!(run.stderr.contains(left), !is_sweep, "{}", run.all());
-        let none = "; nothing that only it referenced is left";
+        let none = "; no blob that only it referenced is left";
         assert_eq!(run.stderr.contains(none), is_sweep, "{}", run.all());
         let layers = own(&commune, 0);
         let left = layers.intersection(&commune.pool()).count();
@@ -788,7 +790,7 @@ fn a_pool_says_what_is_left_of_a_damaged_document() {
 }
 
 #[test]
-fn rm_in_a_pool_needs_every_layout_that_uses_it() {
+fn rm_with_shared_blobs_needs_every_layout_that_uses_them() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
     let before = commune.pool();
@@ -808,7 +810,7 @@ fn rm_in_a_pool_needs_every_layout_that_uses_it() {
     );
 }
 
-/// Counted as another layout, it would hide that the others were forgotten.
+/// If it counted as another layout, this would hide that the others were forgotten.
 #[test]
 fn the_layout_itself_is_not_one_of_the_others() {
     let commune = Commune::new(Way::Empty);
@@ -827,7 +829,7 @@ fn the_layout_itself_is_not_one_of_the_others() {
 }
 
 #[test]
-fn a_sweep_of_a_pool_for_one_layout_says_that_others_lose_their_blobs() {
+fn a_sweep_of_shared_blobs_with_one_layout_warns_that_others_lose_theirs() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
     for (layouts, is_noted) in [
@@ -845,9 +847,9 @@ fn a_sweep_of_a_pool_for_one_layout_says_that_others_lose_their_blobs() {
     assert!(!df.ok().stderr.contains("only layout"), "{}", df.all());
 }
 
-/// Where several layouts share their blobs, none is meant by being the current directory.
+/// If several layouts share their blobs, the current directory is not a default.
 #[test]
-fn no_layout_of_several_is_left_out() {
+fn no_default_layout_is_used_with_shared_blobs() {
     let commune = Commune::new(Way::Empty);
     let before = commune.pool();
     let one = commune.fixture.join("one");
@@ -867,7 +869,7 @@ fn no_layout_of_several_is_left_out() {
 }
 
 #[test]
-fn why_tells_no_shares_of_an_image_whose_blobs_other_layouts_use() {
+fn why_reports_no_shared_bytes_if_other_layouts_use_the_blobs() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
     let why = |flags: &[&str]| {
@@ -898,7 +900,7 @@ fn why_reads_what_the_given_grace_period_protects_in_a_pool() {
 }
 
 #[test]
-fn a_hold_protects_an_image_in_a_pool() {
+fn a_hold_protects_an_image_with_shared_blobs() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
     let hold = ["hold", "add", "one", "release", "v1"];
@@ -912,7 +914,7 @@ fn a_hold_protects_an_image_in_a_pool() {
 }
 
 #[test]
-fn why_says_what_a_sweep_of_a_pool_would_do() {
+fn why_reports_what_a_sweep_of_shared_blobs_would_do() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
     let why = |digest: &str| {
@@ -931,7 +933,7 @@ fn why_says_what_a_sweep_of_a_pool_would_do() {
 }
 
 #[test]
-fn blobs_of_a_pool_are_printed_by_layout_and_for_all_of_them() {
+fn shared_blobs_are_printed_by_layout_and_for_all_layouts() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
     let run = fixture.run(&[&["blobs", "--live", "one"], &SHARED[..]].concat());
@@ -951,16 +953,16 @@ fn blobs_of_a_pool_are_printed_by_layout_and_for_all_of_them() {
         .lines()
         .map(|line| {
             line.strip_prefix("pool/sha256/")
-                .expect("paths of the pool")
+                .expect("paths of the shared blobs")
         })
         .map(|hex| format!("sha256:{hex}"))
         .collect();
     assert_eq!(dead, commune.orphans);
 }
 
-/// The layouts are searched for once, and a path that could not be distinguished from two lines is refused.
+/// The layouts are searched once, and a path that contains a newline is refused.
 #[test]
-fn blobs_of_a_pool_are_found_once_and_printed_as_lines() {
+fn shared_blobs_are_found_once_and_printed_as_lines() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
     let blobs = ["blobs", "--unreferenced", "--grace", "0"];
@@ -978,7 +980,7 @@ fn blobs_of_a_pool_are_found_once_and_printed_as_lines() {
 }
 
 #[test]
-fn df_measures_each_image_of_a_pool() {
+fn df_measures_each_image_with_shared_blobs() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
     let df = ["df", "-v", "--format", "json"];
@@ -1002,7 +1004,7 @@ fn df_measures_each_image_of_a_pool() {
 }
 
 #[test]
-fn a_plan_for_a_pool_is_applied_as_a_whole_or_not_at_all() {
+fn a_plan_for_shared_blobs_is_applied_completely_or_not_at_all() {
     let prune = [
         "prune",
         "-a",
@@ -1032,7 +1034,7 @@ fn a_plan_for_a_pool_is_applied_as_a_whole_or_not_at_all() {
     apply.ok();
     assert_eq!(commune.pool(), commune.needs[1], "{}", apply.all());
 
-    // Another layout changed: nothing at all is done.
+    // Another layout changed: nothing is done.
     let commune = planned();
     let two = commune.fixture.join("two/index.json");
     let index = fs::read_to_string(&two).expect("it can be read");
@@ -1047,9 +1049,9 @@ fn a_plan_for_a_pool_is_applied_as_a_whole_or_not_at_all() {
     );
 }
 
-/// What several layouts of a pool reference is one file.
+/// A blob that several layouts reference is one file.
 #[test]
-fn a_budget_counts_the_blobs_of_a_pool_once() {
+fn a_budget_counts_shared_blobs_once() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
     let pool = |digest: &String| {
@@ -1080,7 +1082,7 @@ fn a_budget_counts_the_blobs_of_a_pool_once() {
 }
 
 #[test]
-fn a_budget_counts_for_each_layout_of_a_pool() {
+fn a_budget_applies_to_each_layout_with_shared_blobs() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
     let prune = [
@@ -1113,7 +1115,7 @@ const ASK: &[&str] = &[
 ];
 const QUESTION: &str = "Are you sure you want to continue? [y/N] ";
 
-/// Lists an image in a layout that has others, as a program that takes no lock does.
+/// Adds an image to a layout with others, like a program without a lock.
 fn list(commune: &Commune, layout: &str, entry: &serde_json::Value, name: &str) {
     let path = commune.fixture.join(layout).join("index.json");
     let mut index = read_index(&path);
@@ -1141,7 +1143,7 @@ fn keep_two(commune: &Commune) {
     fs::write(&path, index.replace("\"v1\"", "\"v2\"")).expect("it can be written");
 }
 
-/// Prunes the pool on a terminal, and types `answer` when the question is there and `change` is done.
+/// Prunes the shared blobs on a terminal, runs `change` at the confirmation, and then types `answer`.
 fn when_asked(commune: &Commune, answer: &str, change: impl FnOnce()) -> Option<Run> {
     let path = |name: &str| {
         let path = commune.fixture.join(name).into_os_string().into_string();
@@ -1155,7 +1157,7 @@ fn when_asked(commune: &Commune, answer: &str, change: impl FnOnce()) -> Option<
     Some(terminal.answer(answer))
 }
 
-/// Returns what the layouts list and what the pool has.
+/// Returns the entries of the layouts and the shared blobs.
 fn picture(commune: &Commune) -> (BTreeSet<String>, [Vec<u8>; 3]) {
     let index = |name: &str| fs::read(commune.fixture.join(name).join("index.json"));
     let indexes = NAMES.map(|name| index(name).expect("it can be read"));
@@ -1168,7 +1170,7 @@ fn short(entry: &serde_json::Value) -> String {
 }
 
 #[test]
-fn a_confirmed_prune_removes_from_each_layout_of_a_pool_what_the_question_showed() {
+fn a_confirmed_prune_removes_from_each_layout_what_was_shown() {
     let commune = Commune::new(Way::Empty);
     keep_two(&commune);
     let ids = NAMES.map(|name| short(&first_entry(&commune, name)));
@@ -1204,9 +1206,9 @@ fn a_confirmed_prune_removes_from_each_layout_of_a_pool_what_the_question_showed
     assert!(done.contains(&total), "{total}\n{}", run.all());
 }
 
-/// What is shown of one layout is not confirmed for another one, and a store is pruned as a whole or not at all.
+/// A confirmation for one layout does not apply to another one, and a store is pruned completely or not at all.
 #[test]
-fn images_added_to_a_layout_of_a_pool_during_the_question_stop_the_prune() {
+fn images_added_during_the_confirmation_stop_a_prune_of_shared_blobs() {
     type Change = fn(&Commune);
     let changes: [(&str, Change); 3] = [
         ("one", |commune| {
@@ -1255,7 +1257,7 @@ fn images_added_to_a_layout_of_a_pool_during_the_question_stop_the_prune() {
         assert!(Some(picture(&commune)) == before, "{}", run.all());
         run.keeps_quiet_about("Total reclaimed space:");
     }
-    // Less than was confirmed is no obstacle.
+    // Removing less than was confirmed is allowed.
     let commune = Commune::new(Way::Empty);
     keep_two(&commune);
     let run = when_asked(&commune, "y\n", || {
@@ -1273,7 +1275,7 @@ fn images_added_to_a_layout_of_a_pool_during_the_question_stop_the_prune() {
 }
 
 #[test]
-fn a_layout_of_a_pool_that_cannot_be_planned_is_reported_once_without_a_question() {
+fn a_layout_that_cannot_be_planned_is_reported_once_without_a_confirmation() {
     let commune = Commune::new(Way::Empty);
     fs::write(commune.fixture.join("two/index.json"), b"{").expect("it can be written");
     let before = picture(&commune);
@@ -1292,7 +1294,7 @@ fn a_layout_of_a_pool_that_cannot_be_planned_is_reported_once_without_a_question
         panic!("{}", run.all());
     };
     assert!(error.contains("two/index.json"), "{error}");
-    // The store has a row, and no layout has one: nothing was done in any of them.
+    // The store has a row, but no layout: nothing was done in any of them.
     let states: Vec<_> = rows(&run)
         .into_iter()
         .filter_map(|row| row.last().cloned())
@@ -1307,7 +1309,7 @@ fn a_layout_of_a_pool_that_cannot_be_planned_is_reported_once_without_a_question
 }
 
 #[test]
-fn bytes_that_links_keep_are_noted_once_for_a_pool() {
+fn bytes_that_links_keep_are_noted_once_for_shared_blobs() {
     let commune = Commune::new(Way::Empty);
     let fixture = &commune.fixture;
     fs::create_dir(fixture.join("outside")).expect("a directory can be made");
@@ -1334,7 +1336,7 @@ fn bytes_that_links_keep_are_noted_once_for_a_pool() {
     run.says("Total reclaimed space: 0B");
 }
 
-/// Puts a file into a layout that a killed run has exchanged with its own, and which another program wrote.
+/// Puts a file of another program into a layout under a temporary name, as left by a killed run.
 fn park(fixture: &TestDir, layout: &str) -> String {
     let (old, new) = ("0".repeat(32), "1".repeat(32));
     let name = format!(".ocisweep-swap-aB3dE6-{old}-{new}-index.json");
@@ -1344,7 +1346,7 @@ fn park(fixture: &TestDir, layout: &str) -> String {
     name
 }
 
-/// What another program wrote and a killed run has parked is no garbage, and a list of paths is a list of paths.
+/// A parked file of another program is not garbage, and a list of paths contains only paths.
 #[test]
 fn a_parked_file_is_noted_once_beside_a_list_of_unreferenced_blobs() {
     let commune = Commune::new(Way::Empty);
@@ -1373,9 +1375,9 @@ fn a_parked_file_is_noted_once_beside_a_list_of_unreferenced_blobs() {
     }
 }
 
-/// The plan before the question and the one after it both see the file.
+/// The plans before and after the confirmation both find the file.
 #[test]
-fn a_parked_file_is_noted_once_by_a_prune_that_asks() {
+fn a_parked_file_is_noted_once_by_a_prune_with_confirmation() {
     let commune = Commune::new(Way::Empty);
     let name = park(&commune.fixture, "two");
     let Some(run) = when_asked(&commune, "y\n", || {}) else {
@@ -1385,9 +1387,9 @@ fn a_parked_file_is_noted_once_by_a_prune_that_asks() {
     assert_eq!(run.ok().stdout.matches(&note).count(), 1, "{}", run.all());
 }
 
-/// A parked index counts before a run that changes the layout has given it its name back.
+/// A parked index counts even before a run that changes the layout has restored its name.
 #[test]
-fn what_a_parked_file_lists_is_not_unreferenced() {
+fn blobs_that_a_parked_file_lists_are_not_unreferenced() {
     let fixture = TestDir::new();
     let (layout, image) = fixture.layout("alone");
     let theirs = layout.image("linux/amd64", "theirs", &[b"a layer of theirs"]);

@@ -1,4 +1,4 @@
-//! The trash of shared blobs: one run for all layouts that a command changes, and all of it comes back.
+//! The trash of shared blobs: one run for all layouts that a command changes, and all of it can be restored.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,8 +26,8 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 /// Removes everything but the images of two platforms.
 const PRUNE: [&str; 5] = ["prune", "-f", "-a", "--keep", "multi:*"];
 
-/// Three layouts over the blobs in `pool`, each with an image of its own, one of two platforms and one without a name; and
-/// orphans.
+/// Three layouts that share the blobs in `pool`, each with an image of its own, one of two platforms and one without a name;
+/// and orphans.
 struct Shared {
     fixture: TestDir,
     /// The image `app:1` of each.
@@ -89,7 +89,7 @@ impl Shared {
         self.fixture.run(words)
     }
 
-    /// Runs a command over all layouts, and has what it deletes moved into the trash.
+    /// Runs a command over all layouts with `--trash`.
     fn trashing(&self, words: &[&str]) -> Run {
         let (command, words) = words.split_first().expect("a command");
         let shared = ["--trash", "--grace", "0", "--shared-blobs", "pool"];
@@ -117,7 +117,7 @@ impl Shared {
         self.runs().iter().map(name).collect()
     }
 
-    /// Everything in the store and the layouts but what is this program's own.
+    /// Everything in the store and the layouts except this program's own files.
     fn bytes(&self) -> Bytes {
         bytes(self.fixture.path())
     }
@@ -135,7 +135,7 @@ impl Shared {
             .count()
     }
 
-    /// Panics unless a run succeeded, and every file is as it was. `more`: documents that the undone run wrote may be left.
+    /// Panics unless a run succeeded, and every file is restored. `more`: documents that the undone run wrote may remain.
     #[track_caller]
     fn is_back(&self, before: &Bytes, more: bool, run: &Run) {
         assert_back(before, self.fixture.path(), more.then_some("pool"), run);
@@ -154,7 +154,7 @@ impl Shared {
 }
 
 #[test]
-fn what_a_command_removes_from_shared_blobs_comes_back_to_the_byte() {
+fn undo_restores_shared_blobs_and_layouts_to_the_byte() {
     for (words, more) in [
         (&["gc"][..], false),
         (&["prune", "-f"], false),
@@ -198,7 +198,7 @@ fn what_a_command_removes_from_shared_blobs_comes_back_to_the_byte() {
         let dry = shared.undo(&["-n"]);
         dry.ok().says("; nothing was changed");
         assert_same(&picture, &snapshot(shared.fixture.path()), &dry.all());
-        // The command that the run printed.
+        // The command printed by the run.
         let at = run.stdout.find("(ocisweep ").expect("a command");
         let line = run.stdout[at + 10..].lines().next().expect("a line");
         let line: Vec<&str> = line.trim_end_matches(')').split(' ').collect();
@@ -211,7 +211,7 @@ fn what_a_command_removes_from_shared_blobs_comes_back_to_the_byte() {
             back.all()
         );
         let again = shared.undo(&[]);
-        again.ok().warns("was undone before");
+        again.ok().warns("has already been undone");
         shared.is_back(&before, more, &again);
         shared.is_whole();
     }
@@ -258,7 +258,7 @@ fn a_plan_over_shared_blobs_is_applied_with_a_trash() {
 }
 
 #[test]
-fn a_run_is_undone_with_all_layouts_that_it_changed() {
+fn a_run_is_undone_only_with_all_layouts_that_it_changed() {
     let shared = Shared::new();
     let before = shared.bytes();
     shared.trashing(&PRUNE).ok();
@@ -271,7 +271,7 @@ fn a_run_is_undone_with_all_layouts_that_it_changed() {
     let now = without_directory_times(&snapshot(shared.fixture.path()));
     let picture = without_directory_times(&picture);
     assert_same(&picture, &now, &refused.all());
-    // The hint can be pasted, from everywhere.
+    // The hint can be pasted in any directory.
     let hint = refused
         .stderr
         .lines()
@@ -282,7 +282,7 @@ fn a_run_is_undone_with_all_layouts_that_it_changed() {
     let back = shared.run(&words);
     shared.is_back(&before, false, &back);
 
-    // What changed no layout needs one of them.
+    // A run that changed no layout needs any one of them.
     let shared = Shared::new();
     let before = shared.bytes();
     shared.trashing(&["gc"]).ok();
@@ -308,11 +308,11 @@ fn a_store_that_was_moved_with_its_layouts_is_undone() {
 }
 
 #[test]
-fn what_others_wrote_in_one_layout_since_is_kept() {
+fn later_writes_of_others_in_one_layout_are_kept() {
     let shared = Shared::new();
     let before = shared.bytes();
     shared.trashing(&PRUNE).ok();
-    // Another image of the same name in one of them.
+    // Another image with the same name in one of them.
     let new = LayoutBuilder::at(&shared.fixture.join("new"));
     let image = new.image("linux/amd64", "new", &[b"new layer"]);
     let path = shared.fixture.join("two/index.json");
@@ -352,7 +352,7 @@ fn what_others_wrote_in_one_layout_since_is_kept() {
 }
 
 #[test]
-fn what_is_listed_again_in_shared_blobs_is_put_back_by_the_next_run() {
+fn shared_blobs_that_are_listed_again_are_restored_by_the_next_run() {
     for words in [
         &["gc", "--grace", "0"][..],
         &["prune", "-f", "--grace", "0"],
@@ -381,12 +381,12 @@ fn what_is_listed_again_in_shared_blobs_is_put_back_by_the_next_run() {
 }
 
 #[test]
-fn the_trash_of_shared_blobs_is_nothing_to_other_commands() {
+fn the_trash_of_shared_blobs_does_not_affect_other_commands() {
     let shared = Shared::new();
     shared.trashing(&PRUNE).ok();
     let count = shared.in_trash();
     assert!(count > 0);
-    // A layout that uses the store through a link, as LXC makes them.
+    // A layout that uses the store through a link, as created by LXC.
     let alone = shared.fixture.join("four");
     fs::create_dir(&alone).expect("a directory can be made");
     for file in ["index.json", "oci-layout"] {
@@ -453,7 +453,7 @@ fn the_trash_of_shared_blobs_is_nothing_to_other_commands() {
 }
 
 #[test]
-fn df_and_trash_empty_know_the_trash_of_shared_blobs() {
+fn df_and_trash_empty_include_the_trash_of_shared_blobs() {
     let shared = Shared::new();
     let df = |format: &str| {
         let words = [
@@ -509,7 +509,7 @@ fn df_and_trash_empty_know_the_trash_of_shared_blobs() {
 }
 
 #[test]
-fn one_blob_of_shared_blobs_alone_comes_back() {
+fn a_single_shared_blob_can_be_restored() {
     let shared = Shared::new();
     shared.trashing(&PRUNE).ok();
     let config = &shared.images[0].config.digest;
@@ -544,7 +544,7 @@ fn a_trash_of_shared_blobs_that_is_in_use_is_busy() {
         run.exits(6).one_error_with_hint();
     }
     drop(lock);
-    // Left behind by a process that was killed, it blocks nothing.
+    // A lock file left by a killed process blocks nothing.
     shared.undo(&undo).ok();
     assert!(!path.exists());
 }
@@ -590,7 +590,7 @@ fn the_trash_of_shared_blobs_is_checked_once() {
     assert_eq!(json["layouts"][3]["trash"]["damaged"], 1);
 }
 
-/// Adds an image to a layout, as another program does, and returns its name.
+/// Adds an image to a layout, like another program, and returns its name.
 fn write_image(shared: &Shared, layout: &str, number: u64) -> String {
     let name = format!("new:{number}");
     let own = LayoutBuilder::at(&shared.fixture.join("writer"));
@@ -626,20 +626,20 @@ fn entries(shared: &Shared, layout: &str) -> Vec<String> {
     entries
 }
 
-/// What `undo` of shared blobs has to restore.
+/// The files that `undo` of shared blobs has to restore.
 const FEATURES: Features = Features {
     images: (1, 4),
     // The blobs are moved into the store, and nothing else beside them.
     foreign: &[],
     // Temporary files are deleted, and not moved to the trash.
     writers: false,
-    // Each command would have to be told.
+    // It would need a flag for each command.
     ignored_indexes: false,
     ..Features::TOOLS
 };
 
-/// Random layouts over shared blobs, and random commands: each run is undone in turn, and every file is as it was before that
-/// run. A second writer in between keeps what it wrote, and everything that was named is whole again.
+/// Random layouts over shared blobs, and random commands: each run is undone in turn, and every file is as before that run.
+/// The changes of a second writer in between are kept, and everything that was named is intact again.
 #[test]
 fn random_runs_over_shared_blobs_are_undone() {
     let mut failures = Failures::default();

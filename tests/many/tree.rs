@@ -1,4 +1,4 @@
-//! A registry of zot with two hundred repositories, whose blobs are hard links to one another.
+//! A zot registry with two hundred repositories, whose blobs are hard linked.
 
 use std::fs;
 use std::time::Duration;
@@ -11,8 +11,8 @@ const REPOSITORIES: usize = 200;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const DAMAGED: usize = 77;
 
-/// Every repository has a base layer of its organisation, an image under a name, one that lost its name, and an orphan of its
-/// own. Pairs of repositories share an orphan, and every tenth has as an orphan what the next one still uses.
+/// Every repository has a base layer of its organisation, an image under a name, one that lost its name, and an orphan of
+/// its own. Pairs of repositories share an orphan, and every tenth has an orphan that the next one still uses.
 struct Registry {
     fixture: TestDir,
 }
@@ -46,7 +46,7 @@ impl Registry {
                 repository.layer(next.as_bytes());
             }
             if number == 120 {
-                // Sparse: of three platforms one is here.
+                // Sparse: one of three platforms is present.
                 let away = [
                     Desc::missing(&image.manifest.media_type, "arm64"),
                     Desc::missing(&image.manifest.media_type, "s390x"),
@@ -82,7 +82,7 @@ impl Registry {
         }
     }
 
-    /// Makes hard links of all files with the same name, as zot does.
+    /// Hard links all files with the same name, as zot does.
     fn deduplicate(&self) {
         let mut first = std::collections::BTreeMap::new();
         for number in 0..REPOSITORIES {
@@ -122,7 +122,7 @@ impl Registry {
 }
 
 #[test]
-fn is_listed_with_one_command() {
+fn a_tree_is_listed_with_one_command() {
     let registry = Registry::new();
     let json = registry.json(&["ls"]);
     let layouts = json["layouts"].as_array().expect("there are layouts");
@@ -136,7 +136,7 @@ fn is_listed_with_one_command() {
 }
 
 #[test]
-fn is_measured_with_every_inode_counted_once() {
+fn a_tree_is_measured_with_every_inode_counted_once() {
     let registry = Registry::new();
     let bytes = registry.bytes();
     let json = registry.json(&["df"]);
@@ -144,7 +144,7 @@ fn is_measured_with_every_inode_counted_once() {
     let rows: u64 = (0..REPOSITORIES)
         .map(|at| number(&json, &format!("/layouts/{at}/total/size_bytes")))
         .sum();
-    assert!(rows > bytes.sum(), "shared bytes stand in every row");
+    assert!(rows > bytes.sum(), "shared bytes are in every row");
     let text = registry.fixture.run(&["df", "-r", "registry"]);
     text.ok();
     let refused = of_layouts(&json, "refusal");
@@ -152,9 +152,9 @@ fn is_measured_with_every_inode_counted_once() {
     assert_eq!(refused.count(), 1);
 }
 
-/// What is announced for all, what is freed by all, and what the disk gains are one number.
+/// The announced, the freed and the actually gained bytes are equal.
 #[test]
-fn is_swept_and_pruned_with_true_bytes() {
+fn a_tree_is_swept_and_pruned_with_true_bytes() {
     for command in [
         &["gc", "--grace", "0"][..],
         &["prune", "--grace", "0", "-f"],
@@ -190,7 +190,7 @@ fn is_swept_and_pruned_with_true_bytes() {
         };
         assert_eq!(share(&dry), share(&ran), "{command:?}");
         assert_eq!(share(&ran).iter().sum::<u64>(), gained, "{command:?}");
-        // Every inode that lost a name and is still there is among the linked bytes.
+        // Every inode that lost a name but still exists is among the linked bytes.
         assert!(number(&ran, "/totals/linked_bytes") > 0, "{command:?}");
         assert_eq!(number(&ran, "/totals/temporary"), 1, "{command:?}");
         if command.contains(&"prune") {
@@ -210,7 +210,7 @@ fn is_swept_and_pruned_with_true_bytes() {
 }
 
 #[test]
-fn bytes_that_a_link_elsewhere_keeps_are_counted_apart() {
+fn bytes_that_a_link_elsewhere_keeps_are_counted_separately() {
     let registry = Registry::new();
     let outside = registry.fixture.join("outside");
     fs::create_dir(&outside).expect("a directory can be made");
@@ -236,10 +236,10 @@ fn bytes_that_a_link_elsewhere_keeps_are_counted_apart() {
     assert_eq!(
         number(&dry, "/totals/reclaimed_bytes") + kept,
         before - after,
-        "the walk does not see the names outside"
+        "the walk does not include names outside"
     );
     let notes = run.stderr.matches("hard links outside this run").count();
-    assert_eq!(notes, 1, "said once for all\n{}", run.all());
+    assert_eq!(notes, 1, "reported once for all\n{}", run.all());
     assert_eq!(rows(&run).len(), REPOSITORIES + 1);
 }
 

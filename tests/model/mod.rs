@@ -1,14 +1,14 @@
-//! Random layouts against a judge who reasons from the promises alone.
+//! Random layouts, compared with an oracle that is derived only from the promises.
 //!
-//! Each case draws a layout, writes it, asks the judge what a sweep may and must do, and runs the program: first dry, then for
-//! real, then once more. What is promised for every one of them:
+//! Each case draws a layout, writes it, lets the oracle decide what a sweep may and must do, and runs the program: first
+//! dry, then for real, then once more. For every case:
 //! - nothing that is reachable is ever deleted;
-//! - everything else is deleted, or the program refuses and not a byte changes;
-//! - it refuses exactly when the judge does;
+//! - everything else is deleted, or the program refuses without changing a byte;
+//! - it refuses exactly if the oracle does;
 //! - the dry run announces what the run does, and the second run finds nothing.
 //!
-//! The cases are the same in every run. `OCISWEEP_MODEL_CASES` sets their number, `OCISWEEP_MODEL_FIRST` the number of the first,
-//! and `OCISWEEP_MODEL_SEED` runs the one that a failure names.
+//! The cases are the same in every run. `OCISWEEP_MODEL_CASES` sets their number, `OCISWEEP_MODEL_FIRST` the number of the
+//! first, and `OCISWEEP_MODEL_SEED` runs the case of a failure.
 
 mod images;
 
@@ -29,7 +29,7 @@ use crate::world::write::{Written, describe, write};
 /// Cases for each of the two tests that run the program; about ten seconds in a debug build.
 const CASES: u64 = 400;
 
-/// What is drawn beside what is wild.
+/// What is drawn in addition to wild documents.
 const FEATURES: Features = Features {
     images: (0, 3),
     ..Features::TOOLS
@@ -39,18 +39,18 @@ const FEATURES: Features = Features {
 const PREFIX: &str = "OCISWEEP_MODEL";
 
 #[test]
-fn keeps_what_is_reachable_and_deletes_the_rest() {
+fn reachable_blobs_are_kept_and_the_rest_is_deleted() {
     search(Mood::Calm);
 }
 
 #[test]
-fn refuses_what_it_cannot_judge_and_touches_nothing() {
+fn refuses_unclear_layouts_and_changes_nothing() {
     search(Mood::Wild);
 }
 
 /// Without this a change of the generator could silently leave nothing to test.
 #[test]
-fn the_worlds_are_of_every_kind() {
+fn every_kind_of_world_is_drawn() {
     let mut count: BTreeMap<String, u32> = BTreeMap::new();
     let mut total = 0_u32;
     for mood in [Mood::Calm, Mood::Wild] {
@@ -206,7 +206,7 @@ impl<'a> Trial<'a> {
         PathBuf::from(format!("blobs/{}", digest.replacen(':', "/", 1)))
     }
 
-    /// Runs the program and says what it did wrong.
+    /// Runs the program and returns what it did wrong.
     fn run(&self) -> Result<(), String> {
         let dry = self.gc(true);
         let changed = differences(&self.before, &self.now());
@@ -225,7 +225,7 @@ impl<'a> Trial<'a> {
     }
 
     fn check_refusal(&self, run: &Run) -> Result<(), String> {
-        // A broken index.json may as well be called unreadable.
+        // A broken index.json may also be reported as unreadable.
         let unreadable = self.world.index != IndexStyle::Plain && run.code == Some(4);
         ensure(run.code == Some(3) || unreadable, || {
             "neither done nor refused".to_owned()
@@ -273,7 +273,7 @@ impl<'a> Trial<'a> {
             format!("what stayed has changed\n{changed}")
         })?;
 
-        // Temporary files of yesterday are garbage, too.
+        // Temporary files of yesterday are garbage as well.
         let old = PathBuf::from(OLD_TEMPORARY.0);
         ensure(
             gone.remove(&old) == self.world.foreign.contains(&OLD_TEMPORARY),
@@ -289,7 +289,7 @@ impl<'a> Trial<'a> {
         ensure(gone.len() == deleted.len(), || {
             format!("something else went: {gone:?}")
         })?;
-        // What has another name frees nothing.
+        // A file with another name frees nothing.
         let freed = (0..self.world.nodes.len()).filter(|node| !self.world.node(*node).is_linked);
         let freed = freed.filter_map(|node| deleted.get(self.written.digests.get(node)?));
         let bytes: u64 = freed.sum();
@@ -360,7 +360,7 @@ fn draw(seed: u64, mood: Mood, mut look: impl FnMut(&World)) {
     .run();
 }
 
-/// Tries the worlds of all seeds and reports the failure with the smallest world.
+/// Tests the worlds of all seeds and reports the failure with the smallest world.
 fn search(mood: Mood) {
     let mut failures = Failures::default();
     each_seed(PREFIX, CASES, varied, |seed| {

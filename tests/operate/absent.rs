@@ -26,7 +26,7 @@ fn after(command: &[&str]) -> Vec<&'static str> {
 }
 
 #[test]
-fn what_is_not_there_yet_is_a_success_and_stays_so() {
+fn an_absent_layout_is_a_success_and_is_not_created() {
     let rm: &[&str] = &["rm"];
     for_each(
         COMMANDS.into_iter().chain([rm]),
@@ -36,14 +36,14 @@ fn what_is_not_there_yet_is_a_success_and_stays_so() {
             let empty = temp.path().join("empty");
             fs::create_dir(&empty).expect("a directory can be made");
             let absent = temp.path().join("absent");
-            // What a failed build leaves in the directory of its cache.
+            // The files that a failed build leaves in the directory of its cache.
             let failed = temp.path().join("failed");
             fs::create_dir_all(failed.join("ingest")).expect("directories can be made");
             let before = snapshot(temp.path());
             for (path, what) in [
                 (&absent, "does not exist"),
                 (&empty, "is empty"),
-                (&failed, "has nothing but an empty `ingest`"),
+                (&failed, "contains only an empty `ingest`"),
             ] {
                 let call = Cmd::new(*command).arg(path).args(after(command));
                 let run = call.run();
@@ -61,7 +61,7 @@ fn what_is_not_there_yet_is_a_success_and_stays_so() {
 }
 
 #[test]
-fn files_links_to_nothing_and_other_directories_are_errors_still() {
+fn files_dangling_links_and_other_directories_are_still_errors() {
     let temp = memory_dir();
     let file = temp.path().join("file");
     fs::write(&file, "text").expect("a file can be written");
@@ -105,19 +105,19 @@ fn files_links_to_nothing_and_other_directories_are_errors_still() {
     );
 }
 
-/// One layout of a tree that is there is processed; those that are not do not matter.
+/// An existing layout of a tree is processed; absent ones do not matter.
 #[test]
 fn the_layouts_that_exist_are_processed() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 10);
-    let orphan = shelf.layout.layer(b"nobody refers to this");
+    let orphan = shelf.layout.layer(b"nothing references this");
     shelf.write();
     let absent = shelf.layout.outside().join("absent");
     let words = ["gc", "--grace", "0", "--if-exists"];
     let run = Cmd::new(words).arg(&absent).arg(shelf.path()).run();
     run.ok().warns("does not exist: nothing to do");
     assert!(!shelf.layout.has(&orphan), "{}", run.all());
-    // Without one of them, what only that one needs would be deleted from a shared store.
+    // Without one of them, blobs that only that one needs would be deleted from a shared store.
     let words = ["gc", "--if-exists", "--shared-blobs"];
     Cmd::new(words)
         .arg(&absent)

@@ -1,4 +1,4 @@
-//! The composite action in `docs/` does what its page says: its scripts run here, with a web server in place of the network.
+//! The composite action in `docs/` works as documented: its scripts run here, with a local web server.
 
 use std::fs;
 use std::path::Path;

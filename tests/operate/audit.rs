@@ -19,7 +19,7 @@ fn shelf() -> TestLayout {
     shelf.named("app:1", 20, &ImageBuilder::new("one").weighs(3000));
     shelf.named("app:2", 10, &ImageBuilder::new("two").weighs(5000));
     shelf.overwritten("old", 30);
-    shelf.layout.layer(b"nobody refers to this");
+    shelf.layout.layer(b"nothing references this");
     shelf.write();
     shelf
 }
@@ -52,7 +52,7 @@ fn audited(args: &[&str], layout: &Path, log: &Path) -> Vec<Value> {
 }
 
 #[test]
-fn each_command_says_what_it_deletes_and_why() {
+fn each_command_records_what_it_deletes_and_why() {
     for_each(
         [
             (&["gc", "--grace", "0"][..], None),
@@ -147,9 +147,9 @@ fn names_plans_trashes_and_undone_runs_are_recorded_too() {
     assert_eq!(of(&all, "end").len(), 4);
 }
 
-/// What an earlier run moved into the trash is deleted by a later one, when its time is over.
+/// Blobs that an earlier run moved into the trash are deleted by a later one once they have expired.
 #[test]
-fn what_expires_in_the_trash_is_recorded() {
+fn the_deletion_of_expired_runs_is_recorded() {
     let shelf = shelf();
     let temp = memory_dir();
     let log = temp.path().join("audit.jsonl");
@@ -189,7 +189,7 @@ fn holds_are_recorded_when_they_begin_and_when_they_end() {
     assert_eq!(hold["reasons"][0], "shipped");
     assert!(hold["digest"].is_string(), "{hold}");
     assert_eq!(added[2]["result"], "done");
-    // What is refused changes nothing, and is no change.
+    // A refused command changes nothing, and is not recorded.
     call(&words).exits(1);
     call(&["hold", "rm", path, "absent"]).exits(1);
     assert_eq!(lines(&log).len(), added.len());
@@ -199,7 +199,7 @@ fn holds_are_recorded_when_they_begin_and_when_they_end() {
     assert_eq!(release.len(), 1, "{all:?}");
     assert_eq!(release[0]["hold"], "release");
     assert_eq!(release[0]["digest"], hold["digest"]);
-    // Without a log that can be written there is no hold either.
+    // If the log cannot be written, no hold is added either.
     let before = snapshot(shelf.path());
     let run = Cmd::new(words).args(["--audit-log", "/dev/full"]).run();
     run.exits(4);
@@ -246,9 +246,9 @@ fn repairs_are_recorded_with_their_sources() {
     assert_eq!(of(&all, "begin").len(), 2, "{all:?}");
 }
 
-/// What a repair takes from the trash.
+/// Blobs that a repair restores from the trash.
 #[test]
-fn what_a_repair_restores_is_recorded() {
+fn blobs_that_a_repair_restores_are_recorded() {
     let shelf = shelf();
     let temp = memory_dir();
     let log = temp.path().join("audit.jsonl");
@@ -258,7 +258,7 @@ fn what_a_repair_restores_is_recorded() {
     fs::write(shelf.path().join("index.json"), index).expect("it can be written");
     let lines = audited(&["check", "--repair"], shelf.path(), &log);
     assert!(!of(&lines, "restore").is_empty(), "{lines:?}");
-    // Of a document that is missing the references are not known before.
+    // The references of a missing document are unknown before.
     let restored = of(&lines, "restored");
     assert!(digests(&restored).is_superset(&digests(&of(&lines, "restore"))));
     assert_eq!(restored[0]["reasons"][0], "needed by app:1");
@@ -288,7 +288,7 @@ fn each_layout_has_its_own_run() {
 }
 
 #[test]
-fn without_a_log_that_can_be_written_nothing_is_changed() {
+fn if_the_log_cannot_be_written_nothing_is_changed() {
     let temp = memory_dir();
     let directory = temp.path().join("directory");
     fs::create_dir(&directory).expect("a directory can be made");
@@ -354,7 +354,7 @@ fn a_blob_that_cannot_be_deleted_is_recorded_by_its_path_in_the_store() {
 }
 
 #[test]
-fn an_index_is_no_log() {
+fn an_index_is_refused_as_a_log() {
     let shelf = shelf();
     let before = snapshot(shelf.path());
     let run = Cmd::new(["gc", "--grace", "0"])

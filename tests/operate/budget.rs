@@ -13,7 +13,7 @@ fn shelf() -> TestLayout {
     for (name, days) in [("app:1", 30), ("app:2", 20), ("app:3", 10)] {
         shelf.named(name, days, &ImageBuilder::new(name).weighs(200_000));
     }
-    shelf.layout.layer(b"nobody refers to this");
+    shelf.layout.layer(b"nothing references this");
     shelf.write();
     shelf
 }
@@ -40,7 +40,7 @@ fn removed(run: &Run) -> Vec<&str> {
 }
 
 #[test]
-fn the_oldest_are_removed_until_so_much_is_free() {
+fn the_oldest_are_removed_until_enough_is_free() {
     let shelf = shelf();
     for (wanted, names) in [
         ("100kB", &[][..]),
@@ -63,7 +63,7 @@ fn the_oldest_are_removed_until_so_much_is_free() {
 }
 
 #[test]
-fn what_cannot_be_freed_has_a_status_of_its_own() {
+fn a_limit_that_cannot_be_reached_has_its_own_status() {
     let shelf = shelf();
     let words = ["-a", "--min-free", "950kB", "--keep", "app:2"];
     let Some(run) = on_small_disk(&shelf, &words) else {
@@ -96,7 +96,7 @@ fn a_part_of_the_file_system_is_a_budget() {
     }
 }
 
-/// With enough free space nothing is removed but garbage, whatever is asked for.
+/// With enough free space, only garbage is removed, whatever the flags.
 #[test]
 fn enough_free_space_removes_nothing() {
     let shelf = shelf();
@@ -108,7 +108,7 @@ fn enough_free_space_removes_nothing() {
 }
 
 #[test]
-fn where_removing_frees_nothing_it_is_refused() {
+fn min_free_is_refused_if_removing_frees_nothing() {
     let min = ["prune", "-f", "-a", "--min-free", "100%"];
     let linked = shelf();
     let blob = blobs(linked.path()).into_keys().next().expect("a blob");

@@ -13,7 +13,7 @@ use crate::support::{
 fn shelf() -> TestLayout {
     let mut shelf = TestLayout::new();
     shelf.named("app:1", 10, &ImageBuilder::new("app").weighs(5000));
-    shelf.layout.layer(b"nobody refers to this");
+    shelf.layout.layer(b"nothing references this");
     shelf.write();
     shelf
 }
@@ -22,7 +22,7 @@ fn gc(layout: &Path, file: &Path) -> Run {
     Cmd::gc(layout).arg("--metrics").arg(file).run()
 }
 
-/// Reads samples as the format has them: name, labels, value.
+/// Parses samples of the format: name, labels, value.
 fn samples(file: &Path) -> BTreeMap<String, (String, f64)> {
     let text = fs::read_to_string(file).expect("there is a file");
     let mut found = BTreeMap::new();
@@ -55,7 +55,7 @@ fn value(samples: &BTreeMap<String, (String, f64)>, name: &str) -> f64 {
 }
 
 #[test]
-fn the_numbers_are_those_of_the_run_and_counters_go_on() {
+fn the_numbers_are_those_of_the_run_and_counters_continue() {
     let shelf = shelf();
     let temp = memory_dir();
     let file = temp.path().join("ocisweep.prom");

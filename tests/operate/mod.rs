@@ -1,15 +1,15 @@
-//! What those who operate a machine rely on: records, budgets of the disk, signals and short output.
+//! Features for administrators: records, disk budgets, signals and short output.
 //!
-//! - [`audit`] is about `--audit-log`, [`metrics`] about `--metrics`.
-//! - [`action`]: the composite action in `docs/`; [`recipes`]: everything else that `docs/recipes.md` shows.
-//! - [`absent`] is about `--if-exists`, [`budget`] about `--min-free`.
-//! - [`screen`]: lists are no longer than a terminal.
-//! - [`sorted`] is about `df --sort`.
+//! - [`audit`]: `--audit-log`; [`metrics`]: `--metrics`.
+//! - [`action`]: the composite action in `docs/`; [`recipes`]: everything else in `docs/recipes.md`.
+//! - [`absent`]: `--if-exists`; [`budget`]: `--min-free`.
+//! - [`screen`]: lists fit on a terminal.
+//! - [`sorted`]: `df --sort`.
 //! - [`together`]: one budget, and keep rules, for several layouts.
-//! - [`signals`]: Ctrl-C at the question, closed pipes, locks.
+//! - [`signals`]: Ctrl-C at the confirmation, closed pipes, locks.
 #![expect(
     clippy::indexing_slicing,
-    reason = "a test that runs out of bounds fails, as it should"
+    reason = "an index out of bounds fails the test"
 )]
 
 mod absent;

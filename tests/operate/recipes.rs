@@ -1,4 +1,4 @@
-//! The recipes in `docs/recipes.md` work as they are written: their lines run here, in an empty job directory.
+//! The recipes in `docs/recipes.md` work as written: their lines run here, in an empty job directory.
 //!
 //! *What is replaced*: only programs that need a network or a daemon, by small scripts that come first on the `PATH`. `wget`
 //! copies the program under test, `docker buildx build` does with the directories of `--cache-from` and `--cache-to` what BuildKit's
@@ -97,8 +97,8 @@ fn lines(document: &Value, pointer: &str) -> Vec<String> {
     list.iter().map(text).collect()
 }
 
-/// `docker`, as far as the recipes use it. The directories appear before the build: buildkit client/solve.go `parseCacheOptions`
-/// opens a content store in each.
+/// The parts of `docker` that the recipes use. The directories appear before the build: buildkit client/solve.go
+/// `parseCacheOptions` opens a content store in each.
 const DOCKER: &str = r#"#!/bin/sh
 set -e
 state=$(dirname "$0")/../state
@@ -148,7 +148,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// Makes one. With `is_installed` the program is on it.
+    /// Creates one. With `is_installed`, the program is installed on it.
     fn new(is_installed: bool) -> Self {
         let temp = memory_dir();
         let root = temp.path().to_owned();
@@ -181,7 +181,7 @@ impl Machine {
             fs::hard_link(&program, machine.join("usr/local/bin/ocisweep"))
                 .expect("a link can be made");
         }
-        // What a build wrote an hour ago and longer is not in flight.
+        // Blobs that a build wrote an hour ago or earlier are not in flight.
         let (_kept, cache) = machine.cache.unpack();
         copy_dir(&cache, &machine.join("state/cache"));
         let mut command = new_command("find");
@@ -234,7 +234,7 @@ impl Machine {
         )
     }
 
-    /// Asserts that a cache has exactly what the recorded one needs, and that it was not swept into something else.
+    /// Asserts that a cache has exactly the blobs that the recorded one needs.
     #[track_caller]
     fn is_clean(&self, cache: &str, run: &Run) {
         let there: Vec<String> = blobs(&self.join(cache)).into_keys().collect();
@@ -371,7 +371,7 @@ fn the_job_of_gitlab_runs() {
         return;
     };
     run.exits(1).warns("failed to solve");
-    // What the download step wrote is not what was promised: nothing is built.
+    // The downloaded program does not match its checksum: nothing is built.
     machine.builds_fail(false);
     let run = job(&"0".repeat(64)).expect("as before");
     assert_ne!(run.code, Some(0), "{}", run.all());
@@ -386,9 +386,9 @@ fn the_job_of_gitlab_runs() {
         run.ok().says("Total reclaimed space: ");
         machine.is_clean("job/.buildx-cache", &run);
     }
-    // What the job writes is what GitLab saves.
+    // GitLab saves what the job writes.
     assert_eq!(lines(&document, "/build/cache/paths"), [".buildx-cache"]);
-    // A cache that was damaged on its way fails the job, and loses nothing.
+    // A cache that was damaged in transfer fails the job, and loses nothing.
     fs::write(machine.join("state/cache/index.json"), "{").expect("a file can be written");
     let run = job(&sum).expect("as before");
     run.exits(3);
@@ -442,7 +442,7 @@ fn the_pipeline_of_jenkins_runs() {
         machine.join(&relative).join("ingest").is_dir(),
         "as BuildKit leaves it"
     );
-    // The job is a failure because of its build, not because of what cleans up.
+    // The job fails because of its build, not because of the cleanup.
     let post_of_failed = run(post).expect("as before");
     post_of_failed[0].ok();
     machine.builds_fail(false);
@@ -479,7 +479,7 @@ fn the_pipeline_of_buildkite_runs() {
     let command = command.replace("$$", "$");
     let machine = Machine::new(true);
     let variables = [("BUILDKITE_PIPELINE_SLUG", "app")];
-    // How much of the disk is free is not known here; `budget` has the tests of that.
+    // The free space of the disk is unknown here; `budget` has the tests of that.
     let command = command.replace("--min-free 15%", "--min-free 1B");
     let run = || machine.run("bash -ec", &variables, &command);
     machine.builds_fail(true);
@@ -589,7 +589,7 @@ impl Machine {
     }
 }
 
-/// The recipes that are lines of a shell: heading, which of its blocks, what is there before, and what has to be so afterwards.
+/// The shell recipes: heading, number of the block, preparation, and expected result.
 type Recipe = (&'static str, usize, fn(&Machine), fn(&Machine, &Run));
 
 const RECIPES: &[Recipe] = &[
@@ -630,7 +630,7 @@ const RECIPES: &[Recipe] = &[
         0,
         |machine| machine.archive("state/saved.tar", &["app:1.4"]),
         |machine, run| {
-            // What arrives is an archive, so it is not text.
+            // The output is an archive, not text.
             assert!(run.stdout.starts_with("arrived"), "{}", run.all());
             assert_eq!(
                 platforms_of(machine, "arrived.tar", "app:1.4"),
@@ -724,11 +724,11 @@ fn the_lines_of_shell_run() {
         let of_heading = |block: &Block| block.heading == *heading && block.language == "sh";
         let mut found = all.filter(of_heading);
         let mut script = found.nth(*number).expect("there is such a block").text;
-        // Nobody is there to answer the question, which a test on a terminal has for itself.
+        // There is no user to answer the confirmation, which has its own test on a terminal.
         script = script.replace("ocisweep prune ~/oci/*", "ocisweep prune --force ~/oci/*");
         let machine = Machine::new(true);
         prepare(&machine);
-        // A pipe fails with its last command alone; in a test, with each of them.
+        // A pipe fails only with its last command; in a test, with any of them.
         let shell = match has_tools(&["bash"]) {
             true => "bash -eo pipefail -c",
             false => "sh -ec",

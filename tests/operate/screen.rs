@@ -91,9 +91,9 @@ fn verbose_shows_all_on_a_terminal_too() {
     assert_eq!(run.json()["totals"]["blobs"], ORPHANS);
 }
 
-/// An error comes behind the list, and not between its last line and the number of those that are not shown.
+/// An error comes after the list, and not between its last line and the number of omitted lines.
 #[test]
-fn a_missed_budget_is_reported_behind_the_list() {
+fn a_missed_budget_is_reported_after_the_list() {
     let heap = heap();
     let args = ["prune", "-n", "-a", "--grace", "0", "--max-size", "1B"];
     let Some(run) = on_terminal(24, &args, heap.path()) else {

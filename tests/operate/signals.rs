@@ -1,4 +1,4 @@
-//! Ctrl-C at the question, pipes that are closed, and locks that somebody holds.
+//! Ctrl-C at the confirmation, closed pipes, and locks that another process holds.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 
@@ -15,7 +15,7 @@ fn shelf() -> TestLayout {
 }
 
 #[test]
-fn ctrl_c_at_the_question_ends_at_once_and_changes_nothing() {
+fn ctrl_c_at_the_confirmation_ends_immediately_and_changes_nothing() {
     let shelf = shelf();
     let before = snapshot(shelf.path());
     let words = ["prune".as_ref(), shelf.path().as_os_str()];
@@ -28,10 +28,10 @@ fn ctrl_c_at_the_question_ends_at_once_and_changes_nothing() {
 }
 
 #[test]
-fn a_reader_that_has_enough_ends_a_list_quietly() {
+fn a_reader_that_exits_early_ends_a_list_quietly() {
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "app", &[b"layer"]);
-    // More than a pipe holds.
+    // More than the capacity of a pipe.
     for number in 0..3000 {
         layout.tag(&image.manifest, &format!("app:{number}"));
     }
@@ -53,12 +53,12 @@ fn a_reader_that_has_enough_ends_a_list_quietly() {
 }
 
 #[test]
-fn waiting_for_a_lock_says_who_holds_it() {
+fn waiting_for_a_lock_names_its_holder() {
     let shelf = shelf();
     let lock = shelf.layout.flock("index.json.lock");
     let words = ["prune", "-f", "--grace", "0", "--lock-wait", "120s"];
     let mut child = Cmd::new(words).arg(shelf.path()).spawn();
-    // The lock is held until it says that it waits.
+    // The lock is held until the message about waiting.
     let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
     let mut said = String::new();
     stderr.read_line(&mut said).expect("it says something");
@@ -73,9 +73,9 @@ fn waiting_for_a_lock_says_who_holds_it() {
     assert_eq!(run.stderr.matches("waiting for").count(), 1);
 }
 
-/// What is confirmed has not scrolled away: the question fits the terminal, however much is removed.
+/// The confirmation never scrolls away: it fits on the terminal, however much is removed.
 #[test]
-fn the_question_fits_the_screen_and_says_why_and_by_which_clock() {
+fn the_confirmation_fits_on_the_screen_with_reasons_and_clock() {
     let mut shelf = TestLayout::new();
     for number in 0..200 {
         shelf.small(&format!("app:{number}"), 10 + number);

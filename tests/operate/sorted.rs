@@ -1,4 +1,4 @@
-//! `df --sort`: the layout that is worth the effort comes first.
+//! `df --sort`: the order of layouts and images.
 
 use crate::support::{Cmd, ImageBuilder, TestDir, TestLayout};
 
@@ -25,7 +25,7 @@ fn layouts_are_sorted_by_size_or_by_name() {
     }
 }
 
-/// By default the image comes first that frees most.
+/// By default the image that frees most comes first.
 #[test]
 fn images_are_sorted_as_well() {
     let mut shelf = TestLayout::new();

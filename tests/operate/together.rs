@@ -21,7 +21,8 @@ use crate::world::draw;
 use crate::world::features::Features;
 use crate::world::write::write_to;
 
-/// Three layouts below a directory, in which the oldest images are not where a budget of each would look for them.
+/// Three layouts below a directory, in which the oldest images of the tree are not those that a budget per layout would
+/// remove.
 struct Tree {
     dir: TestDir,
 }
@@ -68,7 +69,7 @@ impl Tree {
         self.call(&["-f"]).args(args).run()
     }
 
-    /// Returns the names that are left.
+    /// Returns the remaining names.
     fn names(&self) -> Vec<String> {
         let layouts = IMAGES.iter().map(|(layout, _)| listed(&self.path(layout)));
         layouts.flatten().flat_map(|(_, names)| names).collect()
@@ -96,9 +97,9 @@ fn removed(json: &Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_oldest_of_the_tree_go_whatever_layout_they_are_in() {
+fn the_oldest_of_the_tree_are_removed_whatever_layout_they_are_in() {
     let oldest = "over the size budget of the tree, and the oldest";
-    // Each image has some documents beside its 100 kB.
+    // Each image has some documents in addition to its 100 kB.
     for (size, gone) in [
         ("800kB", &[][..]),
         ("700kB", &["app:1"]),
@@ -139,14 +140,14 @@ fn the_oldest_of_the_tree_go_whatever_layout_they_are_in() {
             .flat_map(|(layout, _)| crate::support::blobs(&tree.path(layout)).into_values())
             .sum();
         assert_eq!(used, stored, "{size}: {}", run.all());
-        // Nothing is left to do.
+        // There is nothing left to do.
         let again = tree.prune(&["--max-size", size]);
         again.ok().says("Total reclaimed space: 0B");
     }
 }
 
 #[test]
-fn the_output_says_whose_budget_it_is() {
+fn the_output_states_the_scope_of_the_budget() {
     let tree = Tree::new();
     // Every layout has less than that, and all together more.
     let run = tree.prune(&["-n", "--max-size", "350kB", "--group-by", "layout"]);
@@ -158,14 +159,14 @@ fn the_output_says_whose_budget_it_is() {
     assert_eq!(json["budget"]["scope"], "tree");
     let more = tree.prune(&[&args[..], &["--group-by", "layout"]].concat());
     assert_eq!(more.ok().json()["budget"]["scope"], "layout");
-    // The layouts may also be named.
+    // The layouts may also be given.
     let call = Cmd::new(["prune", "-n", "-a", "--now", NOW, "--max-size", "620kB"]);
     let paths = IMAGES.map(|(layout, _)| tree.path(layout));
     let run = paths.iter().fold(call, |call, path| call.arg(path)).run();
     run.ok()
         .says("Would untag: app:1\n")
         .says("budget 620kB for 3 layouts together: ");
-    // One layout is a tree of its own.
+    // A single layout is a tree as well.
     let run = tree.call(&["-n", "--max-size", "1MB"]).run();
     run.ok().says("together");
     let single = Cmd::new(["prune", "-n", "-a", "--now", NOW, "--max-size", "210kB"]);
@@ -180,7 +181,7 @@ fn the_output_says_whose_budget_it_is() {
 }
 
 #[test]
-fn what_is_protected_in_a_layout_is_protected_in_the_tree() {
+fn images_protected_in_a_layout_are_protected_in_the_tree() {
     let tree = Tree::new();
     tree.hold("c", "db:1");
     let args = ["--max-size", "320kB", "--keep", "app:1"];
@@ -190,7 +191,7 @@ fn what_is_protected_in_a_layout_is_protected_in_the_tree() {
 }
 
 #[test]
-fn a_budget_that_cannot_be_reached_has_a_status_of_its_own() {
+fn a_budget_that_cannot_be_reached_has_its_own_status() {
     let tree = Tree::new();
     tree.hold("c", "db:1");
     let args = ["--max-size", "50kB", "--keep", "app:*"];
@@ -213,9 +214,9 @@ fn a_budget_that_cannot_be_reached_has_a_status_of_its_own() {
     assert_eq!(tree.names(), ["db:1"], "{}", all.all());
 }
 
-/// It counts with all that it has, so that the others make room for it.
+/// All of its bytes count, so that the others make room for it.
 #[test]
-fn a_damaged_layout_counts_and_loses_nothing() {
+fn a_damaged_layout_counts_and_nothing_is_removed_from_it() {
     let tree = Tree::new();
     let index = tree.path("a").join("index.json");
     fs::write(&index, b"{ half").expect("it can be written");
@@ -231,7 +232,7 @@ fn a_damaged_layout_counts_and_loses_nothing() {
     assert_eq!((left("b"), left("c")), (1, 1), "{}", run.all());
 }
 
-/// A file that several layouts have is one file of the disk.
+/// A file in several layouts is one file on disk.
 #[test]
 fn hard_linked_blobs_count_once() {
     let dir = TestDir::new();
@@ -276,7 +277,7 @@ fn hard_linked_blobs_count_once() {
     };
     let run = prune("500kB");
     run.ok().says("Total reclaimed space: 0B");
-    // The base is gone when the last layout has lost it.
+    // The base is deleted with its last layout.
     let run = prune("400kB");
     run.ok().says("Untagged: base:1");
     for shelf in &shelves {
@@ -303,7 +304,7 @@ fn the_newest_of_the_tree_are_kept_by_repository() {
         "b",
         &[("app:2", 40), ("app:4", 20), ("web:1", 60), ("3.0", 70)],
     );
-    // A copy of an image takes no other one's place, and is kept with it, old as it is.
+    // A copy of an image does not take the place of another one, and is kept with it, whatever its age.
     shelf("c", &[("app:4", 70), ("app:0", 95), ("web:0", 96)]);
     let plan = |args: &[&str]| {
         let words = ["prune", "-n", "-v", "-a", "--now", NOW, "-r", "tree"];
@@ -343,9 +344,9 @@ fn the_newest_of_the_tree_are_kept_by_repository() {
     run.says("(monthly 2026-11 of app in the tree)");
 }
 
-/// What another program adds between the plan and the run is kept, and takes nobody's place.
+/// Images that another program adds between the plan and the run are kept, and nothing is removed in their place.
 #[test]
-fn a_layout_that_got_images_loses_no_more_than_was_planned() {
+fn no_more_than_planned_is_removed_from_a_layout_with_new_images() {
     let tree = Tree::new();
     let words = ["prune", "-a", "--now", NOW, "--max-size", "520kB"].map(str::to_owned);
     let paths = IMAGES.map(|(layout, _)| {
@@ -411,7 +412,7 @@ fn all_layouts_free_the_disk_together() {
 }
 
 #[test]
-fn layouts_on_several_file_systems_have_no_disk_in_common() {
+fn layouts_on_several_file_systems_are_refused_for_disk_budgets() {
     const MOUNT: &str = r#"mount -t tmpfs -o size=2m tmpfs "$1" && cp -a "$2" "$1"/tree &&
         mkdir "$1"/other && mount -t tmpfs -o size=1m tmpfs "$1"/other && mv "$1"/tree/b "$1"/other || exit 99
         place=$1; shift 2; cd "$place" && "$@" other"#;
@@ -433,7 +434,7 @@ fn layouts_on_several_file_systems_have_no_disk_in_common() {
     run.ok().says("Untagged: app:1");
 }
 
-/// `apply` does for each layout what was decided for all.
+/// `apply` executes the common decision in each layout.
 #[test]
 fn a_plan_of_several_layouts_is_applied() {
     let tree = Tree::new();
@@ -462,7 +463,7 @@ struct Drawn {
     blobs: Vec<(String, u64)>,
 }
 
-/// Removes the oldest, one after another, until the rest fits, in the simplest way.
+/// The simplest algorithm: removes the oldest, one after another, until the rest fits.
 fn expected(images: &[Drawn], max_size: u64) -> (BTreeSet<(usize, String)>, bool) {
     let mut left: Vec<&Drawn> = images.iter().collect();
     let mut by_age: Vec<&Drawn> = images.iter().filter(|image| !image.is_held).collect();
@@ -531,7 +532,7 @@ fn tree(u: &mut Unstructured<'_>, dir: &TestDir) -> arbitrary::Result<Vec<Drawn>
 }
 
 #[test]
-fn random_trees_are_pruned_as_in_the_simplest_way() {
+fn random_trees_are_pruned_as_by_the_simplest_algorithm() {
     let mut total = 0;
     let mut reached = 0;
     each_seed("OCISWEEP_BUDGET", 25, varied, |seed| {

@@ -1,11 +1,11 @@
-//! Text that looks like what the readers expect, and is wrong in some place.
+//! Text that resembles valid input, with errors in some places.
 
 use arbtest::arbitrary::{Result, Unstructured};
 
-/// How deep drawn values are nested.
+/// The nesting depth of drawn values.
 const DEPTH: u32 = 4;
 
-/// Keys that mean something to one reader or another, and some that do not.
+/// Keys with a meaning for some reader, and some without.
 const KEYS: [&str; 24] = [
     "manifests",
     "Manifests",
@@ -33,7 +33,7 @@ const KEYS: [&str; 24] = [
     "k\\u017f",
 ];
 
-/// Strings that mean something, and strings that try to look like structure.
+/// Strings with a meaning, and strings that resemble structure.
 const STRINGS: [&str; 14] = [
     "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
@@ -85,7 +85,7 @@ pub(crate) fn plan_bytes(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     with_a_fault(u, text.into_bytes())
 }
 
-/// Breaks some of what was drawn in one place.
+/// Damages some drawn values in one place.
 fn with_a_fault(u: &mut Unstructured<'_>, mut bytes: Vec<u8>) -> Result<Vec<u8>> {
     if u.ratio(1, 4)? && !bytes.is_empty() {
         let at = u.choose_index(bytes.len())?;
@@ -98,10 +98,10 @@ fn with_a_fault(u: &mut Unstructured<'_>, mut bytes: Vec<u8>) -> Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// What a drawn document is at its top.
+/// The kind of the top value of a drawn document.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Top {
-    /// Whatever comes.
+    /// Anything.
     Any,
     /// An object with one or more lists of `manifests`.
     Index,
@@ -244,7 +244,7 @@ fn string(text: &mut String, content: &str) {
     text.push('"');
 }
 
-/// Draws a line of words that mean something to the reader, and of anything else.
+/// Draws a line of words with a meaning for the reader, and others.
 pub(crate) fn line(u: &mut Unstructured<'_>, words: &[&str]) -> Result<String> {
     let mut text = String::new();
     for _ in 0..u.int_in_range(1..=6)? {

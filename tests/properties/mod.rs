@@ -1,7 +1,7 @@
-//! Any input at all: what strangers write is read or refused, and never half understood.
+//! Arbitrary input: untrusted input is parsed or refused, and never parsed partially.
 //!
-//! The rules are fed with chance here, the same in every run; `OCISWEEP_PROPERTY_CASES` sets how many cases each gets. A fuzzer
-//! feeds the same rules with what reaches new code: `cargo +nightly fuzz run --fuzz-dir tests/fuzz index`.
+//! The rules get random input here, the same in every run; `OCISWEEP_PROPERTY_CASES` sets the number of cases for each. A
+//! fuzzer runs the same rules with coverage-guided input: `cargo +nightly fuzz run --fuzz-dir tests/fuzz index`.
 
 mod draw;
 mod oracle;
@@ -15,7 +15,7 @@ const CASES: u64 = 3_000;
 /// Bytes from which one case is drawn.
 const LENGTH: usize = 768;
 
-/// Feeds one rule. Panics with the number of the case, which `OCISWEEP_PROPERTY_FIRST` starts from.
+/// Runs one rule. Panics with the number of the case, which `OCISWEEP_PROPERTY_FIRST` accepts.
 fn hold(name: &str) {
     let (_, rule) = rules::RULES
         .iter()
@@ -36,7 +36,7 @@ fn hold(name: &str) {
             }
         }
     }
-    // Where the reader refused nearly everything, hardly anything would be tested.
+    // If the reader refused nearly everything, hardly anything would be tested.
     assert!(taken * 20 > cases, "only {taken} of {cases} were taken");
 }
 
@@ -55,27 +55,27 @@ fn noise(case: u64) -> Vec<u8> {
 }
 
 #[test]
-fn an_index_is_its_lists() {
+fn the_entries_of_an_index_are_the_elements_of_its_lists() {
     hold("index");
 }
 
 #[test]
-fn an_edit_leaves_every_other_byte() {
+fn an_edit_keeps_every_other_byte() {
     hold("edits");
 }
 
 #[test]
-fn a_document_is_followed_to_everything_that_it_names() {
+fn every_reference_of_a_document_is_found() {
     hold("document");
 }
 
 #[test]
-fn dockers_list_loses_what_is_removed_and_nothing_else() {
+fn only_removed_names_and_elements_are_cut_from_dockers_list() {
     hold("saved");
 }
 
 #[test]
-fn dockers_oldest_list_loses_what_is_removed_and_nothing_else() {
+fn only_removed_names_are_cut_from_dockers_oldest_list() {
     hold("repositories");
 }
 
@@ -95,6 +95,6 @@ fn a_platform_has_one_normal_form() {
 }
 
 #[test]
-fn what_is_typed_is_understood_or_refused() {
+fn typed_values_are_parsed_or_refused() {
     hold("filter");
 }

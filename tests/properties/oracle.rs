@@ -1,4 +1,4 @@
-//! The plainest reading of JSON: every member in its order, with the text of its value.
+//! The simplest interpretation of JSON: every member in its order, with the text of its value.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ pub(crate) fn members(text: &str) -> Option<Vec<(String, &RawValue)>> {
         .map(|members| members.0)
 }
 
-/// Returns `true` if no object in it has two members whose names a lenient reader takes for one, and no name is odd.
+/// Returns `true` if no object in it has two members whose names are equal for a lenient reader, and no name is odd.
 pub(crate) fn is_plain(text: &str) -> bool {
     let Some(members) = members(text) else {
         return serde_json::from_str::<Vec<&RawValue>>(text)
@@ -56,7 +56,7 @@ pub(crate) fn is_plain(text: &str) -> bool {
             .all(|(name, value)| name.is_ascii() && is_plain(value.get()))
 }
 
-/// Returns `true` if `short` is `long` with some bytes left out.
+/// Returns `true` if `short` is `long` without some bytes.
 pub(crate) fn is_cut_from(short: &str, long: &str) -> bool {
     let mut rest = long.bytes();
     short.bytes().all(|byte| rest.any(|other| other == byte))

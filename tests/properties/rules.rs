@@ -1,5 +1,5 @@
-//! What has to hold for any input at all. Each rule takes bytes, draws its input from them and panics where it is broken: tests
-//! feed it chance, and a fuzzer feeds it what reaches new code (`tests/fuzz`).
+//! Properties of arbitrary input. Each rule takes bytes, draws its input from them and panics if it is violated: tests use
+//! random bytes, and a fuzzer uses coverage-guided ones (`tests/fuzz`).
 
 use arbtest::arbitrary::{Result, Unstructured};
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use super::draw::{Top, json_bytes, line, plan_bytes};
 use super::oracle::{is_cut_from, is_plain, members};
 
-/// A rule with its name. It returns `true` if the input was one that the reader takes; most faults are behind that.
+/// A rule with its name. It returns `true` if the reader accepted the input; most faults need that.
 pub(crate) type Rule = (&'static str, fn(&mut Unstructured<'_>) -> Result<bool>);
 
 /// Every rule.
@@ -35,7 +35,7 @@ pub(crate) const RULES: [Rule; 9] = [
     ("filter", filter),
 ];
 
-/// Whatever is taken for an index is JSON, and its entries are the elements of its lists.
+/// Anything accepted as an index is JSON, and its entries are the elements of its lists.
 pub(crate) fn index(u: &mut Unstructured<'_>) -> Result<bool> {
     let bytes = json_bytes(u, Top::Index)?;
     let Ok(doc) = IndexDoc::parse(bytes.clone()) else {
@@ -76,7 +76,7 @@ pub(crate) fn index(u: &mut Unstructured<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// An edit does what it says and leaves every other byte.
+/// An edit makes the requested change and keeps every other byte.
 pub(crate) fn edits(u: &mut Unstructured<'_>) -> Result<bool> {
     let bytes = json_bytes(u, Top::Index)?;
     let Ok(doc) = IndexDoc::parse(bytes) else {
@@ -115,7 +115,7 @@ pub(crate) fn edits(u: &mut Unstructured<'_>) -> Result<bool> {
                 position,
                 key: key.into(),
             };
-            // Some are out of reach (in a second descriptor within the first): refusing is allowed, a wrong result is not.
+            // Some cannot be edited (in a second descriptor within the first): refusing is allowed, a wrong result is not.
             if let Ok(edited) = doc.edited(&[edit]) {
                 let now = edited.details(&edited.entries()[position]);
                 let mut wanted = details.clone();
@@ -167,13 +167,13 @@ pub(crate) fn edits(u: &mut Unstructured<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// A document is followed to everything that its known members name, whole or as a stream.
+/// Every reference in the known members of a document is found, in memory or as a stream.
 pub(crate) fn document(u: &mut Unstructured<'_>) -> Result<bool> {
     let top = *u.choose(&[Top::Any, Top::Index])?;
     let bytes = json_bytes(u, top)?;
     let (streamed, end) = Document::scan_stream(&*bytes);
     let text = String::from_utf8_lossy(&bytes);
-    // Another reader takes the same texts, but for bytes that are not UTF-8 and halves of surrogate pairs.
+    // Another reader accepts the same texts, except for bytes that are not UTF-8 and halves of surrogate pairs.
     let is_plain = matches!(text, std::borrow::Cow::Borrowed(_)) && !text.contains("\\u");
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
     let scanned = Document::scan(&bytes);
@@ -189,7 +189,7 @@ pub(crate) fn document(u: &mut Unstructured<'_>) -> Result<bool> {
     assert_eq!(streamed.links, document.links, "{text}");
     let json: Value = match serde_json::from_slice(&bytes) {
         Ok(json) => json,
-        // Numbers out of range are nothing to a reader that needs none of them.
+        // A reader that needs no numbers ignores those out of range.
         Err(_) => return Ok(true),
     };
     let one = |key: &str| json.get(key).into_iter();
@@ -209,7 +209,7 @@ pub(crate) fn document(u: &mut Unstructured<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// Of docker's list exactly the asked elements and names are removed.
+/// Exactly the requested elements and names are removed from docker's list.
 pub(crate) fn saved(u: &mut Unstructured<'_>) -> Result<bool> {
     let bytes = json_bytes(u, Top::Elements)?;
     let Ok(Some(save)) = DockerSave::parse(&bytes) else {
@@ -250,7 +250,7 @@ pub(crate) fn saved(u: &mut Unstructured<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// Of docker's oldest list exactly the asked names are removed.
+/// Exactly the requested names are removed from docker's oldest list.
 pub(crate) fn repositories(u: &mut Unstructured<'_>) -> Result<bool> {
     let bytes = json_bytes(u, Top::Repositories)?;
     let Ok(text) = std::str::from_utf8(&bytes) else {
@@ -287,7 +287,7 @@ pub(crate) fn repositories(u: &mut Unstructured<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// Whatever is taken for a plan can be written and is the same then.
+/// Anything accepted as a plan can be written again, with the same content.
 pub(crate) fn plan(u: &mut Unstructured<'_>) -> Result<bool> {
     let bytes = plan_bytes(u)?;
     let Ok(plan) = PlanFile::parse(&bytes) else {
@@ -327,7 +327,7 @@ pub(crate) fn reference(u: &mut Unstructured<'_>) -> Result<bool> {
     let Ok(reference) = Reference::parse_normalized(&text) else {
         return Ok(false);
     };
-    // docker's own oddity: without a domain there is no spelling that says so.
+    // An oddity of docker: an empty domain has no spelling.
     if !reference.domain.is_empty() {
         let again = Reference::parse_normalized(&reference.canonical());
         assert_eq!(again.as_ref(), Ok(&reference), "{text}");
@@ -384,7 +384,7 @@ pub(crate) fn platform(u: &mut Unstructured<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// What is typed is understood or refused; a pattern without anything special matches itself alone.
+/// Typed values are parsed or refused; a pattern without special characters matches only itself.
 pub(crate) fn filter(u: &mut Unstructured<'_>) -> Result<bool> {
     const WORDS: [&str; 26] = [
         "label",

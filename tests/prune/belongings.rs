@@ -1,15 +1,14 @@
-//! What has no name of its own and belongs to an image: signatures, attestations and the like, in every way in which programs
-//! write them.
+//! Unnamed documents that belong to an image: signatures, attestations and the like, in every form that programs write.
 
 use crate::support::{Cmd, Desc, Doc, ImageBuilder, TestLayout};
 
 /// The media type of the signatures here.
 pub(crate) const SIGNATURE: &str = "application/vnd.example.signature";
 
-/// Something that has no name, and is of an image.
+/// An unnamed document that belongs to an image.
 pub(crate) type Belonging = (&'static str, fn(&mut TestLayout, &Desc, &str) -> Desc);
 
-/// Everything that can belong to the image `of`, which is an index with a child and is called `name` where it has a name.
+/// Everything that can belong to the image `of`, which is an index with a child and has the name `name`, if any.
 pub(crate) fn belongings() -> Vec<Belonging> {
     fn payload(shelf: &TestLayout, salt: &str) -> (Desc, Vec<Desc>) {
         let layer = shelf.layout.blob(SIGNATURE, salt.as_bytes());
@@ -50,7 +49,7 @@ pub(crate) fn belongings() -> Vec<Belonging> {
                 second
             },
         ),
-        ("an index about it", |shelf, of, _| {
+        ("an index with it as its subject", |shelf, of, _| {
             let inner = plain(shelf, "inner");
             let desc = shelf.layout.put(&Doc::index(&[inner]).subject(of));
             shelf.layout.entry(&desc);
@@ -107,8 +106,8 @@ pub(crate) fn belongings() -> Vec<Belonging> {
     ]
 }
 
-/// Nothing that is kept references a damaged referrer, and `gc` would keep it with its subject if nothing had listed it. So it stays,
-/// with what it references, where what listed it is removed.
+/// No kept document references a damaged referrer, and `gc` would keep it with its subject if nothing had listed it. So it
+/// is kept, with its references, if the document that listed it is removed.
 #[test]
 fn a_damaged_referrer_of_a_kept_image_is_not_removed_with_what_lists_it() {
     for is_nested in [false, true] {
@@ -144,7 +143,7 @@ fn a_damaged_referrer_of_a_kept_image_is_not_removed_with_what_lists_it() {
         for part in &parts {
             assert!(shelf.has(part), "{is_nested}\n{}", pruned.run.all());
         }
-        // Its subject goes, and so does it.
+        // Its subject is removed, and so is it.
         let pruned = shelf.prune(&["-a", "--keep", "app:2"]);
         pruned.ok();
         for part in parts.iter().chain(app.parts()) {

@@ -1,11 +1,11 @@
-//! `--max-size`: the oldest are removed until what is kept fits, and not one more.
+//! `--max-size`: the oldest images are removed until the rest fits, and no more.
 
 use std::time::SystemTime;
 
 use crate::prune::belongings::belongings;
 use crate::support::{ImageBuilder, TestLayout, blobs, bulk, for_each, listed};
 
-/// What else than its clock decides which of two images is older.
+/// The tie-breaker between two images of the same age.
 #[test]
 fn equal_times_are_ordered_by_created_and_then_by_position() {
     let shelf = |created: &dyn Fn(u64) -> Option<String>| {
@@ -107,7 +107,7 @@ fn the_oldest_are_removed_first_and_no_more_than_need_be() {
     );
 }
 
-/// What belongs to an image is freed with it, so it counts when it is decided how many have to be removed.
+/// Blobs that belong to an image are freed with it, so they count in the number of images to remove.
 #[test]
 fn signatures_of_the_oldest_count_as_freed_with_it() {
     for_each(
@@ -123,7 +123,7 @@ fn signatures_of_the_oldest_count_as_freed_with_it() {
             shelf.write();
             let after: u64 = blobs(shelf.path()).values().sum();
             assert!(after > before);
-            // The oldest with what belongs to it is enough; without what belongs to it, it is not.
+            // The oldest is enough with its referrers, but not without.
             let own: u64 = blobs(shelf.path())
                 .iter()
                 .filter(|(digest, _)| old.digests().contains(*digest))
@@ -172,9 +172,9 @@ fn a_layer_that_the_newest_has_is_never_freed() {
     pruned.leaves(&["a:3"]);
 }
 
-/// The image on which most is built frees nothing at first.
+/// An image that others are built upon frees nothing at first.
 #[test]
-fn a_named_part_of_a_newer_image_is_no_room() {
+fn removing_a_named_part_of_a_newer_image_frees_nothing() {
     let mut shelf = TestLayout::new();
     let part = shelf.named("app:arm64", 90, &ImageBuilder::new("part").weighs(10_000));
     let middle = shelf.named("mid:1", 50, &ImageBuilder::new("middle").weighs(10_000));
@@ -223,7 +223,7 @@ fn without_all_only_dangling_images_are_removed() {
 }
 
 #[test]
-fn the_last_name_is_kept_and_exit_5_says_what_holds_the_rest() {
+fn the_last_name_is_kept_and_exit_5_reports_what_keeps_the_rest() {
     let shelf = five();
     let pruned = shelf.prune(&["-a", "--max-size", "1kB"]);
     pruned.leaves(&["app:5"]);
@@ -239,7 +239,7 @@ fn the_last_name_is_kept_and_exit_5_says_what_holds_the_rest() {
 }
 
 #[test]
-fn images_that_are_always_kept_are_never_over_the_budget() {
+fn images_that_are_always_kept_are_never_removed_for_a_budget() {
     let list = |shelf: &TestLayout| {
         let file = shelf.layout.outside().join("list");
         std::fs::write(&file, "app:1\n").expect("the list can be written");
@@ -276,10 +276,10 @@ fn images_that_are_always_kept_are_never_over_the_budget() {
     );
 }
 
-/// Nobody says "keep the last three" and means "unless they are large".
+/// "Keep the last three" does not mean "unless they are large".
 #[test]
-fn keep_rules_hold_against_a_budget() {
-    // What the rule keeps, and what the budget would have to take.
+fn keep_rules_take_precedence_over_a_budget() {
+    // The images that the rule keeps, and those that the budget would have to remove.
     let cases: [(&[&str], &[&str], &str); 7] = [
         (
             &["--keep-last", "3"],
@@ -408,7 +408,7 @@ fn in_a_layout_without_names_a_budget_works_alike() {
         pruned.run.all()
     );
     assert!(shelf.has_all(&images[2]), "{}", pruned.run.all());
-    // Without `--all` such a layout is left whole.
+    // Without `--all` such a layout is not changed.
     let (shelf, _) = fixture();
     let pruned = shelf.prune(&["--max-size", "5kB"]);
     pruned.deletes([]);
@@ -448,7 +448,7 @@ fn a_size_needs_its_unit() {
 }
 
 #[test]
-fn each_layout_has_the_budget_to_itself_if_that_is_said() {
+fn each_layout_has_its_own_budget_on_request() {
     let (one, two) = (five(), five());
     let run = one
         .call(["-f", "-a", "--max-size", "25kB", "--group-by", "layout"])
@@ -464,8 +464,8 @@ fn each_layout_has_the_budget_to_itself_if_that_is_said() {
     }
 }
 
-/// The budget ends at the last image that has a name, with what holds the rest. A held digest tag is no such name, and one that only
-/// docker's list has is.
+/// The budget stops at the last named image and reports what keeps the rest. A held digest tag is not such a name, but one
+/// that is only in docker's list is.
 #[test]
 fn a_budget_keeps_the_last_name_and_is_missed() {
     let mut shelf = TestLayout::new();

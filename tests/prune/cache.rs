@@ -1,4 +1,4 @@
-//! ImageBuilder caches under a budget: one command, and the newest tags are what is left.
+//! Build caches with a budget: after one command, the newest tags remain.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,10 +19,10 @@ const FEW: u32 = 40;
 /// The tags to which exports are written in turn.
 const TAGS: u32 = 12;
 
-/// A cache as BuildKit writes it into one directory, export by export: a tag moves, what it meant before remains as garbage.
+/// A cache as BuildKit writes it into one directory, export by export: a tag moves, its previous content remains as garbage.
 struct Cache {
     shelf: TestLayout,
-    /// The tags with what they mean in the end, the newest first.
+    /// The tags with their final content, the newest first.
     tags: Vec<(String, Desc)>,
 }
 
@@ -34,7 +34,7 @@ impl Cache {
         let mut tags: BTreeMap<u32, (u32, Desc)> = BTreeMap::new();
         for export in 0..exports {
             let tag = export % TAGS;
-            // What several tags share, what one tag keeps for a while, and what only this export has.
+            // Blobs that several tags share, that one tag keeps for a while, and that only this export has.
             let epoch = shelf
                 .layout
                 .layer(&bulk(&format!("epoch {}", export / 25), 3000));
@@ -97,7 +97,7 @@ impl Cache {
     }
 }
 
-/// Brings a cache under a budget, and panics unless the newest tags are left that fit, whole, and nothing else.
+/// Prunes a cache to a budget, and panics unless exactly the newest tags that fit remain, intact.
 #[track_caller]
 fn check_budget(exports: u32, budget: impl Fn(u64) -> u64) {
     let cache = Cache::grown(exports);
@@ -117,12 +117,12 @@ fn check_budget(exports: u32, budget: impl Fn(u64) -> u64) {
 }
 
 #[test]
-fn a_cache_of_300_exports_comes_under_its_budget_with_the_newest_tags() {
+fn a_cache_of_300_exports_is_pruned_to_its_budget_with_the_newest_tags() {
     check_budget(EXPORTS, |whole| whole / 2);
 }
 
 #[test]
-fn every_budget_leaves_the_newest_tags_that_fit() {
+fn every_budget_keeps_the_newest_tags_that_fit() {
     // Larger than everything, exact, a byte less, and down to one tag.
     let budgets: [fn(u64) -> u64; 5] = [
         |whole| whole * 3,
@@ -137,7 +137,7 @@ fn every_budget_leaves_the_newest_tags_that_fit() {
 }
 
 #[test]
-fn a_cache_is_never_left_without_its_last_tag() {
+fn the_last_tag_of_a_cache_is_never_removed() {
     let cache = Cache::grown(FEW);
     let pruned = cache.shelf.prune(&["-a", "--max-size", "1kB"]);
     pruned.run.exits(5);
@@ -164,7 +164,7 @@ fn names(layout: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn recorded_caches_come_under_their_budget() {
+fn recorded_caches_are_pruned_to_their_budget() {
     let recorded: Vec<String> = cases()
         .into_iter()
         .map(|case| case.name)
@@ -197,12 +197,12 @@ fn recorded_caches_come_under_their_budget() {
                 "{}",
                 pruned.run.all()
             );
-            // One byte less cannot be had from a cache of one tag.
+            // A cache of one tag cannot be reduced by another byte.
             let less = format!("{}B", live - 1);
             let pruned = prune(&path, &["-a", "--grace", "0", "--max-size", &less]);
             assert!(
                 !pruned.names.is_empty(),
-                "the last tag stays\n{}",
+                "the last tag is kept\n{}",
                 pruned.run.all()
             );
             if tags.len() == 1 {

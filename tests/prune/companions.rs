@@ -34,7 +34,7 @@ fn stargz(prefix: &str) -> TestLayout {
 }
 
 #[test]
-fn a_companion_is_kept_with_its_image_and_takes_no_place() {
+fn a_companion_is_kept_with_its_image_and_does_not_count() {
     for_each(
         ["app:", "ghcr.io/acme/app:", ""],
         |prefix| (*prefix).to_owned(),
@@ -91,7 +91,7 @@ fn whatever_keeps_the_image_keeps_its_companion() {
         .prune(&["-a"])
         .ok()
         .leaves(&["app:1", "app:1-esgztoc"]);
-    // What a filter leaves alone keeps its companion as well.
+    // An image that a filter excludes keeps its companion as well.
     let shelf = stargz("app:");
     shelf.prune(&["-a", "--filter", "until=20d"]).ok().leaves(&[
         "app:1-esgztoc",
@@ -102,7 +102,7 @@ fn whatever_keeps_the_image_keeps_its_companion() {
 }
 
 #[test]
-fn the_age_of_a_companion_keeps_it_and_not_its_image() {
+fn the_age_of_a_companion_keeps_it_but_not_its_image() {
     let shelf = stargz("app:");
     shelf
         .prune(&["-a", "--keep-within", "10d"])
@@ -111,13 +111,13 @@ fn the_age_of_a_companion_keeps_it_and_not_its_image() {
 }
 
 #[test]
-fn a_pattern_can_choose_companions_by_their_own_name() {
+fn a_pattern_can_select_companions_by_their_own_name() {
     let shelf = stargz("app:");
     shelf
         .prune(&["-a", "--filter", "reference=*:*-esgztoc"])
         .ok()
         .leaves(&["app:1", "app:2", "app:3", "tool:9"]);
-    // And is then judged as any other.
+    // It is then judged like any other.
     let shelf = stargz("app:");
     shelf
         .prune(&[
@@ -145,7 +145,7 @@ fn a_companion_without_its_image_is_an_image_like_any_other() {
 }
 
 #[test]
-fn a_budget_takes_a_companion_with_its_image_and_never_before() {
+fn a_budget_removes_a_companion_with_its_image_and_never_earlier() {
     let mut shelf = TestLayout::new();
     for (name, days) in [
         ("app:1", 20),
@@ -163,7 +163,7 @@ fn a_budget_takes_a_companion_with_its_image_and_never_before() {
 }
 
 #[test]
-fn an_image_that_carries_the_digest_of_another_follows_it_and_one_that_is_built_upon_it_does_not() {
+fn an_image_annotated_with_the_digest_of_another_follows_it_but_one_built_upon_it_does_not() {
     let follows: [(&str, bool); 4] = [
         (SOURCE, true),
         ("com.example.source", true),
@@ -194,7 +194,7 @@ fn an_image_that_carries_the_digest_of_another_follows_it_and_one_that_is_built_
 }
 
 #[test]
-fn a_suffix_alone_is_no_relation() {
+fn a_suffix_alone_does_not_make_a_companion() {
     let mut shelf = TestLayout::new();
     for (name, days) in [
         ("app:1", 90),
@@ -213,7 +213,7 @@ fn a_suffix_alone_is_no_relation() {
 
 /// The image is kept under another name, but the tag from which the companion was derived is removed.
 #[test]
-fn a_companion_goes_with_its_tag_though_the_image_has_another_name() {
+fn a_companion_is_removed_with_its_tag_even_if_the_image_has_another_name() {
     for group in ["name", "tree"] {
         let mut shelf = TestLayout::new();
         let image = shelf.small("app:1", 20);

@@ -1,11 +1,11 @@
-//! What overwriting a tag leaves is removed; what only lacks a name is kept.
+//! Images left by overwritten tags are removed; other unnamed images are kept.
 
 use crate::prune::belongings::{Belonging, SIGNATURE, belongings};
 use crate::support::{
     Cmd, Desc, Doc, Image, ImageBuilder, Pruned, TestLayout, blobs, for_each, media, prune,
 };
 
-/// A shelf with `app:1`, and an image without a name that was `app:1` before.
+/// A layout with `app:1`, and an image without a name that was `app:1` before.
 struct Overwritten {
     shelf: TestLayout,
     new: Image,
@@ -67,7 +67,7 @@ fn orphans_are_removed_along() {
 }
 
 #[test]
-fn an_empty_name_is_none_and_any_other_is_one() {
+fn an_empty_name_is_not_a_name_and_any_other_is() {
     let names: [(&str, &str, bool); 6] = [
         ("org.opencontainers.image.ref.name", "", true),
         ("io.containerd.image.name", "", true),
@@ -101,7 +101,7 @@ fn an_empty_name_is_none_and_any_other_is_one() {
 }
 
 #[test]
-fn of_two_entries_for_one_image_the_name_counts_for_both() {
+fn the_name_of_one_entry_counts_for_all_entries_of_the_image() {
     let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 10);
     shelf.layout.entry(&image.manifest).entry(&image.manifest);
@@ -140,7 +140,7 @@ fn signatures_of_a_kept_image_are_not_dangling() {
 }
 
 #[test]
-fn what_belongs_to_a_part_of_an_image_that_is_kept_is_not_dangling() {
+fn referrers_of_a_part_of_a_kept_image_are_not_dangling() {
     each_belonging(|mut shelf, index, child, (_, make)| {
         shelf.layout.tag(index, "app:1");
         make(&mut shelf, &child.manifest, "app:1");
@@ -163,7 +163,7 @@ fn signatures_of_a_removed_image_are_removed_with_it() {
 }
 
 #[test]
-fn with_all_the_same_is_removed_with_a_named_image() {
+fn with_all_signatures_are_removed_with_a_named_image() {
     each_belonging(|mut shelf, index, _, (_, make)| {
         let kept = shelf.small("keep:1", 5);
         shelf.layout.tag(index, "app:1");
@@ -175,7 +175,7 @@ fn with_all_the_same_is_removed_with_a_named_image() {
     });
 }
 
-/// Panics unless the blobs of an image are all that is left.
+/// Panics unless only the blobs of an image remain.
 #[track_caller]
 fn assert_only(shelf: &TestLayout, kept: &Image, pruned: &Pruned) {
     let left: Vec<String> = blobs(shelf.path()).into_keys().collect();
@@ -228,14 +228,14 @@ fn signatures_that_share_the_name_of_a_kept_image_are_kept() {
             assert_eq!(
                 pruned.entries.len(),
                 2,
-                "image and signature stay\n{}",
+                "image and signature are kept\n{}",
                 pruned.run.all()
             );
             // The empty config is that of the other signature as well.
             assert_eq!(
                 pruned.deleted.len(),
                 4,
-                "image and signature go\n{}",
+                "image and signature are removed\n{}",
                 pruned.run.all()
             );
         },
@@ -243,7 +243,7 @@ fn signatures_that_share_the_name_of_a_kept_image_are_kept() {
 }
 
 #[test]
-fn a_signature_whose_image_is_not_listed_is_an_image_of_its_own() {
+fn a_signature_whose_image_is_not_listed_is_judged_separately() {
     let mut shelf = TestLayout::new();
     shelf.small("tool:1", 5);
     let config = shelf.layout.empty_config();
@@ -266,7 +266,7 @@ fn a_signature_whose_image_is_not_listed_is_an_image_of_its_own() {
 
 /// oras lists every child of an index once more.
 #[test]
-fn children_listed_once_more_are_kept_as_long_as_their_index() {
+fn children_listed_again_are_kept_as_long_as_their_index() {
     let mut shelf = TestLayout::new();
     let platforms = ["linux/amd64", "linux/arm64"];
     let mut indexes = Vec::new();
@@ -307,7 +307,7 @@ fn children_listed_once_more_are_kept_as_long_as_their_index() {
 }
 
 #[test]
-fn a_platform_that_a_staying_index_shares_survives_its_overwritten_index() {
+fn a_platform_that_a_kept_index_shares_survives_its_overwritten_index() {
     let mut shelf = TestLayout::new();
     let shared = ImageBuilder::new("shared").weighs(90).store(&shelf.layout);
     let lost = ImageBuilder::new("lost").weighs(80).store(&shelf.layout);
@@ -332,7 +332,7 @@ fn a_platform_that_a_staying_index_shares_survives_its_overwritten_index() {
     assert!(shelf.has_all(&shared), "{}", pruned.run.all());
 }
 
-/// docker names images in a list of its own; what is in it is named, and nothing else is.
+/// docker names images in its own list; only images in it are named.
 #[test]
 fn images_named_in_dockers_list_are_not_dangling() {
     let mut shelf = TestLayout::new();
@@ -355,7 +355,7 @@ fn images_named_in_dockers_list_are_not_dangling() {
 
 /// crane, ko, apko and cosign name nothing.
 #[test]
-fn a_layout_without_names_is_left_whole_but_for_orphans() {
+fn only_orphans_are_removed_from_a_layout_without_names() {
     let mut shelf = TestLayout::new();
     let images: Vec<Image> = ["one", "two", "three"]
         .into_iter()
@@ -375,9 +375,9 @@ fn a_layout_without_names_is_left_whole_but_for_orphans() {
     }
 }
 
-/// regctl writes an image by digest, and its signature under a digest tag: that tag is no name of anybody's choice.
+/// regctl writes an image by digest, and its signature under a digest tag: no user chose that tag as a name.
 #[test]
-fn digest_tags_alone_make_no_layout_with_names() {
+fn digest_tags_alone_do_not_count_as_names() {
     let mut shelf = TestLayout::new();
     let image = shelf.overwritten("by digest", 50);
     let config = shelf.layout.empty_config();
@@ -390,9 +390,9 @@ fn digest_tags_alone_make_no_layout_with_names() {
     assert!(shelf.has_all(&image), "{}", pruned.run.all());
 }
 
-/// Tags overwritten again and again by programs of others, as recorded.
+/// Tags repeatedly overwritten by other programs, as recorded.
 #[test]
-fn recorded_layouts_lose_what_was_overwritten_and_nothing_else() {
+fn only_overwritten_images_of_recorded_layouts_are_removed() {
     use crate::support::{CaseLayout, cases};
     let skipped = [
         "skopeo-dir",
@@ -454,8 +454,8 @@ fn recorded_layouts_lose_what_was_overwritten_and_nothing_else() {
     });
 }
 
-/// An untagged image whose signature hangs on a digest tag: by the fallback index of the distribution-spec, or as
-/// cosign names the signature itself.
+/// An untagged image whose signature has a digest tag: by the fallback index of the distribution-spec, or as cosign names
+/// the signature itself.
 fn signed_by_digest_tag(fallback: bool) -> (TestLayout, Image, Vec<Desc>) {
     let mut shelf = TestLayout::new();
     shelf.named("keep:1", 10, &ImageBuilder::new("keep").layer(b"keep"));
@@ -534,9 +534,9 @@ fn a_digest_tag_does_not_keep_its_subject_and_follows_it() {
     }
 }
 
-/// What carries the tag of something that is not removed is kept, whether its subject is here or not.
+/// A digest tag whose subject is not removed is kept, whether the subject exists or not.
 #[test]
-fn a_digest_tag_is_kept_where_its_subject_is_not_removed() {
+fn a_digest_tag_is_kept_if_its_subject_is_not_removed() {
     let (mut shelf, app, _) = signed_by_digest_tag(true);
     shelf.layout.tag(&app.manifest, "app:1");
     let absent = "0".repeat(64);
@@ -555,7 +555,7 @@ fn short_of(desc: &Desc) -> String {
 }
 
 #[test]
-fn what_may_be_a_child_of_a_missing_index_is_not_dangling() {
+fn possible_children_of_a_missing_index_are_not_dangling() {
     for (is_missing, goes) in [(false, true), (true, false)] {
         let mut shelf = TestLayout::new();
         let child = ImageBuilder::new("child")
@@ -585,7 +585,7 @@ fn what_may_be_a_child_of_a_missing_index_is_not_dangling() {
 
 /// The index that is missing may as well be listed by another index or by another file.
 #[test]
-fn what_may_be_a_child_of_a_missing_index_that_another_document_lists_is_not_dangling() {
+fn possible_children_of_a_missing_index_in_another_document_are_not_dangling() {
     for place in ["index", "file"] {
         for (is_index, goes) in [(true, false), (false, true)] {
             let mut shelf = TestLayout::new();

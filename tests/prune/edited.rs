@@ -1,4 +1,4 @@
-//! Plan files that were edited, cut or made up: a plan is not trusted.
+//! Plan files that were edited, truncated or forged: a plan is not trusted.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ fn blob(digest: &str, size: u64) -> Value {
 type Edit = (&'static str, fn(&Planned, &mut Value), &'static str);
 
 #[test]
-fn what_a_plan_wants_beyond_its_right_is_refused() {
+fn unjustified_deletions_in_a_plan_are_refused() {
     fn delete(layout: &mut Value) -> &mut Vec<Value> {
         layout["delete"].as_array_mut().expect("a list")
     }
@@ -52,12 +52,12 @@ fn what_a_plan_wants_beyond_its_right_is_refused() {
             "is referenced now",
         ),
         (
-            "a blob of an image whose entry stays",
+            "a blob of an image whose entry is kept",
             |_, layout| layout["entries"] = json!([]),
             "is referenced now",
         ),
         (
-            "a blob that is not here",
+            "a blob that does not exist",
             |_, layout| delete(layout).push(blob(&sha256(b"nobody"), 3)),
             "is gone",
         ),
@@ -104,7 +104,7 @@ fn what_a_plan_wants_beyond_its_right_is_refused() {
             "entry",
         ),
         (
-            "an entry that is not there",
+            "an entry that does not exist",
             |planned, layout| {
                 let entry = json!({"position": 99, "digest": planned.kept.manifest.digest});
                 layout["entries"]
@@ -148,7 +148,7 @@ fn what_a_plan_wants_beyond_its_right_is_refused() {
     );
 }
 
-/// Taking lines out asks for less, and that is done.
+/// A plan with lines removed does less, which is allowed.
 #[test]
 fn a_plan_may_be_made_smaller() {
     let planned = Planned::new();
@@ -163,7 +163,7 @@ fn a_plan_may_be_made_smaller() {
     assert!(planned.shelf.has_all(&planned.kept), "{}", run.all());
 }
 
-/// A forged state lets the entries through; what the layout's own documents say still decides what may be deleted.
+/// A forged state makes the entries acceptable; the documents of the layout still decide what may be deleted.
 #[test]
 fn a_plan_made_for_one_layout_deletes_nothing_live_in_another() {
     let planned = Planned::new();
@@ -242,7 +242,7 @@ fn an_invalid_plan_is_not_applied() {
 }
 
 #[test]
-fn a_plan_for_what_is_no_layout_any_more_is_an_error() {
+fn a_plan_for_a_removed_layout_is_an_error() {
     let planned = Planned::new();
     fs::remove_dir_all(planned.shelf.path()).expect("the layout can be removed");
     let run = planned.apply(&[]);

@@ -1,10 +1,10 @@
-//! `--all`: every image is removed that no hold, filter or rule keeps; but never the last one by accident.
+//! `--all` removes every image that no hold, filter or rule keeps, but never the last one by accident.
 
 use crate::support::dated::NOW;
 use crate::support::{Cmd, ImageBuilder, TestLayout, assert_same, blobs, snapshot};
 
 #[test]
-fn all_takes_what_nothing_keeps() {
+fn all_removes_images_that_nothing_keeps() {
     let mut shelf = TestLayout::new();
     let kept = shelf.small("app:1", 1);
     shelf.small("app:2", 2);
@@ -43,7 +43,7 @@ fn without_all_no_name_is_ever_lost() {
 }
 
 #[test]
-fn a_held_image_is_kept_and_its_reason_says_so() {
+fn a_held_image_is_kept_with_the_hold_as_its_reason() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     shelf.small("app:2", 80);
@@ -75,7 +75,7 @@ fn a_held_image_is_kept_and_its_reason_says_so() {
 }
 
 #[test]
-fn a_hold_wins_over_a_budget() {
+fn a_hold_takes_precedence_over_a_budget() {
     let mut shelf = TestLayout::new();
     shelf.named("app:1", 90, &ImageBuilder::new("1").weighs(5000));
     shelf.named("app:2", 80, &ImageBuilder::new("2").weighs(5000));
@@ -89,7 +89,7 @@ fn a_hold_wins_over_a_budget() {
 }
 
 #[test]
-fn a_hold_that_ended_holds_nothing() {
+fn an_expired_hold_keeps_nothing() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     shelf.small("app:2", 80);
@@ -134,7 +134,7 @@ fn a_hold_that_ended_holds_nothing() {
 }
 
 #[test]
-fn a_held_digest_that_nothing_lists_any_more_is_kept() {
+fn a_held_digest_that_is_no_longer_listed_is_kept() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     let held = shelf.small("app:2", 80);
@@ -169,7 +169,7 @@ fn the_last_image_needs_allow_empty() {
         .refuses(&["-a", "--keep", "other:*"], 3)
         .warns("no image has a name that matches `--keep other:*`")
         .warns("--allow-empty");
-    // A dry run is refused as well: it says what the run does.
+    // A dry run is refused like the run.
     let before = snapshot(shelf.path());
     let dry = shelf.call(["-a", "-n"]).run();
     dry.refused().one_error_with_hint();
@@ -182,12 +182,12 @@ fn the_last_image_needs_allow_empty() {
         "{}",
         run.all()
     );
-    // What was emptied on purpose is no reason to refuse the next time.
+    // A layout that was emptied intentionally is not refused the next time.
     shelf.call(["-f"]).run().ok();
 }
 
 #[test]
-fn a_last_name_that_a_hold_keeps_is_not_the_last_image_to_be_removed() {
+fn a_held_last_name_does_not_count_as_removed() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     shelf.write();
@@ -195,7 +195,7 @@ fn a_last_name_that_a_hold_keeps_is_not_the_last_image_to_be_removed() {
     shelf.prune(&["-a"]).ok().leaves(&["app:1"]).deletes([]);
 }
 
-/// An untagged image alone is nothing that an importer of a tag finds.
+/// An importer of a tag does not find an untagged image.
 #[test]
 fn an_untagged_image_is_no_substitute_for_the_last_name() {
     let mut shelf = TestLayout::new();
@@ -209,7 +209,7 @@ fn an_untagged_image_is_no_substitute_for_the_last_name() {
 }
 
 #[test]
-fn in_a_layout_without_names_all_asks_for_allow_empty_too() {
+fn in_a_layout_without_names_all_requires_allow_empty_too() {
     let mut shelf = TestLayout::new();
     shelf.overwritten("one", 70);
     shelf.overwritten("two", 60);
@@ -223,7 +223,7 @@ fn in_a_layout_without_names_all_asks_for_allow_empty_too() {
         .run();
     run.ok();
     for verdict in crate::support::verdicts(&run) {
-        // Nothing is dangling where nothing is named.
+        // Nothing is dangling if nothing is named.
         assert_eq!(
             verdict.reasons,
             ["no hold, filter or rule keeps it"],
@@ -236,7 +236,7 @@ fn in_a_layout_without_names_all_asks_for_allow_empty_too() {
 }
 
 #[test]
-fn an_image_with_several_names_is_removed_or_kept_as_a_whole() {
+fn an_image_with_several_names_is_removed_or_kept_with_all_of_them() {
     let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 90);
     shelf
@@ -261,7 +261,7 @@ fn an_image_with_several_names_is_removed_or_kept_as_a_whole() {
 }
 
 #[test]
-fn a_named_part_of_a_removed_image_is_kept_for_itself() {
+fn a_named_part_of_a_removed_image_is_judged_separately() {
     let mut shelf = TestLayout::new();
     let part = shelf.small("app:arm64", 90);
     let other = ImageBuilder::new("amd64").weighs(70).store(&shelf.layout);
@@ -279,7 +279,7 @@ fn a_named_part_of_a_removed_image_is_kept_for_itself() {
 }
 
 #[test]
-fn a_named_referrer_of_what_is_removed_is_kept_and_is_mentioned() {
+fn a_named_referrer_of_a_removed_image_is_kept_and_noted() {
     let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 90);
     shelf.small("app:2", 80);
@@ -292,7 +292,7 @@ fn a_named_referrer_of_what_is_removed_is_kept_and_is_mentioned() {
     pruned.ok().leaves(&["app:2", "app:sbom"]);
     assert!(
         shelf.has_all(&image),
-        "what it is about stays\n{}",
+        "its subject is kept\n{}",
         pruned.run.all()
     );
     pruned.run.warns("app:sbom");
@@ -326,7 +326,7 @@ fn a_signature_of_a_signature_is_removed_with_the_image() {
     );
 }
 
-/// What only a removed index listed, and is the subject of a kept referrer, is removed when that referrer is removed.
+/// A document that only a removed index listed and that is the subject of a kept referrer is removed with that referrer.
 #[test]
 fn the_subject_of_a_kept_referrer_is_kept() {
     let mut shelf = TestLayout::new();
@@ -347,7 +347,7 @@ fn the_subject_of_a_kept_referrer_is_kept() {
     assert_eq!(pruned.entries.len(), 1, "{}", pruned.run.all());
 }
 
-/// Whatever holds a part keeps the part.
+/// A held part is kept.
 #[test]
 fn a_hold_on_a_part_keeps_it() {
     let mut shelf = TestLayout::new();
@@ -377,7 +377,7 @@ fn a_hold_on_a_part_keeps_it() {
 }
 
 #[test]
-fn a_dry_run_of_several_names_says_each() {
+fn a_dry_run_of_several_names_prints_each() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     shelf.small("app:2", 80);
@@ -413,9 +413,10 @@ fn a_dry_run_of_several_names_says_each() {
     );
 }
 
-/// The subject of a held referrer is kept with it, though nothing lists it; so is the signature that belongs to it by its tag.
+/// The subject of a held referrer is kept with it, even if nothing lists it; so is the signature that belongs to it by its
+/// tag.
 #[test]
-fn a_digest_tag_of_an_unlisted_subject_follows_what_keeps_that() {
+fn a_digest_tag_of_an_unlisted_subject_is_kept_with_it() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 10);
     let build = |salt: &str| crate::support::ImageBuilder::new(salt).layer(salt.as_bytes());

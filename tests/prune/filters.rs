@@ -1,11 +1,11 @@
-//! `--filter`, which means the same to `ls` and to `prune`.
+//! `--filter`, with the same meaning for `ls` and `prune`.
 
 use crate::support::dated::NOW;
 use crate::support::{Cmd, Desc, Doc, ImageBuilder, TestLayout, for_each, media, verdicts};
 
 const CHART: &str = "application/vnd.example.chart";
 
-/// Images of many kinds, each with a name that says what it is; one without a name.
+/// Images of many kinds, each with a descriptive name; one without a name.
 pub(crate) fn shelf() -> TestLayout {
     let mut shelf = TestLayout::new();
     shelf.named(
@@ -58,7 +58,7 @@ pub(crate) fn shelf() -> TestLayout {
     ]);
     shelf.layout.tag(&index, "team/multi:1");
     shelf.added(&index, 5);
-    // The same, of which only one platform is here.
+    // The same, with only one platform present.
     let absent = Desc::missing(media::MANIFEST, "absent");
     let sparse = shelf.layout.index(&[
         arm64.manifest.clone().platform("linux/arm64"),
@@ -66,7 +66,7 @@ pub(crate) fn shelf() -> TestLayout {
     ]);
     shelf.layout.tag(&sparse, "team/sparse:1");
     shelf.added(&sparse, 4);
-    // The config is not here.
+    // The config is missing.
     let build = ImageBuilder::new("no config")
         .layer(b"no config")
         .label("env", "prod");
@@ -74,7 +74,7 @@ pub(crate) fn shelf() -> TestLayout {
     shelf.layout.drop_blob(&hollow.config);
     shelf.layout.tag(&hollow.manifest, "team/hollow:1");
     shelf.added(&hollow.manifest, 3);
-    // The config is no JSON.
+    // The config is not JSON.
     let config = shelf
         .layout
         .blob("application/vnd.example.config", b"# values");
@@ -90,7 +90,7 @@ pub(crate) fn shelf() -> TestLayout {
     shelf
 }
 
-/// Returns the names of what passes, which has to be the same for `ls` and for `prune`, with or without a name.
+/// Returns the names of the images that pass, which must be the same for `ls` and `prune`, with or without a name.
 #[track_caller]
 pub(crate) fn passes(shelf: &TestLayout, filters: &[&str], more: &[&str]) -> Vec<String> {
     let with = |flag: &'static str| {
@@ -128,7 +128,7 @@ pub(crate) fn passes(shelf: &TestLayout, filters: &[&str], more: &[&str]) -> Vec
     assert_eq!(
         listed,
         pruned,
-        "`ls` lists one thing and `prune` takes another\n{}",
+        "`ls` and `prune` select different images\n{}",
         run.all()
     );
     listed
@@ -142,7 +142,7 @@ pub(crate) fn check(shelf: &TestLayout, filters: &[&str], expected: &[&str]) {
     assert_eq!(passes(shelf, filters, &[]), expected, "{filters:?}");
 }
 
-/// Everything on the shelf.
+/// All images of the layout.
 pub(crate) const ALL: [&str; 8] = [
     "app:prod",
     "app:dev",
@@ -155,7 +155,7 @@ pub(crate) const ALL: [&str; 8] = [
 ];
 
 #[test]
-fn labels_are_those_of_one_platform_that_is_here() {
+fn labels_are_those_of_one_present_platform() {
     let shelf = shelf();
     let cases: [(&[&str], &[&str]); 20] = [
         (
@@ -178,14 +178,14 @@ fn labels_are_those_of_one_platform_that_is_here() {
         (&["label=env=prod", "label=fast"], &["team/multi:1"]),
         (&["label=env=prod", "label=small"], &[]),
         (&["label=env=prod", "label=team"], &["app:prod"]),
-        // The value is everything behind the first equals sign.
+        // The value is everything after the first equals sign.
         (&["label=team=a=b"], &["app:prod"]),
         (&["label=team=a"], &["app:dev"]),
         (&["label=empty"], &["app:prod"]),
         (&["label=empty="], &["app:prod"]),
         (&["label=env="], &[]),
         (&["label=ENV"], &[]),
-        // Negation is true of one platform that is here, and of nothing without a config.
+        // Negation can match a present platform, and never matches without a config.
         (&["label!=env"], &["team/plain:1"]),
         (
             &["label!=env=prod"],
@@ -278,7 +278,7 @@ fn references_match_full_and_short_names() {
         ("[st]ool:?", &["tool:2"]),
         ("[^s]ool:[0-9]", &["tool:2"]),
         ("too\\l", &["tool:2"]),
-        // A bare tag is no repository.
+        // A bare tag is not a repository.
         ("v?", &["v3"]),
         ("docker.io/library/v3", &[]),
     ];
@@ -305,7 +305,7 @@ fn dangling_means_what_prune_means() {
         check(&shelf, &[&format!("dangling={value}")], &ALL[..7]);
     }
     check(&shelf, &["dangling=true", "dangling=1"], &["<none>"]);
-    // A child that oras lists again lacks a name and does not dangle; neither does anything where nothing has a name.
+    // A child that oras lists again has no name but is not dangling; nothing is dangling if nothing has a name.
     let mut shelf = TestLayout::new();
     let child = shelf.overwritten("child", 3);
     let index = shelf.layout.index(std::slice::from_ref(&child.manifest));
@@ -321,7 +321,7 @@ fn dangling_means_what_prune_means() {
 }
 
 #[test]
-fn platforms_are_those_that_are_here() {
+fn platforms_are_those_that_are_present() {
     let shelf = shelf();
     let amd64 = [
         "app:prod",
@@ -342,7 +342,7 @@ fn platforms_are_those_that_are_here() {
             &["platform=linux/aarch64/v8"],
             &["team/multi:1", "team/sparse:1"],
         ),
-        // Listed and not here.
+        // Listed but missing.
         (&["platform=linux/s390x"], &[]),
         (&["platform=windows/amd64"], &[]),
         (
@@ -358,7 +358,7 @@ fn platforms_are_those_that_are_here() {
 }
 
 #[test]
-fn media_and_artifact_types_are_compared_whole() {
+fn media_and_artifact_types_are_compared_exactly() {
     let shelf = shelf();
     let index = format!("mediatype={}", media::INDEX);
     let manifest = format!("mediatype={}", media::MANIFEST);
@@ -471,7 +471,7 @@ fn an_invalid_filter_is_an_error_and_changes_nothing() {
 }
 
 #[test]
-fn filters_shape_the_list_but_not_its_columns() {
+fn filters_change_the_rows_of_the_list_but_not_its_columns() {
     let shelf = shelf();
     let run = Cmd::new(["ls", "--now", NOW, "--filter", "label=env=prod"])
         .arg(shelf.path())
@@ -501,7 +501,7 @@ fn filters_shape_the_list_but_not_its_columns() {
 }
 
 #[test]
-fn a_filter_chooses_among_what_dangles() {
+fn a_filter_selects_among_dangling_images() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     let old = shelf.overwritten("old", 50);
@@ -519,9 +519,9 @@ fn a_filter_chooses_among_what_dangles() {
         );
 }
 
-/// A filter on names chooses names: an image loses those that pass and keeps the others.
+/// A filter on names selects names: those that pass are removed, and the image keeps the others.
 #[test]
-fn a_filter_on_names_takes_names_and_no_others() {
+fn a_filter_on_names_removes_only_matching_names() {
     let mut shelf = TestLayout::new();
     let both = shelf.named("ci/app:1", 20, &ImageBuilder::new("both").layer(b"both"));
     shelf.layout.tag(&both.manifest, "release/app:1");
@@ -561,7 +561,7 @@ fn a_filter_on_names_takes_names_and_no_others() {
         .leaves(&["release/app:1", "release/app:2"])
         .deletes(&alone.digests());
     assert!(shelf.has_all(&both), "{}", pruned.run.all());
-    // `--keep` is about images: one name that matches keeps the image with all of them.
+    // `--keep` applies to images: one name that matches keeps the image with all of them.
     let mut shelf = TestLayout::new();
     let both = shelf.named("ci/app:1", 20, &ImageBuilder::new("both").layer(b"both"));
     shelf.layout.tag(&both.manifest, "release/app:1");
@@ -573,9 +573,9 @@ fn a_filter_on_names_takes_names_and_no_others() {
         .leaves(&["ci/app:1", "release/app:1"]);
 }
 
-/// Names that a filter leaves alone keep their image against a budget, and count in no repository.
+/// Names that a filter excludes keep their image despite a budget, and count in no repository.
 #[test]
-fn names_that_a_filter_leaves_alone_are_kept_with_their_image() {
+fn names_that_a_filter_excludes_are_kept_with_their_image() {
     let shelf = || {
         let mut shelf = TestLayout::new();
         let both = shelf.named("ci/app:1", 20, &ImageBuilder::new("both").weighs(9000));
@@ -598,7 +598,7 @@ fn names_that_a_filter_leaves_alone_are_kept_with_their_image() {
         );
     pruned.run.exits(5);
     assert!(one.has_all(&both), "{}", pruned.run.all());
-    // It is not the last one of `release/app`, which is not in question.
+    // It is not the last one of `release/app`, which the filter excludes.
     let (two, ..) = shelf();
     two.prune(&[&filter[..], &["--keep-last", "1"]].concat())
         .ok()
@@ -610,9 +610,9 @@ fn names_that_a_filter_leaves_alone_are_kept_with_their_image() {
         );
 }
 
-/// A signature that only shares a name with its image: nothing shows any more whose it is once the image has lost that name.
+/// A signature that only shares a name with its image: once the image has lost that name, the relation is lost.
 #[test]
-fn a_signature_is_removed_with_the_name_that_ties_it_to_its_image() {
+fn a_signature_is_removed_with_the_name_that_it_shares_with_its_image() {
     for (other_image, goes) in [(false, true), (true, false)] {
         let mut shelf = TestLayout::new();
         let app = shelf.small("app:old", 20);
@@ -636,7 +636,7 @@ fn a_signature_is_removed_with_the_name_that_ties_it_to_its_image() {
     }
 }
 
-/// A rule keeps one of two images that have one name; the signature that has it as well is that of the one that is kept.
+/// A rule keeps one of two images with the same name; a signature with that name belongs to the kept one.
 #[test]
 fn a_signature_is_kept_with_the_image_that_keeps_its_name() {
     let mut shelf = TestLayout::new();
@@ -657,9 +657,9 @@ fn a_signature_is_kept_with_the_image_that_keeps_its_name() {
     assert!(shelf.has_all(&signature), "{}", pruned.run.all());
 }
 
-/// The subject of a removed referrer dangles from then on. Nobody chose it where it does not pass the filters.
+/// The subject of a removed referrer becomes dangling. It is not selected if it does not pass the filters.
 #[test]
-fn what_dangles_once_the_others_are_removed_has_to_pass_the_filters_too() {
+fn images_that_become_dangling_must_pass_the_filters_too() {
     for (filter, goes) in [
         ("reference=ex.com/sbom:*", false),
         ("until=24h", true),

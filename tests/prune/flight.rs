@@ -1,4 +1,4 @@
-//! Writers at work and damage: what may be in use is kept, and what cannot be judged is left alone.
+//! Writers at work and damage: blobs that may be in use are kept, and unclear layouts are not changed.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ fn orphans_in_flight_are_kept_and_the_last_line_counts_them() {
     assert!(!shelf.has(&young), "{}", run.all());
 }
 
-/// A writer does not write again what is there already.
+/// A writer does not rewrite existing blobs.
 #[test]
 fn released_blobs_are_kept_while_in_flight_blobs_use_them() {
     let mut shelf = TestLayout::new();
@@ -78,7 +78,7 @@ fn released_blobs_are_kept_while_in_flight_blobs_use_them() {
     for desc in [&old.layers[0], &old.layers[1], &config, &coming] {
         assert!(shelf.has(desc), "{} is gone\n{}", desc.digest, run.all());
     }
-    // The writer ends; what it counted on is there.
+    // The writer ends; the blobs that it relied on exist.
     shelf.layout.clear_entries();
     shelf.layout.tag(&coming, "app:3");
     shelf.layout.write();
@@ -122,7 +122,7 @@ fn a_layout_with_damage_is_refused_untouched_with_a_hint() {
                 .layout
                 .file(&image.manifest.blob_path(), other.as_bytes());
         }),
-        ("an index with a cut child", |shelf| {
+        ("an index with a truncated child", |shelf| {
             let image = ImageBuilder::new("child")
                 .layer(b"child")
                 .store(&shelf.layout);
@@ -168,9 +168,9 @@ fn a_layout_with_damage_is_refused_untouched_with_a_hint() {
     );
 }
 
-/// The image that is damaged can be removed, and by that the layout is pruned again.
+/// The damaged image can be removed, after which the layout can be pruned again.
 #[test]
-fn a_damaged_image_that_is_removed_stops_nothing() {
+fn a_removed_damaged_image_stops_nothing() {
     let mut shelf = TestLayout::new();
     let kept = shelf.small("app:1", 5);
     let bad = shelf.small("bad:1", 50);
@@ -200,7 +200,7 @@ fn missing_documents_are_accepted_on_request() {
     assert!(!verdicts(&pruned.run).is_empty());
 }
 
-/// What is normal is no damage: platforms that were never fetched, layers that are elsewhere.
+/// Platforms that were never fetched and layers that are elsewhere are not damage.
 #[test]
 fn a_sparse_layout_is_pruned_like_any_other() {
     let mut shelf = shelf();
@@ -247,7 +247,7 @@ fn without_entries_nothing_is_pruned_unless_requested() {
 
 /// skopeo reads `index.json` at its start and writes it at its end: what was removed in between is listed again.
 #[test]
-fn what_a_prune_releases_while_a_writer_is_at_work_is_untagged_and_kept() {
+fn images_pruned_while_a_writer_is_at_work_are_untagged_and_kept() {
     type Sign = (&'static str, fn(&TestLayout));
     let signs: [Sign; 2] = [
         ("(oci-put-blob123456789)", |shelf| {
@@ -296,7 +296,7 @@ fn what_a_prune_releases_while_a_writer_is_at_work_is_untagged_and_kept() {
                 });
                 assert!(is_kept, "{}\n{}", desc.digest, run.all());
             }
-            // The writer writes what it has read at its start: everything is there.
+            // The writer writes the index that it has read at its start: everything exists.
             shelf.layout.file("index.json", &index);
             Cmd::new(["check"]).arg(shelf.path()).run().ok();
             let run = call(&shelf, &["-f"]).run();
@@ -309,16 +309,16 @@ fn what_a_prune_releases_while_a_writer_is_at_work_is_untagged_and_kept() {
     );
 }
 
-/// What one prune has kept for a writer is old to the next one, and to a plan that is applied.
+/// Blobs that one prune has kept for a writer look old to the next one, and to a plan that is applied.
 #[test]
-fn what_a_prune_has_kept_for_a_writer_is_kept_by_the_next_one_and_by_apply() {
+fn blobs_kept_for_a_writer_are_kept_by_the_next_prune_and_by_apply() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 10);
     let first = shelf.overwritten("first", 20);
     shelf.write();
     let index = std::fs::read(shelf.layout.join("index.json")).expect("an index");
     shelf.layout.file("oci-put-blob123456789", b"half");
-    // A plan that untags keeps and notes what it releases, as the command does.
+    // A plan that untags keeps and records released blobs, like the command.
     let plan = shelf.layout.outside().join("plan.json");
     call(&shelf, &["--plan"]).arg(&plan).run().ok();
     let run = Cmd::new(["apply"]).arg(&plan).run();
@@ -348,7 +348,7 @@ fn what_a_prune_has_kept_for_a_writer_is_kept_by_the_next_one_and_by_apply() {
         .says("removed while a writer is at work")
         .keeps_quiet_about("nothing else is unreferenced");
     assert!(shelf.has_all(&first), "{}", run.all());
-    // The writer lists it again, and ends. Another prune takes it at last, and the note with it.
+    // The writer lists it again, and ends. Another prune finally deletes it, and the record with it.
     shelf.layout.file("index.json", &index);
     Cmd::new(["check"]).arg(shelf.path()).run().ok();
     std::fs::remove_file(shelf.layout.join("oci-put-blob123456789")).expect("it is there");
@@ -368,12 +368,12 @@ fn if_age_alone_keeps_everything_the_last_line_names_the_flag() {
     for flag in ["-n", "-f"] {
         let run = call(&shelf, &[flag]).run();
         let last = run.ok().stdout.lines().last().unwrap_or_default();
-        let end = "in flight 12B; nothing else is unreferenced, `--grace 0` deletes it where no writer is at work";
+        let end = "in flight 12B; nothing else is unreferenced, `--grace 0` deletes it if no writer is at work";
         assert!(last.ends_with(end), "{}", run.all());
     }
 }
 
-/// `--now` tries out a policy: a hold that ends next week protects today.
+/// `--now` is for trying out a policy: a hold that ends next week protects today.
 #[test]
 fn a_time_in_the_future_ends_no_hold_except_in_a_dry_run() {
     const FUTURE: [&str; 2] = ["--now", "2099-01-01T00:00:00Z"];
@@ -399,7 +399,7 @@ fn a_time_in_the_future_ends_no_hold_except_in_a_dry_run() {
         .run();
     run.exits(1).warns("hold \"release\" is using its image");
     assert!(shelf.has_all(&held), "{}", run.all());
-    // A plan that was made for that time is not done today either.
+    // A plan that was made for that time is not executed today either.
     let plan = shelf.layout.outside().join("plan.json");
     let made = call(&shelf, &all)
         .args(FUTURE)

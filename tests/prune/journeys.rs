@@ -1,5 +1,5 @@
-//! What people do with it, from the beginning to the end: a build cache in CI, a device image, a mirror, a tree of layouts, a release
-//! pipeline, a laptop. As far as a prune is part of it.
+//! Complete use cases of prune: a build cache in CI, a device image, a mirror, a tree of layouts, a release pipeline, a
+//! laptop.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn size(layout: &Path) -> u64 {
     blobs(layout).values().sum()
 }
 
-/// A job prunes its cache before it saves it; the next job finds what it imports.
+/// A job prunes its cache before it saves it; the next job can import it.
 #[test]
 fn a_build_cache_in_ci_remains_within_its_budget() {
     let mut shelf = TestLayout::new();
@@ -53,7 +53,7 @@ fn a_build_cache_in_ci_remains_within_its_budget() {
             run.all()
         );
     }
-    // In the crontab of a machine with many: what is too large even so has a code of its own.
+    // In the crontab of a machine with many: a cache that is still too large has its own exit status.
     let run = shelf
         .call([
             "--max-size",
@@ -74,7 +74,7 @@ fn a_build_cache_in_ci_remains_within_its_budget() {
     drop(lock);
 }
 
-/// After the platforms of other devices are gone, a prune finds nothing that is worth having.
+/// After the platforms of other devices are removed, a prune finds almost nothing.
 #[test]
 fn a_device_image_is_small_after_its_platforms_are_dropped() {
     let mut shelf = TestLayout::new();
@@ -106,9 +106,9 @@ fn a_device_image_is_small_after_its_platforms_are_dropped() {
     );
 }
 
-/// Monthly, with a list of what customers run: plan, look, apply.
+/// Monthly, with a list of what customers run: plan, review, apply.
 #[test]
-fn a_mirror_keeps_what_its_list_and_its_rules_say() {
+fn a_mirror_keeps_the_images_of_its_list_and_rules() {
     let mut shelf = TestLayout::new();
     for repository in ["web", "team/db"] {
         for version in 1..=9_u64 {
@@ -184,7 +184,7 @@ fn a_mirror_keeps_what_its_list_and_its_rules_say() {
     assert_eq!(listed(other.path()).len(), 1, "{}", run.all());
 }
 
-/// Repositories share layers by hard links: only what no other repository has is free.
+/// Repositories share layers by hard links: only blobs that no other repository has are freed.
 #[test]
 fn a_tree_of_linked_layouts_frees_blobs_without_other_links() {
     let (mut base, mut app) = (TestLayout::new(), TestLayout::new());
@@ -210,7 +210,7 @@ fn a_tree_of_linked_layouts_frees_blobs_without_other_links() {
     base.prune(&[]).ok().deletes([]);
 }
 
-/// A pipeline that signs keeps the last nightlies and every release, and asks before whether there is anything to do.
+/// A signing pipeline keeps the last nightlies and every release, and checks before whether there is anything to do.
 #[test]
 fn a_release_pipeline_keeps_releases_and_the_last_nightlies() {
     let mut shelf = TestLayout::new();
@@ -266,9 +266,9 @@ fn a_release_pipeline_keeps_releases_and_the_last_nightlies() {
     shelf.call(policy).args(["-n", "--exit-code"]).run().ok();
 }
 
-/// Several directories, one question, and the entry without a name that blocks podman is removed.
+/// Several directories, one confirmation, and the entry without a name that blocks podman is removed.
 #[test]
-fn a_laptop_is_cleaned_with_one_question() {
+fn a_laptop_is_cleaned_with_one_confirmation() {
     // With the entries without a name that are kept: in the second nothing has one.
     let layouts = [
         ("oras-retag", 0),

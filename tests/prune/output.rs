@@ -1,4 +1,4 @@
-//! What a prune says: lines, reasons, the last line, JSON, exit codes; of one layout and of several.
+//! The output of a prune: lines, reasons, the last line, JSON, exit statuses; for one layout and for several.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ fn verbose_gives_each_image_with_its_reasons() {
 }
 
 #[test]
-fn quiet_prints_the_total_and_what_holds_the_rest() {
+fn quiet_prints_the_total_and_what_is_kept() {
     let shelf = shelf();
     let run = shelf.call(["-q", "-f"]).run();
     let lines: Vec<&str> = run.ok().stdout.lines().collect();
@@ -71,7 +71,7 @@ fn quiet_prints_the_total_and_what_holds_the_rest() {
 type Change = (&'static str, fn(&mut TestLayout));
 
 #[test]
-fn the_last_line_says_what_holds_the_rest() {
+fn the_last_line_reports_what_keeps_the_rest() {
     fn newest(shelf: &TestLayout) -> Desc {
         let digest = listed(shelf.path())[0].0.clone();
         Desc::new(media::MANIFEST, &digest, 7)
@@ -86,7 +86,7 @@ fn the_last_line_says_what_holds_the_rest() {
             let digest = listed(shelf.path())[2].0.clone();
             shelf.hold("proof", &digest);
         }),
-        // What only another tool's file lists is neither untagged nor held.
+        // An image that only another tool's file lists is neither untagged nor held.
         (", in other lists ", |shelf| {
             let digest = shelf.layout.layer(b"chart").digest;
             let text = format!(r#"{{"chart":{{"digest":"{digest}","size":5}}}}"#);
@@ -112,7 +112,7 @@ fn the_last_line_says_what_holds_the_rest() {
             let last = run.ok().stdout.lines().last().unwrap_or_default();
             assert!(last.contains(text), "{}", run.all());
             assert_eq!(dry.ok().stdout.lines().last(), Some(last), "{}", dry.all());
-            // What is kept is what is there.
+            // The kept bytes are those on disk.
             let left = human(blobs(shelf.path()).values().sum());
             assert!(
                 last.starts_with(&format!("kept {left}: ")),
@@ -147,7 +147,7 @@ fn trim(text: String) -> String {
 }
 
 #[test]
-fn where_nothing_is_left_nothing_holds_it() {
+fn an_empty_layout_has_no_line_about_kept_bytes() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 60);
     shelf.write();
@@ -157,7 +157,7 @@ fn where_nothing_is_left_nothing_holds_it() {
 }
 
 #[test]
-fn json_is_whole_and_typed() {
+fn json_is_complete_and_typed() {
     for (flag, dry) in [("-n", true), ("-f", false)] {
         let shelf = shelf();
         let run = shelf
@@ -223,14 +223,14 @@ fn json_is_whole_and_typed() {
 }
 
 #[test]
-fn exit_code_10_says_that_something_would_change() {
+fn exit_status_10_means_that_something_would_change() {
     let shelf = shelf();
     let before = snapshot(shelf.path());
     let run = shelf.call(["-n", "--exit-code"]).run();
     run.exits(10);
     assert_same(&before, &snapshot(shelf.path()), &run.all());
     shelf.call(["-n"]).run().ok();
-    // Only a dry run has that code.
+    // Only a dry run has that status.
     shelf.call(["-f", "--exit-code"]).run().exits(2);
     shelf.call(["-f"]).run().ok();
     shelf.call(["-n", "--exit-code"]).run().ok();
@@ -238,7 +238,7 @@ fn exit_code_10_says_that_something_would_change() {
         .call(["-a", "-n", "--exit-code", "--keep-last", "1"])
         .run()
         .exits(10);
-    // A refusal weighs more.
+    // A refusal takes precedence.
     shelf.call(["-a", "-n", "--exit-code"]).run().exits(3);
     shelf
         .call(["-a", "-n", "--exit-code", "--max-size", "1kB"])
@@ -247,11 +247,11 @@ fn exit_code_10_says_that_something_would_change() {
 }
 
 #[test]
-fn of_several_layouts_one_bad_one_does_not_stop_the_others() {
+fn one_bad_layout_does_not_stop_the_others() {
     let (one, bad, two) = (shelf(), shelf(), shelf());
     bad.layout.file("index.json", b"[]");
     let before = snapshot(bad.path());
-    // A path that is no layout at all is a mistake of the command line, and nothing is pruned then.
+    // A path that is not a layout is an error in the command line, and nothing is pruned.
     let nothing = one.layout.outside().join("nothing");
     let before_one = snapshot(one.path());
     let run = prune_call(one.path())
@@ -310,7 +310,7 @@ fn several_layouts_have_a_heading_each_and_one_total() {
 }
 
 #[test]
-fn the_bytes_are_the_same_in_every_place() {
+fn all_outputs_report_the_same_bytes() {
     let shelf = shelf();
     let df = Cmd::new(["df", "--format", "json", "--now", NOW])
         .arg(shelf.path())

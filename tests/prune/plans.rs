@@ -1,4 +1,4 @@
-//! `--plan` and `apply`: what was shown is done, exactly, or nothing is.
+//! `--plan` and `apply`: exactly the plan is executed, or nothing.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::support::{
     snapshot, verdicts,
 };
 
-/// A shelf with a plan for it.
+/// A layout with a plan for it.
 pub(crate) struct Planned {
     pub(crate) shelf: TestLayout,
     pub(crate) plan: PathBuf,
@@ -85,7 +85,7 @@ pub(crate) fn make(shelf: &TestLayout, plan: &std::path::Path, args: &[&str]) ->
 }
 
 #[test]
-fn a_plan_says_what_is_removed_and_why() {
+fn a_plan_describes_what_is_removed_and_why() {
     let planned = Planned::new();
     planned
         .run
@@ -122,7 +122,7 @@ fn a_plan_says_what_is_removed_and_why() {
         let reasons = image["reasons"].as_array().expect("a list");
         assert!(!reasons.is_empty(), "{json:#}");
     }
-    // What a person reads comes first.
+    // The part for review comes first.
     let review = json["review"].as_array().expect("a list");
     let review: Vec<&str> = review.iter().filter_map(|line| line.as_str()).collect();
     let path = planned.shelf.path().display();
@@ -140,7 +140,7 @@ fn a_plan_says_what_is_removed_and_why() {
 }
 
 #[test]
-fn a_fresh_plan_is_done_exactly() {
+fn a_fresh_plan_is_executed_exactly() {
     let planned = Planned::new();
     let twin = Planned::new();
     let said = twin.shelf.prune(&["-a", "--keep-within", "30d"]);
@@ -174,7 +174,7 @@ fn a_fresh_plan_is_done_exactly() {
 }
 
 #[test]
-fn a_plan_is_reported_in_the_words_of_prune() {
+fn apply_has_the_same_output_as_prune() {
     let planned = Planned::new();
     let dry = planned.apply(&["-n"]);
     dry.ok().says("Would untag: app:1").says("Would reclaim");
@@ -189,7 +189,7 @@ fn a_plan_is_reported_in_the_words_of_prune() {
 }
 
 #[test]
-fn a_plan_is_done_once() {
+fn a_plan_is_executed_once() {
     let planned = Planned::new();
     planned.apply(&[]).ok();
     planned.is_refused("have changed");
@@ -211,7 +211,7 @@ fn a_plan_for_nothing_does_nothing() {
 }
 
 #[test]
-fn a_plan_means_the_same_layout_from_everywhere() {
+fn a_plan_refers_to_the_same_layout_in_every_directory() {
     let mut shelf = TestLayout::new();
     shelf.small("app:2", 10);
     let old = shelf.overwritten("old", 20);
@@ -239,7 +239,7 @@ fn a_plan_means_the_same_layout_from_everywhere() {
 }
 
 #[test]
-fn of_several_layouts_a_stale_one_does_not_stop_the_others() {
+fn a_stale_layout_in_a_plan_does_not_stop_the_others() {
     let (one, two, three) = (Planned::new(), Planned::new(), Planned::new());
     let plan = one.shelf.layout.outside().join("all.json");
     let call = one.shelf.call(["-a", "--keep-within", "30d", "--plan"]);
@@ -324,9 +324,9 @@ fn a_plan_that_cannot_be_written_is_an_error() {
     assert_same(&before, &snapshot(planned.shelf.path()), &run.all());
 }
 
-/// JSON has no word for such a path, and a plan that names another one would be worse than none.
+/// JSON cannot represent such a path, and a plan for another path would be worse than none.
 #[test]
-fn a_layout_whose_path_no_plan_can_name_is_an_error() {
+fn a_layout_with_a_path_that_json_cannot_represent_is_an_error() {
     let temp = memory_dir();
     let directory = temp.path().join(OsStr::from_bytes(b"lay\xffout"));
     let mut layout = LayoutBuilder::at(&directory);
@@ -398,7 +398,7 @@ fn a_budget_that_is_missed_can_be_planned_and_applied_as_far_as_possible() {
 }
 
 #[test]
-fn another_process_makes_apply_wait_and_give_up() {
+fn apply_waits_for_another_process_and_gives_up() {
     let planned = Planned::new();
     let before = snapshot(planned.shelf.path());
     let lock = planned.shelf.layout.flock("index.json.lock");
@@ -415,7 +415,7 @@ fn another_process_makes_apply_wait_and_give_up() {
 }
 
 #[test]
-fn an_emptied_layout_was_planned_so() {
+fn a_plan_may_empty_a_layout() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 60);
     shelf.write();
@@ -430,9 +430,9 @@ fn an_emptied_layout_was_planned_so() {
     assert!(verdicts(&shelf.call(["-n", "--format", "json"]).run()).is_empty());
 }
 
-/// A slip in the name must not cost a file.
+/// A mistyped name must not destroy a file.
 #[test]
-fn a_file_that_is_no_plan_is_not_overwritten() {
+fn a_file_that_is_not_a_plan_is_not_overwritten() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 10);
     shelf.overwritten("old", 20);
@@ -447,7 +447,7 @@ fn a_file_that_is_no_plan_is_not_overwritten() {
         "{}",
         run.all()
     );
-    // What `mktemp` made, and an older plan, are replaced.
+    // An empty file of `mktemp`, and an older plan, are replaced.
     std::fs::write(&path, "").expect("there is room");
     for _ in 0..2 {
         shelf.call(["--plan"]).arg(&path).run().ok();

@@ -1,4 +1,4 @@
-//! The question before a prune: what is removed and how many bytes, then `y` or nothing.
+//! The confirmation before a prune: what is removed and how many bytes, then `y` or nothing.
 
 use crate::support::dated::NOW;
 use crate::support::environment::Terminal;
@@ -40,7 +40,7 @@ fn answered(args: Vec<String>, redirection: &str, answer: &str) -> Option<Run> {
     Some(Terminal::program(args, redirection)?.answer(answer))
 }
 
-/// Types yes only when the question is on the terminal and `change` is done.
+/// Types yes only after the confirmation is on the terminal and `change` was run.
 fn when_asked(args: Vec<String>, change: impl FnOnce()) -> Option<Run> {
     let terminal = Terminal::program(args, "")?.wait_for_question();
     change();
@@ -48,7 +48,7 @@ fn when_asked(args: Vec<String>, change: impl FnOnce()) -> Option<Run> {
 }
 
 #[test]
-fn yes_is_y_or_yes_and_nothing_else() {
+fn only_y_and_yes_confirm() {
     let answers = [
         ("y\n", true),
         ("yes\n", true),
@@ -94,7 +94,7 @@ fn yes_is_y_or_yes_and_nothing_else() {
 }
 
 #[test]
-fn removals_are_shown_with_their_bytes_before_the_question() {
+fn removals_are_shown_with_their_bytes_before_the_confirmation() {
     let shelf = shelf();
     let dry = shelf.call(["-n", "--format", "json"]).run();
     let bytes = dry.ok().json()["totals"]["reclaimed_bytes"]
@@ -116,7 +116,7 @@ fn removals_are_shown_with_their_bytes_before_the_question() {
     assert!(shown.contains("2 images"), "{}", run.all());
     assert!(
         !shown.contains("app:1"),
-        "what stays is shown\n{}",
+        "a kept image is shown\n{}",
         run.all()
     );
 }
@@ -179,7 +179,7 @@ fn orphans_alone_are_counted_and_not_listed() {
 }
 
 #[test]
-fn many_images_are_cut_short_in_the_list() {
+fn the_list_of_many_images_is_shortened() {
     let mut shelf = TestLayout::new();
     for number in 0..60 {
         shelf.small(&format!("app:{number}"), 5);
@@ -193,7 +193,7 @@ fn many_images_are_cut_short_in_the_list() {
 }
 
 #[test]
-fn if_nothing_is_removed_nothing_is_asked() {
+fn no_confirmation_if_nothing_is_removed() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 5);
     shelf.write();
@@ -203,7 +203,7 @@ fn if_nothing_is_removed_nothing_is_asked() {
     run.ok()
         .keeps_quiet_about("[y/N]")
         .says("Total reclaimed space: 0B");
-    // A budget that cannot be reached is reported all the same.
+    // A budget that cannot be reached is still reported.
     let Some(run) = ask(&shelf, &["--max-size", "1B"], "") else {
         return;
     };
@@ -211,7 +211,7 @@ fn if_nothing_is_removed_nothing_is_asked() {
 }
 
 #[test]
-fn a_refusal_comes_before_any_question_and_once() {
+fn a_refusal_is_printed_once_before_any_confirmation() {
     let shelf = shelf();
     let before = snapshot(shelf.path());
     let Some(run) = ask(&shelf, &["-a"], "y\n") else {
@@ -228,7 +228,7 @@ fn a_refusal_comes_before_any_question_and_once() {
 }
 
 #[test]
-fn one_question_for_several_layouts_and_one_bad_one_is_reported_once() {
+fn several_layouts_have_one_confirmation_and_a_bad_one_is_reported_once() {
     let (one, two, bad) = (shelf(), shelf(), shelf());
     bad.layout.file("index.json", b"{ half");
     let Some(run) = answered(call(&[&one, &bad, &two], &[]), "", "y\n") else {
@@ -244,7 +244,7 @@ fn one_question_for_several_layouts_and_one_bad_one_is_reported_once() {
     for shelf in [&one, &two] {
         assert_eq!(listed(shelf.path()).len(), 1, "{}", run.all());
     }
-    // Whoever says no has still seen the error, and so has the caller.
+    // After `no`, the error was still printed, and the exit status reports it.
     let (one, before) = (shelf(), snapshot(bad.path()));
     let picture = snapshot(one.path());
     let Some(run) = answered(call(&[&one, &bad], &[]), "", "n\n") else {
@@ -261,7 +261,7 @@ fn one_question_for_several_layouts_and_one_bad_one_is_reported_once() {
 }
 
 #[test]
-fn an_invisible_question_is_not_confirmed() {
+fn an_invisible_confirmation_is_refused() {
     let shelf = shelf();
     let before = snapshot(shelf.path());
     let Some(run) = answered(call(&[&shelf], &[]), ">/dev/full", "y\n") else {
@@ -271,9 +271,9 @@ fn an_invisible_question_is_not_confirmed() {
     assert_same(&before, &snapshot(shelf.path()), &run.all());
 }
 
-/// Yes is the answer to what was shown, not to whatever is there when it comes.
+/// Yes confirms what was shown, not the state at the time of the answer.
 #[test]
-fn images_added_during_the_question_are_kept() {
+fn images_added_during_the_confirmation_are_kept() {
     let mut shelf = shelf();
     let words = call(&[&shelf], &[]);
     let image = ImageBuilder::new("meanwhile")
@@ -287,7 +287,7 @@ fn images_added_during_the_question_are_kept() {
     run.refused().says(QUESTION);
     assert_eq!(listed(shelf.path()).len(), 4, "nothing went\n{}", run.all());
     assert!(shelf.has_all(&image), "{}", run.all());
-    // After another question with the whole list, it is removed.
+    // After another confirmation with the complete list, it is removed.
     let Some(run) = when_asked(words, || {}) else {
         return;
     };
@@ -295,7 +295,7 @@ fn images_added_during_the_question_are_kept() {
     assert_eq!(listed(shelf.path()).len(), 1, "{}", run.all());
 }
 
-/// Of an image that was to lose one of its names, the last one is not taken, and the image with it.
+/// If an image was to lose one of its names, its last name and the image are not removed.
 #[test]
 fn an_image_that_was_to_keep_a_name_is_not_removed() {
     let mut shelf = TestLayout::new();
@@ -325,9 +325,9 @@ fn an_image_that_was_to_keep_a_name_is_not_removed() {
     assert!(shelf.has_all(&image), "{}", run.all());
 }
 
-/// A name that an image gets during the question was not shown.
+/// A name that an image gets during the confirmation was not shown.
 #[test]
-fn a_name_added_during_the_question_is_kept() {
+fn a_name_added_during_the_confirmation_is_kept() {
     let mut shelf = TestLayout::new();
     shelf.small("base:1", 10);
     let image = shelf.small("app:1", 20);
@@ -349,7 +349,7 @@ fn a_name_added_during_the_question_is_kept() {
     assert_eq!(listed(shelf.path()).len(), 1, "{}", run.all());
 }
 
-/// Each layout has its own list: an image that one of them loses is not confirmed for the others.
+/// Each layout has its own list: removing an image from one of them is not confirmed for the others.
 #[test]
 fn images_confirmed_for_one_layout_are_kept_in_another() {
     let build = ImageBuilder::new("elsewhere").layer(b"elsewhere");
@@ -382,9 +382,9 @@ fn images_confirmed_for_one_layout_are_kept_in_another() {
     }
 }
 
-/// A layout that appears, or that can be read again, was not part of the question.
+/// A layout that appears, or becomes readable, was not part of the confirmation.
 #[test]
-fn layouts_that_were_not_part_of_the_question_are_not_pruned() {
+fn layouts_that_were_not_part_of_the_confirmation_are_not_pruned() {
     let (one, bad) = (shelf(), shelf());
     let index = std::fs::read(bad.path().join("index.json")).expect("it is there");
     bad.layout.file("index.json", b"{ half");
@@ -427,7 +427,7 @@ fn without_a_terminal_it_does_not_ask_and_names_the_flag() {
         assert_eq!(run.stdout, "", "{}", run.all());
         assert_same(&before, &snapshot(shelf.path()), &run.all());
     }
-    // Also where nothing would be removed: whether a script works must not depend on the layout.
+    // Also if nothing would be removed: whether a script works must not depend on the layout.
     let mut clean = TestLayout::new();
     clean.small("app:1", 5);
     clean.write();
@@ -443,7 +443,7 @@ fn without_a_terminal_it_does_not_ask_and_names_the_flag() {
     assert_same(&before, &snapshot(shelf.path()), "");
 }
 
-/// A terminal is needed to answer, not to look.
+/// A terminal is needed to answer, not to list.
 #[test]
 fn with_force_a_terminal_changes_nothing() {
     let shelf = shelf();
@@ -457,7 +457,7 @@ fn with_force_a_terminal_changes_nothing() {
 }
 
 #[test]
-fn names_from_strangers_do_not_rule_the_question() {
+fn hostile_names_do_not_control_the_confirmation() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 5);
     shelf.small("evil\u{1b}[2J\u{7}\rName", 6);

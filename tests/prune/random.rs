@@ -1,7 +1,7 @@
-//! Random layouts and random wishes: every promise, on each of them.
+//! Random layouts and random options: every promise is checked for each of them.
 //!
-//! The cases are the same in every run. `OCISWEEP_PRUNE_CASES` sets their number, `OCISWEEP_PRUNE_FIRST` the number of the first,
-//! and `OCISWEEP_PRUNE_SEED` runs the one that a failure names.
+//! The cases are the same in every run. `OCISWEEP_PRUNE_CASES` sets their number, `OCISWEEP_PRUNE_FIRST` the number of the
+//! first, and `OCISWEEP_PRUNE_SEED` runs the case of a failure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,17 +29,17 @@ const CASES: u64 = 80;
 /// The beginning of the variables that choose cases.
 pub(crate) const PREFIX: &str = "OCISWEEP_PRUNE";
 
-/// What the judge can predict to the letter.
+/// The features that the oracle can predict exactly.
 const FEATURES: Features = Features {
-    // The names that the patterns of the wishes are about.
+    // The names for the patterns of the options.
     names: Names::Tags,
     // Which of several manifests decides about labels and dates, and what a missing one leaves unknown.
     platforms: false,
     odd_referrers: false,
-    // Those keep what this judge does not follow.
+    // Those keep blobs that this oracle does not follow.
     lists: false,
     ignored_indexes: false,
-    // What is released beside a writer is kept.
+    // Blobs released beside a writer are kept.
     writers: false,
     // The runs are compared with those on a copy, whose files have one name.
     links: false,
@@ -55,7 +55,7 @@ fn random_layouts_keep_every_promise() {
         let run = |u: &mut arbtest::arbitrary::Unstructured<'_>| {
             let mut world = draw::world(u, &FEATURES)?;
             if world.names().is_empty() {
-                // Whether a digest tag alone makes a layout with names is not for this test to say.
+                // This test does not decide whether a digest tag alone makes a layout with names.
                 for entry in &mut world.entries {
                     entry
                         .notes
@@ -99,7 +99,7 @@ const KINDS: [&str; 10] = [
     "names go",
 ];
 
-/// Tries one case and returns what it was a case of.
+/// Tests one case and returns its features.
 fn check(world: &World, wish: &Wish) -> Vec<&'static str> {
     let written = write_to(world, LayoutBuilder::new(), days_ago(0));
     let layout = &written.layout;
@@ -137,7 +137,7 @@ fn check(world: &World, wish: &Wish) -> Vec<&'static str> {
     case.check()
 }
 
-/// Panics unless `df` promises what a prune without wishes says.
+/// Panics unless `df` agrees with a prune without options.
 fn plain_is_what_df_says(layout: &Path) {
     let df = Cmd::new(["df", "--format", "json", "--now", NOW])
         .arg(layout)
@@ -152,7 +152,7 @@ fn plain_is_what_df_says(layout: &Path) {
 struct Case<'a> {
     judge: Judge<'a>,
     layout: &'a LayoutBuilder,
-    /// The layout in words.
+    /// A description of the layout.
     story: String,
     pruned: &'a Pruned,
     /// The blobs before, with their length.
@@ -174,7 +174,11 @@ impl Case<'_> {
             !going.is_empty() && (left.is_empty() || (self.judge.has_names() && !named_left));
         let wish = self.judge.wish;
         if (is_last || entries.is_empty()) && !wish.allow_empty {
-            assert_eq!(self.pruned.run.code, Some(3), "the last image goes\n{said}");
+            assert_eq!(
+                self.pruned.run.code,
+                Some(3),
+                "the last image is removed\n{said}"
+            );
             return vec!["refused"];
         }
         assert!(matches!(self.pruned.run.code, Some(0 | 5)), "{said}");
@@ -231,7 +235,7 @@ impl Case<'_> {
         kinds
     }
 
-    /// Panics unless what is kept has the names that it is to have.
+    /// Panics unless the kept images have the expected names.
     fn check_names(&self, fates: &BTreeMap<usize, DeleteResult>) {
         for position in self.judge.all() {
             let is_left = self.pruned.entries.contains(&self.judge.digests[position]);
@@ -253,7 +257,7 @@ impl Case<'_> {
             .collect()
     }
 
-    /// Panics unless the program reports for each image what has to be reported; returns what is removed.
+    /// Panics unless the program reports the expected result for each image; returns the removed images.
     fn compare(&self, fates: &BTreeMap<usize, DeleteResult>) -> BTreeSet<usize> {
         let said = format!("{}{}", self.pruned.run.all(), self.story);
         let mut going = BTreeSet::new();
@@ -344,7 +348,7 @@ impl Case<'_> {
             .sum()
     }
 
-    /// Panics unless the budget was reached with the oldest, and with no more than need be.
+    /// Panics unless the budget was reached with the oldest images, and no more than necessary.
     fn check_budget(
         &self,
         fates: &BTreeMap<usize, DeleteResult>,

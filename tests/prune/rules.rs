@@ -1,4 +1,4 @@
-//! Keep rules: any one that keeps an image is enough, and each says so.
+//! Keep rules: one that keeps an image is enough, and each is a reason.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,7 +32,7 @@ fn shelf() -> TestLayout {
 
 #[test]
 fn rules_keep_what_they_name() {
-    // The current time is a Saturday: what is up to five days old is of this week, up to twenty of this month.
+    // The current time is a Saturday: up to five days ago is this week, up to twenty days ago this month.
     let cases: [(&[&str], &[&str]); 12] = [
         (
             &["--keep-last", "1"],
@@ -192,7 +192,7 @@ fn periods_without_an_image_do_not_count() {
 }
 
 #[test]
-fn overwritten_tags_take_no_place_and_have_none() {
+fn overwritten_tags_neither_count_nor_are_kept_by_rules() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 30);
     shelf.small("app:2", 20);
@@ -206,7 +206,7 @@ fn overwritten_tags_take_no_place_and_have_none() {
 }
 
 #[test]
-fn without_all_rules_protect_what_dangles() {
+fn without_all_rules_protect_dangling_images() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 30);
     let old = shelf.overwritten("generation 1", 20);
@@ -227,9 +227,9 @@ fn without_all_rules_protect_what_dangles() {
         .deletes(&new.digests());
 }
 
-/// A part of what is removed, or what it was built upon, is kept by its own rule.
+/// A part or the base of a removed image is kept by its own rule.
 #[test]
-fn what_a_rule_keeps_is_not_dragged_along_by_what_is_removed() {
+fn images_that_a_rule_keeps_are_not_removed_along_with_others() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 30);
     let part = shelf.overwritten("young part", 2);
@@ -261,7 +261,7 @@ fn what_a_rule_keeps_is_not_dragged_along_by_what_is_removed() {
     );
 }
 
-/// Five releases whose files all have one modification time, as an unpacked bundle has them; `None` is 1970.
+/// Five releases whose files all have the same modification time, as in an unpacked bundle; `None` is 1970.
 fn bundle(days: Option<u64>, created: &dyn Fn(u32) -> Option<String>) -> TestLayout {
     let mut shelf = TestLayout::new();
     for number in 0..5_u32 {
@@ -309,7 +309,7 @@ fn equal_times_decide_nothing() {
             pruned.because(left[0], false, &[&reason]);
         }
     }
-    // By that clock the dates are not equal, or nothing but the position is left.
+    // By that clock the dates differ, or only the position decides.
     let args = ["-a", "--keep-last", "2", "--time", "created"];
     bundle(Some(40), &descending)
         .prune(&args)
@@ -327,9 +327,9 @@ fn equal_times_decide_nothing() {
         );
 }
 
-/// One image a month would be one for the whole archive.
+/// One image per month would be one for the whole archive.
 #[test]
-fn equal_times_are_no_period_of_their_own() {
+fn equal_times_do_not_form_one_period() {
     let monthly = |number: u32| Some(format!("2025-0{}-01T00:00:00Z", number + 1));
     let shelf = bundle(Some(40), &monthly);
     let pruned = shelf.prune(&["-a", "--keep-monthly", "3"]);
@@ -348,7 +348,7 @@ fn equal_times_are_no_period_of_their_own() {
         );
 }
 
-/// An option that asks for an age and compares nothing uses its clock alone.
+/// A rule on age that compares no images uses only its clock.
 #[test]
 fn age_ignores_the_other_time() {
     let shelf = bundle(Some(40), &|_| Some("2026-11-20T00:00:00Z".to_owned()));
@@ -431,7 +431,7 @@ fn age_follows_the_chosen_time() {
     };
     assert_eq!(kept(&[]), ["app:1", "app:2", "app:3"]);
     assert_eq!(kept(&["--time", "added"]), ["app:1", "app:2", "app:3"]);
-    // 1970 is what builders write who do not tell.
+    // Builders write 1970 for an unknown date.
     assert_eq!(kept(&["--time", "created"]), ["app:3", "app:4", "app:5"]);
 }
 
@@ -615,7 +615,7 @@ fn a_list_works_with_other_rules_and_filters() {
 }
 
 #[test]
-fn a_list_that_names_nothing_here_is_no_order_to_delete_everything() {
+fn a_list_that_matches_nothing_does_not_delete_everything() {
     let shelf = shelf();
     let file = keep_from(&shelf, "# nothing\n");
     shelf
@@ -626,7 +626,7 @@ fn a_list_that_names_nothing_here_is_no_order_to_delete_everything() {
 }
 
 #[test]
-fn rules_that_make_no_sense_are_refused() {
+fn invalid_rules_are_refused() {
     let shelf = shelf();
     let missing = shelf.layout.outside().join("no-such-list");
     let bad = keep_from(&shelf, "app:1\n\napp:[\n");
@@ -657,10 +657,10 @@ fn rules_that_make_no_sense_are_refused() {
     );
 }
 
-/// A digest tag whose image is gone must not push a release out of the images that a rule keeps. A tag with the digest of its own
-/// image, as imgpkg writes, is an image.
+/// A digest tag whose image is gone must not displace a release that a rule keeps. A tag with the digest of its own image,
+/// as imgpkg writes, is an image.
 #[test]
-fn a_digest_tag_is_no_image_of_its_repository() {
+fn a_digest_tag_is_not_an_image_of_its_repository() {
     let absent = format!("app:sha256-{}", "0".repeat(64));
     for_each(
         COMPARING,
@@ -703,7 +703,7 @@ fn a_digest_tag_is_no_image_of_its_repository() {
     }
 }
 
-/// Without a rule that removes it, the tag of an image that is gone may as well be a name.
+/// Without a rule that removes it, the tag of a removed image may also be a name.
 #[test]
 fn a_stale_digest_tag_is_kept_without_all() {
     let mut shelf = TestLayout::new();
@@ -726,9 +726,9 @@ const COMPARING: [&[&str]; 4] = [
     &["-a", "--keep-last", "1", "--group-by", "tree"],
 ];
 
-/// A signature, attestation or SBOM that has the name of an image which is gone is no more an image than a digest tag is.
+/// A signature, attestation or SBOM with the name of a removed image is not an image, like a digest tag.
 #[test]
-fn what_shares_the_name_of_an_image_that_is_gone_is_no_image_of_its_repository() {
+fn a_referrer_with_the_name_of_a_removed_image_is_not_an_image_of_its_repository() {
     const KINDS: [&str; 5] = [
         "dev.cosignproject.cosign/sigs",
         "dev.cosignproject.cosign/atts",
@@ -760,7 +760,7 @@ fn what_shares_the_name_of_an_image_that_is_gone_is_no_image_of_its_repository()
             },
         );
     }
-    // One that a hold keeps takes no place either.
+    // A held one does not count either.
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 60);
     shelf.small("app:2", 50);
@@ -848,7 +848,7 @@ const REFERRERS: [(&str, Refer); 5] = [
 
 /// In a layout without names every entry is an image, but not what belongs to one that is gone.
 #[test]
-fn an_untagged_referrer_of_what_is_gone_takes_no_place_of_an_image() {
+fn an_untagged_referrer_of_a_removed_image_does_not_count_as_an_image() {
     let absent = Desc::new(media::MANIFEST, &format!("sha256:{}", "0".repeat(64)), 7);
     for (form, refer) in REFERRERS {
         for_each(
@@ -873,7 +873,7 @@ fn an_untagged_referrer_of_what_is_gone_takes_no_place_of_an_image() {
         shelf.write();
         shelf.prune(&[]).ok().leaves(&["app:1"]);
         assert!(!shelf.has(&stale), "{form}");
-        // Where nothing else is listed it is what the layout is for.
+        // If nothing else is listed, it is the content of the layout.
         let mut shelf = TestLayout::new();
         let only = refer(&mut shelf, &absent);
         shelf.write();
@@ -898,7 +898,7 @@ fn an_untagged_referrer_of_what_is_gone_takes_no_place_of_an_image() {
     }
 }
 
-/// It stays when its image is removed, and is one of its own then, as before.
+/// It is kept when its image is removed, and is then judged separately, as before.
 #[test]
 fn a_referrer_with_a_name_of_its_own_is_an_image_of_its_repository() {
     let absent = Desc::new(media::MANIFEST, &format!("sha256:{}", "0".repeat(64)), 7);

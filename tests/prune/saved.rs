@@ -1,4 +1,4 @@
-//! The two files of `docker save` beside `index.json`: a prune keeps them in step.
+//! The two files of `docker save` beside `index.json`: a prune keeps them consistent.
 
 use std::fs;
 
@@ -45,7 +45,7 @@ fn shelf() -> (TestLayout, Image, Image) {
 }
 
 #[test]
-fn an_image_that_is_removed_takes_its_element_and_its_line() {
+fn a_removed_image_is_removed_from_both_lists() {
     let (shelf, one, two) = shelf();
     let pruned = shelf.prune(&["-a", "--keep-last", "1"]);
     pruned.ok().leaves(&["app:2"]);
@@ -71,7 +71,7 @@ fn an_image_that_is_removed_takes_its_element_and_its_line() {
 }
 
 #[test]
-fn if_nothing_is_removed_they_are_not_touched() {
+fn if_nothing_is_removed_they_are_not_changed() {
     let (shelf, ..) = shelf();
     let before = snapshot(shelf.path());
     let run = shelf.call(["-f"]).run();
@@ -79,7 +79,7 @@ fn if_nothing_is_removed_they_are_not_touched() {
 }
 
 #[test]
-fn an_element_of_what_is_kept_keeps_its_layers() {
+fn an_element_of_a_kept_image_keeps_its_layers() {
     let mut shelf = TestLayout::new();
     let kept = shelf.small("app:1", 5);
     let dangling = shelf.overwritten("dangling", 20);
@@ -107,9 +107,9 @@ fn a_name_in_manifest_json_alone_keeps_an_image() {
     assert!(shelf.has_all(&saved), "{}", pruned.run.all());
 }
 
-/// Rules know the names in `index.json`; one that is in docker's file alone might be what they are to keep.
+/// Rules read the names in `index.json`; one that is only in docker's file might match as well.
 #[test]
-fn a_name_in_manifest_json_alone_keeps_an_image_from_rules_and_not_from_everything() {
+fn a_name_in_manifest_json_alone_keeps_an_image_with_rules_but_not_with_all_alone() {
     for (args, stays) in [
         (&["-a", "--keep-last", "1"][..], true),
         (&["-a", "--keep", "app:*"], true),
@@ -145,9 +145,9 @@ fn a_name_in_manifest_json_alone_keeps_an_image_from_rules_and_not_from_everythi
     }
 }
 
-/// What is left of an overwritten index is as dangling as any, also when docker's file names one of its platforms.
+/// An overwritten index is dangling even if docker's file names one of its platforms.
 #[test]
-fn an_overwritten_index_over_an_image_that_is_named_twice_is_removed() {
+fn an_overwritten_index_of_an_image_that_is_named_twice_is_removed() {
     let mut shelf = TestLayout::new();
     let saved = shelf.small("tool:1", 5);
     let over = shelf.layout.index(std::slice::from_ref(&saved.manifest));
@@ -191,7 +191,7 @@ fn recorded_archives_remain_loadable() {
                     );
                 }
             }
-            // An element that describes nothing here is not of the image that is removed.
+            // An element without present blobs does not belong to the removed image.
             let is_here = |element: &&Value| {
                 let config = element["Config"].as_str().unwrap_or_default();
                 unpacked.root.join(config).exists()
@@ -228,7 +228,7 @@ fn an_image_that_another_file_keeps_loses_its_element() {
     assert_eq!(left[0]["RepoTags"][0], "app:2", "{left:#}");
 }
 
-/// docker's list says nothing of what it does not name: an image index, or a platform that `docker load` would not load.
+/// docker's list does not describe some images: an image index, or a platform that `docker load` would not load.
 #[test]
 fn a_name_in_manifest_json_alone_makes_nothing_else_dangling() {
     let mut shelf = TestLayout::new();
@@ -248,7 +248,7 @@ fn a_name_in_manifest_json_alone_makes_nothing_else_dangling() {
     assert!(shelf.has_all(&saved) && shelf.has_all(&other));
 }
 
-/// The last name of a layout may be one that only docker's list has.
+/// The last name of a layout may be one that is only in docker's list.
 #[test]
 fn the_last_name_may_be_one_in_manifest_json_alone() {
     let mut shelf = TestLayout::new();
@@ -257,7 +257,7 @@ fn the_last_name_may_be_one_in_manifest_json_alone() {
     let held = shelf.overwritten("held", 50);
     shelf.saves("tool:1", &saved);
     shelf.write().hold("held", &held.manifest.digest);
-    // `tool:1` is left.
+    // `tool:1` remains.
     let pruned = shelf.prune(&["-a", "--filter", "reference=app:*"]);
     pruned.ok().leaves(&[]);
     assert!(shelf.has_all(&saved), "{}", pruned.run.all());

@@ -1,4 +1,4 @@
-//! What other files beside `index.json` list is neither dangling nor garbage, and a prune says what they keep.
+//! Images that other files beside `index.json` list are neither dangling nor garbage, and a prune reports what they keep.
 
 use std::fs;
 
@@ -63,7 +63,7 @@ fn orphans_that_another_file_lists_are_kept_with_all_below_them() {
 
 /// A file for all repositories of a store has a map of maps.
 #[test]
-fn what_a_map_of_repositories_lists_is_kept() {
+fn images_in_a_map_of_repositories_are_kept() {
     for list in [
         r#"{"version":1,"repositories":{"ex.com/chart":{"tags":{"1":DESC}}}}"#,
         r#"{"version":1,"repositories":{"ex.com/chart":{"manifests":[DESC]}}}"#,
@@ -96,7 +96,7 @@ fn an_image_removed_from_index_json_only_is_reported() {
 }
 
 #[test]
-fn a_plan_rests_on_other_lists_too() {
+fn a_plan_depends_on_other_lists_too() {
     let args = |plan: &str| {
         [
             "-a".to_owned(),
@@ -124,9 +124,9 @@ fn a_plan_rests_on_other_lists_too() {
     }
 }
 
-/// A plan file and reports of the program in the layout itself are no lists.
+/// A plan file and reports of the program in the layout itself are not lists.
 #[test]
-fn a_plan_that_lies_in_the_layout_keeps_nothing_and_knows_what_it_left_out() {
+fn a_plan_file_in_the_layout_keeps_nothing_and_records_ignored_indexes() {
     let (shelf, [old, one, _]) = shelf();
     shelf.write();
     tags(&shelf, LIST, &[&old.manifest, &one.manifest]);
@@ -141,9 +141,8 @@ fn a_plan_that_lies_in_the_layout_keeps_nothing_and_knows_what_it_left_out() {
     call = call.arg("--plan").arg(&plan);
     call.run().ok();
     let run = Cmd::new(["apply"]).arg(&plan).run();
-    run.refused().warns(
-        "it was made with `--ignore-index aGVsbG8=-index.json`, which has to be given again",
-    );
+    run.refused()
+        .warns("it was made with `--ignore-index aGVsbG8=-index.json`, which must be given again");
     let run = Cmd::new(["apply", "--ignore-index", LIST]).arg(&plan).run();
     run.ok();
     for gone in [&old, &one] {
@@ -152,7 +151,7 @@ fn a_plan_that_lies_in_the_layout_keeps_nothing_and_knows_what_it_left_out() {
 }
 
 #[test]
-fn what_another_file_keeps_is_not_reclaimable() {
+fn images_that_another_file_keeps_are_not_reclaimable() {
     let (shelf, [old, one, _]) = shelf();
     let chart = ImageBuilder::new("chart")
         .layer(b"chart")
@@ -190,9 +189,9 @@ fn found_digest<'a>(items: &'a [serde_json::Value], name: &str) -> &'a serde_jso
     &item.expect("it is listed")["digest"]
 }
 
-/// When the last name is gone, a second run sees a layout without names; it takes nothing that the first one kept.
+/// After the last name is removed, a second run sees a layout without names; it removes nothing that the first one kept.
 #[test]
-fn what_another_file_keeps_is_kept_also_when_no_name_is_left() {
+fn images_that_another_file_keeps_are_kept_even_without_any_name() {
     let mut shelf = TestLayout::new();
     let old = shelf.overwritten("old", 50);
     let child = ImageBuilder::new("child")

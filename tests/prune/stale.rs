@@ -11,7 +11,7 @@ use crate::support::dated::NOW;
 use crate::support::environment::in_namespace;
 use crate::support::{Cmd, Doc, TestLayout, bulk, for_each};
 
-/// Something that happens between plan and apply, and what the refusal says of it.
+/// A change between plan and apply, and the message of the refusal.
 type Change = (&'static str, fn(&Planned), &'static str);
 
 #[test]
@@ -50,12 +50,12 @@ fn a_stale_plan_is_refused_with_what_changed() {
             "index.json",
         ),
         (
-            "a new hold on what goes",
+            "a new hold on a removed image",
             |planned| hold(planned, "app:1"),
             "hold",
         ),
         (
-            "a new hold on what stays",
+            "a new hold on a kept image",
             |planned| hold(planned, "app:2"),
             "hold",
         ),
@@ -71,7 +71,7 @@ fn a_stale_plan_is_refused_with_what_changed() {
             "manifest.json",
         ),
         (
-            "a victim that was written just now",
+            "a planned blob that was written just now",
             |planned| {
                 let path = planned.orphan.blob_path();
                 planned.shelf.layout.file(&path, b"orphan");
@@ -79,7 +79,7 @@ fn a_stale_plan_is_refused_with_what_changed() {
             "a writer may be using",
         ),
         (
-            "a victim that was written again some time ago",
+            "a planned blob that was rewritten some time ago",
             |planned| {
                 let path = planned.orphan.blob_path();
                 planned.shelf.layout.file(&path, b"orphan");
@@ -88,7 +88,7 @@ fn a_stale_plan_is_refused_with_what_changed() {
             "written again",
         ),
         (
-            "a victim of other length",
+            "a planned blob of another length",
             |planned| {
                 let path = planned.orphan.blob_path();
                 let time =
@@ -99,21 +99,21 @@ fn a_stale_plan_is_refused_with_what_changed() {
             "written again",
         ),
         (
-            "a victim that vanished",
+            "a planned blob that vanished",
             |planned| {
                 planned.shelf.layout.drop_blob(&planned.orphan);
             },
             "is gone",
         ),
         (
-            "a document of what goes that vanished",
+            "a document of a removed image that vanished",
             |planned| {
                 planned.shelf.layout.drop_blob(&planned.old.manifest);
             },
             "",
         ),
         (
-            "a signature of what stays that uses a victim",
+            "a signature of a kept image that uses a planned blob",
             |planned| {
                 let config = &planned.orphan;
                 let doc = Doc::manifest(config, &[]).subject(&planned.kept.manifest);
@@ -126,7 +126,7 @@ fn a_stale_plan_is_refused_with_what_changed() {
             "is referenced now",
         ),
         (
-            "damage in what stays",
+            "damage in a kept image",
             |planned| {
                 let path = planned.kept.manifest.blob_path();
                 planned.shelf.layout.file(&path, b"{ cut");
@@ -159,9 +159,9 @@ fn edit_index(planned: &Planned, edit: fn(&str) -> String) {
         .file("index.json", edit(&text).as_bytes());
 }
 
-/// A writer puts blobs first, and skips those that exist: what it counts on must not be deleted, whatever was planned.
+/// A writer writes blobs first, and skips existing ones: blobs that it relies on must not be deleted, whatever was planned.
 #[test]
-fn a_victim_that_a_writer_uses_by_now_is_not_deleted() {
+fn a_planned_blob_that_a_writer_now_uses_is_not_deleted() {
     let planned = Planned::new();
     let config = planned.shelf.layout.config("linux/amd64", "in flight");
     let layers = [planned.old.layers[0].clone(), planned.orphan.clone()];
@@ -180,7 +180,7 @@ fn a_victim_that_a_writer_uses_by_now_is_not_deleted() {
 }
 
 #[test]
-fn an_orphan_that_was_in_flight_is_not_taken_when_it_is_old() {
+fn an_orphan_that_was_in_flight_is_not_deleted_once_it_is_old() {
     let mut shelf = TestLayout::new();
     shelf.small("app:2", 10);
     let old = shelf.overwritten("old", 20);
@@ -233,7 +233,7 @@ fn in_flight_blobs_survive_apply() {
 }
 
 #[test]
-fn what_was_planned_without_grace_is_done_without() {
+fn a_plan_without_grace_is_applied_without_grace() {
     let mut shelf = TestLayout::new();
     shelf.small("app:2", 10);
     shelf.write();
@@ -278,7 +278,7 @@ fn temporary_files_are_deleted_by_the_planned_age() {
 }
 
 #[test]
-fn a_temporary_file_that_is_written_to_again_stops_the_plan() {
+fn a_temporary_file_that_is_written_again_stops_the_plan() {
     let mut shelf = TestLayout::new();
     shelf.small("app:2", 10);
     shelf.write();
@@ -293,7 +293,7 @@ fn a_temporary_file_that_is_written_to_again_stops_the_plan() {
     assert!(shelf.layout.join(TEMPORARY).exists(), "{}", run.all());
 }
 
-/// Runs in a mount namespace of its own: the layout on a small file system, a plan, then not a byte free.
+/// Runs in its own mount namespace: the layout on a small file system, a plan, then no free space.
 const FULL: &str = r#"
     mount -t tmpfs -o size=2m none "$2" || exit 99
     cp -a "$1/." "$2" || exit 99
@@ -305,7 +305,7 @@ const FULL: &str = r#"
     exit $code
 "#;
 
-/// The new `index.json` does not fit, and what is garbage by the plan makes room for it.
+/// The new `index.json` does not fit, and the planned garbage makes room for it.
 #[test]
 fn a_full_disk_does_not_stop_a_plan() {
     let mut shelf = TestLayout::new();

@@ -1,4 +1,4 @@
-//! The filters that look at dates: `until`, `before` and `since`.
+//! The filters on dates: `until`, `before` and `since`.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use crate::support::dated::NOW;
 use crate::support::{Cmd, TestLayout, days_ago, for_each};
 
 #[test]
-fn until_takes_every_form_of_a_time() {
+fn until_accepts_every_form_of_a_time() {
     // Added: prod 60, dangling 45, dev 30, plain 10, multi 5, sparse 4, hollow 3, chart 2 days ago.
     let shelf = shelf();
     let old = ["app:prod", "<none>"];
@@ -37,7 +37,7 @@ fn until_takes_every_form_of_a_time() {
         |(time, _)| (*time).to_owned(),
         |(time, expected)| check(&shelf, &[&format!("until={time}")], expected),
     );
-    // Of several the earliest counts.
+    // The earliest of several counts.
     check(
         &shelf,
         &["until=20d", "until=50d", "until=1d"],
@@ -45,7 +45,7 @@ fn until_takes_every_form_of_a_time() {
     );
 }
 
-/// The very moment is not before itself.
+/// An equal time is not earlier.
 #[test]
 fn until_is_strict() {
     let mut shelf = TestLayout::new();
@@ -91,7 +91,7 @@ fn until_uses_the_requested_clock_and_images_without_a_date_are_never_old() {
         ("until=2026-02-01", &["app:prod"]),
         ("until=2026-04-01", &["<none>", "app:prod"]),
         ("until=2026-07-01", &["<none>", "app:dev", "app:prod"]),
-        // 1970 and no config at all are left out.
+        // 1970 and a missing config never match.
         (
             "until=2030-01-01",
             &[
@@ -147,7 +147,7 @@ fn before_and_since_compare_when_images_were_built() {
         &["since=app:prod", "before=team/multi:1"],
         &["app:dev", "<none>"],
     );
-    // Of several the strictest counts.
+    // The strictest of several counts.
     check(
         &shelf,
         &["before=team/multi:1", "before=app:dev"],

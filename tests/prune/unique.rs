@@ -7,7 +7,7 @@ use crate::prune::belongings::belongings;
 use crate::support::dated::NOW;
 use crate::support::{Cmd, Doc, ImageBuilder, TestLayout, bulk, for_each};
 
-/// Returns what `df -v` says of each image: its digest and UNIQUE.
+/// Returns the digest and UNIQUE of each image from `df -v`.
 #[track_caller]
 pub(crate) fn uniques(layout: &Path) -> Vec<(String, u64)> {
     let df = Cmd::new(["df", "-v", "--format", "json", "--now", NOW])
@@ -24,7 +24,7 @@ pub(crate) fn uniques(layout: &Path) -> Vec<(String, u64)> {
         .collect()
 }
 
-/// Panics unless `rm -f` of each image frees what UNIQUE says; returns UNIQUE of one.
+/// Panics unless `rm -f` of each image frees its UNIQUE bytes; returns UNIQUE of one.
 #[track_caller]
 pub(crate) fn check(layout: &Path) -> Vec<(String, u64)> {
     let uniques = uniques(layout);
@@ -50,7 +50,7 @@ fn unique_of(uniques: &[(String, u64)], digest: &str) -> u64 {
     found.expect("the image is listed").1
 }
 
-/// What belongs to an image is freed with it.
+/// Referrers of an image are freed with it.
 #[test]
 fn referrers_count_for_their_image() {
     for_each(
@@ -119,9 +119,9 @@ fn children_that_are_listed_beside_their_index_count_for_it() {
     check(shelf.path());
 }
 
-/// Elements of docker save are removed with their image, also without a name and where nothing but another one has their blobs.
+/// Elements of docker save are removed with their image, even without a name and if only another one has their blobs.
 #[test]
-fn what_only_an_element_of_an_image_names_is_unique_to_it() {
+fn blobs_that_only_an_element_of_an_image_names_are_unique_to_it() {
     for tags in [&[][..], &["app:1"], &["app:1", "saved:1"]] {
         for is_shared in [false, true] {
             let mut shelf = TestLayout::new();
@@ -145,9 +145,9 @@ fn what_only_an_element_of_an_image_names_is_unique_to_it() {
     }
 }
 
-/// An orphan that a writer has just put may be about to list what an image has.
+/// An orphan that a writer has just written may be about to reference blobs of an image.
 #[test]
-fn what_an_orphan_in_flight_uses_is_not_unique() {
+fn blobs_used_by_an_orphan_in_flight_are_not_unique() {
     let mut shelf = TestLayout::new();
     let layer = bulk("shared", 5000);
     let image = shelf.named("app:1", 9, &ImageBuilder::new("app").layer(&layer));
@@ -182,7 +182,7 @@ fn an_empty_layout_has_an_empty_list_of_items() {
     assert_eq!(images.as_array().map(Vec::len), Some(0), "{}", run.all());
 }
 
-/// `ls`, the question and `-v` show the time by which `prune` judges.
+/// `ls`, the confirmation and `-v` show the time that `prune` uses.
 #[test]
 fn the_time_that_prune_uses_is_shown() {
     let mut shelf = TestLayout::new();

@@ -1,4 +1,4 @@
-//! What was asked for and matches nothing is reported, also with `-q`: an unset variable, a pattern that stops at `/`.
+//! Patterns and filters that match nothing are reported, also with `-q`: an unset variable, a pattern that stops at `/`.
 
 use std::fs;
 
@@ -22,7 +22,7 @@ const KEEP_NOTHING: &str = "no image has a name that matches `--keep ";
 
 #[test]
 fn patterns_and_filters_that_match_nothing_are_reported() {
-    // What is asked for, what is reported, and the pattern that would match.
+    // The argument, the report, and the pattern that would match.
     let cases: [(&[&str], &str, &str); 12] = [
         (
             &["--keep", "*:*-lts"],
@@ -98,7 +98,7 @@ fn matching_patterns_are_not_reported() {
         &["--keep", "**:*-lts"][..],
         &["--keep", "ghcr.io/acme/app:?"],
         &["--filter", "reference=**"],
-        // Nothing is so old, and nothing dangles: then there is only nothing to do.
+        // If nothing is that old or dangling, there is simply nothing to do.
         &["--filter", "until=365d"],
         &["--filter", "dangling=true"],
         &["--filter", "before=ghcr.io/acme/app:2"],
@@ -120,7 +120,7 @@ fn matching_patterns_are_not_reported() {
 }
 
 #[test]
-fn of_several_layouts_only_what_matches_nowhere_is_reported() {
+fn with_several_layouts_only_patterns_that_match_nowhere_are_reported() {
     let (one, mut two) = (mirror(), TestLayout::new());
     two.small("tool:1", 10);
     two.small("tool:2", 5);
@@ -166,7 +166,7 @@ fn a_list_that_is_empty_or_stops_at_a_slash_is_reported() {
 }
 
 #[test]
-fn it_is_reported_if_the_prune_is_refused_as_well() {
+fn unmatched_patterns_are_reported_even_if_the_prune_is_refused() {
     let shelf = mirror();
     let run = shelf.refuses(&["-a", "-q", "--keep", "*:1-lts"], 3);
     run.warns(KEEP_NOTHING).warns("--allow-empty");
@@ -200,7 +200,7 @@ fn a_pattern_of_rm_that_stops_at_a_slash_is_reported() {
 
 /// The example of the help protects something on a mirror.
 #[test]
-fn the_example_of_the_help_keeps_what_it_says() {
+fn the_example_of_the_help_keeps_the_described_images() {
     let help = Cmd::new(["prune", "--help"]).run();
     help.ok().says("--keep '**:*-lts'");
     let pruned = mirror().prune(&["-a", "--keep-last", "1", "--keep", "**:*-lts"]);

@@ -1,7 +1,7 @@
-//! The wild layouts of the model test: a prune of anything keeps what the rest needs.
+//! The wild layouts of the model test: a prune of any of them keeps the blobs that the rest needs.
 //!
-//! The layouts and the judge are those of `tests/model`. Which entries are kept is read off the layout afterwards, and
-//! the judge is asked about a world of only those.
+//! The layouts and the oracle are those of `tests/model`. The kept entries are read from the layout afterwards, and the
+//! oracle judges a world with only those.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::world::layout::{IndexStyle, Place, World};
 use crate::world::oracle::judge;
 use crate::world::write::{describe, write};
 
-/// What is drawn beside what is wild.
+/// What is drawn in addition to wild documents.
 const FEATURES: Features = Features {
     images: (0, 4),
     // `df`, which is compared, knows none.
@@ -31,7 +31,7 @@ const FEATURES: Features = Features {
 const CASES: u64 = 40;
 
 #[test]
-fn a_prune_of_wild_layouts_keeps_what_the_rest_needs() {
+fn a_prune_of_wild_layouts_keeps_blobs_that_the_rest_needs() {
     let mut failures = Failures::default();
     let mut done = 0_u32;
     let mut refused = 0_u32;
@@ -65,7 +65,7 @@ fn a_prune_of_wild_layouts_keeps_what_the_rest_needs() {
     );
 }
 
-/// Tries one world; returns `true` if it was pruned.
+/// Tests one world; returns `true` if it was pruned.
 fn check(world: &World, all: bool) -> bool {
     let written = write(world);
     let layout = written.layout.path();
@@ -176,7 +176,7 @@ fn check(world: &World, all: bool) -> bool {
             .collect();
         assert!(spare.is_empty(), "left over: {spare:?}\n{said}");
     }
-    // What has another name frees nothing.
+    // A file with another name frees nothing.
     let linked = (0..world.nodes.len()).filter(|node| world.node(*node).is_linked);
     let linked: BTreeSet<PathBuf> = linked.map(path).collect();
     let freed = before

@@ -1,19 +1,18 @@
 //! Checks the README and the pages in `docs/` against the program.
 //!
-//! *Sessions*: every fenced block marked `console` is read. A line that begins with `$ ` is a command, the lines below it are
-//! its output, stdout and stderr together. The sessions of a page run one after another, by `sh`, in a scratch directory of
-//! the page, in which `testdata` is a link to that of the package, and with `ocisweep` first on the `PATH`. The output is
-//! compared exactly, but:
+//! *Sessions*: every fenced block marked `console` is read. A line that begins with `$ ` is a command, the lines below it
+//! are its output, stdout and stderr together. The sessions of a page run one after another, in `sh`, in a scratch directory
+//! of the page with a link to `testdata`, and with `ocisweep` first on the `PATH`. The output is compared exactly, but:
 //! - a line `…` matches any number of lines;
 //! - `/srv` is the scratch directory;
 //! - the current time is some days after the test data was recorded, so that ages are always the same: the `ocisweep` on the
 //!   `PATH` adds `--now`;
-//! - `cargo run --release --` is replaced by `ocisweep`, so that nothing is built twice, and `cargo test` is not run by
-//!   itself.
+//! - `cargo run --release --` is replaced by `ocisweep`, so that nothing is built twice, and `cargo test` is not run.
 //!
-//! A command sees in `$?` how the one before it ended. No digest and no size is replaced: they are those of the test data.
+//! `$?` is the exit status of the previous command. Digests and sizes are compared as they are: they are those of the test
+//! data.
 //!
-//! *Words*: every command, flag, file, link and JSON key that a page names exists, and every key that the program prints is
+//! *Names*: every command, flag, file, link and JSON key that a page names exists, and every key that the program prints is
 //! explained.
 //!
 //! [`wording`]: the vocabulary of the pages, the help and the recorded messages.
@@ -34,11 +33,11 @@ mod wording;
 /// The current time of all sessions.
 const NOW: &str = "2026-11-24T12:00:00Z";
 
-/// With fewer blocks or commands than these, a page or this reader has lost some.
+/// The minimum number of blocks and commands; with fewer, a page or this parser has lost some.
 const MIN_BLOCKS: usize = 35;
 const MIN_COMMANDS: usize = 100;
 
-/// A README that is longer is not read.
+/// The maximum length of the README.
 const MAX_README_LINES: usize = 200;
 
 /// One page of the documentation.
@@ -183,7 +182,7 @@ fn section<'a>(readme: &'a str, heading: &str) -> &'a str {
 }
 
 #[test]
-fn every_session_prints_what_its_page_says() {
+fn every_session_has_the_output_on_its_page() {
     let mut wrong = String::new();
     let (mut block_count, mut command_count) = (0, 0);
     for Page { path, text } in pages() {
@@ -240,13 +239,13 @@ fn set_up_is_two_commands_that_can_be_repeated() {
     let mut scratch = Scratch::new();
     let first = scratch.run(&command);
     assert_eq!(scratch.run(&command), first, "it can be repeated");
-    // What cargo says comes before what the program says.
+    // The output of cargo precedes that of the program.
     let lines: Vec<&str> = first.lines().collect();
     assert!(fits(&build.output, &lines), "{first}");
     assert_eq!(lines.len(), 41, "forty blobs and a total\n{first}");
 }
 
-/// Runs the program itself.
+/// Runs the program.
 fn help(args: &[&str]) -> String {
     let output = new_command(PROGRAM)
         .args(args)

@@ -1,4 +1,4 @@
-//! One name on several images, and an image that has another ID than before.
+//! One name on several images, and an image whose ID was replaced.
 
 use crate::rm::platform_words::images_of;
 use crate::support::files::{entries, field};
@@ -54,7 +54,7 @@ fn the_hint_removes_one_of_several_images_of_one_name() {
 }
 
 #[test]
-fn force_takes_one_exact_name_from_several_images_and_no_other_name() {
+fn force_removes_one_exact_name_from_several_images_and_no_other_name() {
     let (layout, one, two) = twins("app:1");
     let run = rm(&layout, &["-f", "app:1"]);
     run.ok();
@@ -64,7 +64,7 @@ fn force_takes_one_exact_name_from_several_images_and_no_other_name() {
 }
 
 #[test]
-fn the_hint_for_an_ambiguous_id_is_a_whole_digest_and_does_not_speak_of_force() {
+fn the_hint_for_an_ambiguous_id_has_a_full_digest_and_does_not_mention_force() {
     let mut layout = LayoutBuilder::new();
     let hex = "ab".repeat(31);
     for end in ["01", "02"] {
@@ -143,7 +143,7 @@ fn a_replaced_id_is_reported_with_the_new_one() {
         }
         assert!(layout.has(&images[0].manifest), "{}", run.all());
 
-        // What was removed since is nowhere.
+        // An image that was removed since is not reported.
         rm(&layout, &[&newest]).ok();
         let run = rm(&layout, &[id]);
         run.exits(1);
@@ -152,7 +152,7 @@ fn a_replaced_id_is_reported_with_the_new_one() {
 }
 
 #[test]
-fn a_rewrite_by_name_leaves_no_note() {
+fn a_rewrite_by_name_leaves_no_record() {
     let (layout, _, _) = multi(Some("app:1"));
     rm(&layout, &["app:1", "--platform", "linux/arm64"]).ok();
     assert!(!layout.join(".ocisweep").exists());

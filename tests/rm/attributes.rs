@@ -1,4 +1,4 @@
-//! What a rewritten file keeps beside its bytes, mode and owner: ACL and extended attributes.
+//! What a rewritten file keeps in addition to its bytes, mode and owner: ACL and extended attributes.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use crate::support::{Cmd, LayoutBuilder};
 
 const ACL: &str = "system.posix_acl_access";
 
-/// An ACL in the form of Linux: the owner and user 1234 may read and write, the group nothing, the mask allows both.
-/// The bits of the mode show the mask in the place of the group.
+/// An ACL in the form of Linux: the owner and user 1234 may read and write, the group nothing, the mask allows both. The
+/// mode shows the mask in place of the group.
 fn acl() -> Vec<u8> {
     let mut bytes = 2_u32.to_le_bytes().to_vec();
     for (tag, permissions, id) in [
@@ -36,7 +36,7 @@ fn value(path: &Path, name: &str) -> Option<Vec<u8>> {
     Some(value)
 }
 
-/// Sets an attribute, or says why the test is skipped.
+/// Sets an attribute, or prints why the test is skipped.
 fn set(path: &Path, name: &str, bytes: &[u8]) -> bool {
     match setxattr(path, name, bytes, XattrFlags::empty()) {
         Ok(()) => true,
@@ -107,15 +107,15 @@ fn contents(files: &[std::path::PathBuf]) -> Vec<Vec<u8>> {
     files.iter().map(read).collect()
 }
 
-/// A directory can give each new file an ACL, which the old one may not have.
+/// A directory can give each new file an ACL that the old one does not have.
 #[test]
-fn a_rewritten_file_gets_no_acl_that_the_old_one_had_not() {
+fn a_rewritten_file_gets_no_new_acl() {
     let (layout, ..) = app_and_other();
     if !set(layout.path(), "system.posix_acl_default", &acl()) {
         return;
     }
     let index = layout.join("index.json");
-    // It was there before the directory had one.
+    // It existed before the directory had one.
     match removexattr(&index, ACL) {
         Ok(()) | Err(rustix::io::Errno::NODATA) => {}
         Err(error) => panic!("{error}"),

@@ -1,4 +1,5 @@
-//! Writers that read `index.json` at their start and write it at their end: what is removed in between is listed again.
+//! Writers that read `index.json` at their start and write it at their end: images that are removed in between are listed
+//! again.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +30,7 @@ fn an_image_removed_while_a_writer_is_active_is_untagged_and_kept() {
         .keeps_quiet_about("Deleted: ")
         .ends_with_line("Total reclaimed space: 0B");
     layout.assert_has(app.parts(), &run);
-    // The writer comes to its end. What it lists again is whole.
+    // The writer finishes. The images that it lists again are intact.
     layout.file("index.json", &index);
     fs::remove_file(layout.join(SIGN)).expect("it is there");
     Cmd::new(["check"]).arg(layout.path()).run().ok();
@@ -40,7 +41,7 @@ fn an_image_removed_while_a_writer_is_active_is_untagged_and_kept() {
 }
 
 #[test]
-fn without_a_grace_period_blobs_are_deleted_at_once() {
+fn without_a_grace_period_blobs_are_deleted_immediately() {
     let (layout, app, _) = app_and_other();
     layout.file(SIGN, b"half a blob");
     let run = bare(layout.path(), ["--grace", "0", "app:1"]).run();
@@ -51,7 +52,7 @@ fn without_a_grace_period_blobs_are_deleted_at_once() {
 }
 
 #[test]
-fn a_file_that_a_writer_left_long_ago_keeps_nothing() {
+fn an_old_file_of_a_writer_keeps_nothing() {
     let (layout, app, _) = app_and_other();
     layout.file(SIGN, b"half a blob");
     layout.age(SIGN, Duration::from_secs(2 * 3600));
@@ -84,17 +85,17 @@ fn a_platform_that_is_dropped_while_a_writer_is_at_work_is_kept_as_well() {
     }
 }
 
-/// `gc` with its own grace period; [`Cmd::gc`] is for tests that are alone with their layout.
+/// `gc` with its own grace period; [`Cmd::gc`] is for tests without a writer.
 fn gc(path: &Path) -> Cmd {
     Cmd::new(["gc"]).arg(path)
 }
 
 const NOTE: &str = ".ocisweep/released.json";
 
-/// skopeo uses blobs again that exist, and writes its index at its end: a second command must not delete what the first one
+/// skopeo reuses existing blobs, and writes its index at its end: a second command must not delete blobs that the first one
 /// has kept for it.
 #[test]
-fn what_was_kept_beside_a_writer_is_kept_by_every_sweep_until_it_ends() {
+fn blobs_kept_beside_a_writer_are_kept_by_every_sweep_until_it_ends() {
     let (layout, app, _) = app_and_other();
     let index = fs::read(layout.join("index.json")).expect("it is there");
     let orphan = layout.layer(b"an older orphan");
@@ -105,7 +106,7 @@ fn what_was_kept_beside_a_writer_is_kept_by_every_sweep_until_it_ends() {
     for part in app.parts() {
         assert!(note.contains(&part.digest), "{note}");
     }
-    // What reads agrees with what deletes.
+    // Commands that read agree with those that delete.
     let path = layout.path();
     let df = Cmd::new(["df", "--format", "json"]).arg(path).run();
     let dead = Cmd::new(["blobs", "--unreferenced"]).arg(path).run();
@@ -149,7 +150,7 @@ fn what_was_kept_beside_a_writer_is_kept_by_every_sweep_until_it_ends() {
         app.manifest.digest
     ));
     layout.assert_has(app.parts(), &run);
-    // The writer comes to its end. What it lists again is whole.
+    // The writer finishes. The images that it lists again are intact.
     layout.file("index.json", &index);
     fs::remove_file(layout.join(SIGN)).expect("it is there");
     Cmd::new(["check"]).arg(path).run().ok();
@@ -160,7 +161,7 @@ fn what_was_kept_beside_a_writer_is_kept_by_every_sweep_until_it_ends() {
 }
 
 #[test]
-fn without_its_writer_what_was_kept_is_swept_and_the_note_is_removed() {
+fn without_a_writer_kept_blobs_are_swept_and_the_record_is_removed() {
     for (grace, ends) in [("1h", true), ("0", false)] {
         let (layout, app, other) = app_and_other();
         layout.file(SIGN, b"half a blob");
@@ -184,9 +185,9 @@ fn is_blob(layout: &LayoutBuilder, digest: &str) -> bool {
     layout.join(&path).exists()
 }
 
-/// The note names the manifest alone: its config and layers are kept because it references them.
+/// The record names only the manifest: its config and layers are kept because it references them.
 #[test]
-fn what_a_kept_blob_references_is_kept_with_it_and_live_ones_leave_the_note() {
+fn references_of_a_kept_blob_are_kept_with_it_and_live_blobs_leave_the_record() {
     let (layout, app, _) = app_and_other();
     let note = |digests: &[&str]| {
         let list: Vec<String> = digests
@@ -218,9 +219,9 @@ fn what_a_kept_blob_references_is_kept_with_it_and_live_ones_leave_the_note() {
     }
 }
 
-/// What the note says is unknown: nothing is deleted that it may name, and nothing is added to it.
+/// The content of the record is unknown: no blob that it may name is deleted, and nothing is added to it.
 #[test]
-fn a_note_that_cannot_be_understood_stops_sweeps_beside_a_writer_and_no_others() {
+fn an_unreadable_record_stops_sweeps_beside_a_writer_and_no_others() {
     let notes: [&[u8]; 4] = [
         b"",
         b"{\"schema_version\": 2, \"blobs\": []}",
@@ -241,9 +242,9 @@ fn a_note_that_cannot_be_understood_stops_sweeps_beside_a_writer_and_no_others()
         for sweep in sweeps {
             let run = sweep.run();
             run.refused()
-                .warns(&format!("cannot understand `{}`", path.display()))
+                .warns(&format!("cannot parse `{}`", path.display()))
                 .warns("a writer is at work")
-                .warns(&format!("`rm {}` removes the note", path.display()));
+                .warns(&format!("`rm {}` removes the record", path.display()));
             assert_same(
                 &without_directory_times(&before),
                 &without_directory_times(&snapshot(layout.path())),
@@ -251,7 +252,7 @@ fn a_note_that_cannot_be_understood_stops_sweeps_beside_a_writer_and_no_others()
             );
         }
         let df = Cmd::new(["df"]).arg(layout.path()).run();
-        df.ok().warns("cannot understand");
+        df.ok().warns("cannot parse");
         Cmd::new(["ls"]).arg(layout.path()).run().ok();
         fs::remove_file(layout.join(SIGN)).expect("it is there");
         let run = bare(layout.path(), ["app:1"]).run();
@@ -264,9 +265,9 @@ fn a_note_that_cannot_be_understood_stops_sweeps_beside_a_writer_and_no_others()
     }
 }
 
-/// The note comes first: without it the next sweep would delete what a writer may list again.
+/// The record is written first: without it the next sweep would delete blobs that a writer may list again.
 #[test]
-fn where_the_note_cannot_be_written_nothing_is_untagged() {
+fn if_the_record_cannot_be_written_nothing_is_untagged() {
     let (layout, _, _) = app_and_other();
     layout
         .file(".ocisweep", b"in the way")
@@ -278,9 +279,9 @@ fn where_the_note_cannot_be_written_nothing_is_untagged() {
     assert!(index == after, "{}", run.all());
 }
 
-/// `--remove-empty-layouts` takes the note with the rest of its own files.
+/// `--remove-empty-layouts` removes the record with the rest of its own files.
 #[test]
-fn an_empty_layout_is_removed_with_its_note() {
+fn an_empty_layout_is_removed_with_its_record() {
     let (layout, _, _) = app_and_other();
     layout.file(SIGN, b"half a blob");
     bare(layout.path(), ["app:1", "other:1"]).run().ok();

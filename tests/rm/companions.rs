@@ -1,4 +1,4 @@
-//! Companion tags: `rm app:1` removes `app:1`, and says that `app:1-esgztoc` is kept.
+//! Companion tags: `rm app:1` removes `app:1`, and reports that `app:1-esgztoc` is kept.
 
 use crate::support::removed::{assert_entries, assert_output, rm};
 use crate::support::{Desc, Doc, Image, LayoutBuilder, media};
@@ -21,7 +21,7 @@ fn stargz(layout: &mut LayoutBuilder, name: &str) -> (Image, Desc) {
 }
 
 #[test]
-fn removing_an_image_says_that_its_companion_is_kept() {
+fn removing_an_image_reports_that_its_companion_is_kept() {
     for name in ["app:1", "ghcr.io/acme/app:1", "v1"] {
         let mut layout = LayoutBuilder::new();
         let (image, toc) = stargz(&mut layout, name);
@@ -41,7 +41,7 @@ fn removing_an_image_says_that_its_companion_is_kept() {
             other.manifest.clone().tagged("other:1"),
         ];
         assert_entries(&layout, &left, &run);
-        // The layer that the table is about is named there.
+        // It names the layer that the table describes.
         assert_output(&run, &[name], &[&image.manifest, &image.config]);
         layout.assert_has(&image.layers, &run);
 
@@ -53,7 +53,7 @@ fn removing_an_image_says_that_its_companion_is_kept() {
 }
 
 #[test]
-fn nothing_is_reported_of_companions_that_are_removed_as_well_or_whose_name_is_left() {
+fn companions_that_are_removed_or_whose_owner_keeps_its_name_are_not_reported() {
     for arguments in [&["app:1", "app:1-esgztoc"][..], &["app:*"]] {
         let mut layout = LayoutBuilder::new();
         stargz(&mut layout, "app:1");
@@ -111,7 +111,7 @@ fn a_companion_with_the_name_or_digest_is_reported_whatever_its_suffix() {
 }
 
 #[test]
-fn an_index_is_followed_by_what_carries_the_digest_of_a_platform() {
+fn an_image_annotated_with_the_digest_of_a_platform_is_a_companion_of_the_index() {
     let mut layout = LayoutBuilder::new();
     let amd64 = layout.image("linux/amd64", "amd64", &[b"amd64"]);
     let index = layout.index(&[amd64.manifest.clone().platform("linux/amd64")]);
@@ -127,6 +127,6 @@ fn an_index_is_followed_by_what_carries_the_digest_of_a_platform() {
         .write();
     let run = rm(&layout, &["app:1"]);
     run.ok().warns("`app:1-nydus` was derived from `app:1`");
-    // What it names it keeps, and nothing more.
+    // It keeps what it names, and nothing more.
     assert!(!layout.has(&index) && layout.has(&amd64.manifest));
 }

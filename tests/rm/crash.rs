@@ -1,5 +1,5 @@
-//! Killed at any moment, `rm` leaves the old image whole or the new one, and the next run finishes what was begun; and when the disk
-//! refuses a call, nothing is lost. The calls are made to fail from outside, by `strace`.
+//! Killed at any moment, `rm` leaves the old image or the new one intact, and the next run completes the work; if the disk
+//! fails, nothing is lost. `strace` injects the faults.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::support::{
     Cmd, Desc, Image, LayoutBuilder, Run, assert_same, snapshot, without_directory_times,
 };
 
-/// The calls by which names change. What a machine does not know is passed over.
+/// The calls that change names. Those that do not exist on a machine are skipped.
 const RENAME: &str = "?rename,?renameat,?renameat2";
 const UNLINK: &str = "?unlink,?unlinkat";
 const SYNC: &str = "?fsync,?fdatasync";
@@ -28,7 +28,7 @@ fn with_fault(layout: &Path, args: &[&str], calls: &str, what: &str, when: usize
         "-e",
         &inject,
     ]);
-    // Stops at these calls alone; a signal would never come then.
+    // Stops only at these calls; otherwise a signal would never be delivered.
     if what.starts_with("error=") {
         strace.arg("--seccomp-bpf");
     }
@@ -62,14 +62,14 @@ fn fixture() -> Fixture {
 }
 
 impl Fixture {
-    /// Returns the digest that `multi:1` references now.
+    /// Returns the current digest of `multi:1`.
     fn digest(&self) -> Option<String> {
         let entries = entries(self.layout.path());
         let entry = entries.iter().find(|entry| entry.contains("multi:1"))?;
         field(entry, "digest")
     }
 
-    /// Panics unless everything that is listed is whole, whichever state that is; returns whether it is still the old one.
+    /// Panics unless everything that is listed is intact; returns `true` if the old image is still listed.
     #[track_caller]
     fn assert_whole(&self, run: &Run) -> bool {
         let layout = &self.layout;
@@ -113,7 +113,7 @@ impl Fixture {
 const DROP: [&str; 3] = ["multi:1", "--platform", "linux/arm64"];
 
 #[test]
-fn killed_before_any_rename_of_a_rewrite_the_old_image_is_whole_and_the_next_run_finishes() {
+fn a_rewrite_killed_before_any_rename_leaves_the_old_image_and_the_next_run_finishes() {
     if !has_strace() {
         return;
     }
@@ -146,7 +146,7 @@ fn killed_before_any_rename_of_a_rewrite_the_old_image_is_whole_and_the_next_run
             again.all()
         );
         assert!(!fixture.layout.has(&fixture.index), "{}", again.all());
-        // What the killed process left is recognised, and is deleted when it is old enough.
+        // Files of the killed process are recognised, and deleted once they are old enough.
         let gc = Cmd::gc(fixture.layout.path())
             .args(["--temp-age", "0s"])
             .run();
@@ -157,7 +157,7 @@ fn killed_before_any_rename_of_a_rewrite_the_old_image_is_whole_and_the_next_run
 }
 
 #[test]
-fn killed_at_any_deletion_what_is_listed_is_whole_and_a_sweep_finishes() {
+fn after_a_kill_at_any_deletion_listed_images_are_intact_and_a_sweep_finishes() {
     if !has_strace() {
         return;
     }
@@ -178,7 +178,7 @@ fn killed_at_any_deletion_what_is_listed_is_whole_and_a_sweep_finishes() {
                 break;
             }
             let digest = fixture.digest();
-            // The first unlink of a removal takes the old manifest.json away, before the new index.json is there.
+            // The first unlink of a removal deletes the old manifest.json, before the new index.json is in place.
             let is_early = when == 1 && arguments == ["multi:1"];
             if !arguments.contains(&"sparse") && !is_early {
                 assert!(
@@ -187,7 +187,7 @@ fn killed_at_any_deletion_what_is_listed_is_whole_and_a_sweep_finishes() {
                     run.all()
                 );
             }
-            // Of a sparse index only the same command knows what is missing on purpose; it may find nothing to do.
+            // Only the same command can tell what is intentionally missing from a sparse index; it may find nothing to do.
             bare(fixture.layout.path(), arguments).run();
             let gc = Cmd::gc(fixture.layout.path()).run();
             gc.ok();
@@ -209,7 +209,7 @@ fn killed_at_any_deletion_what_is_listed_is_whole_and_a_sweep_finishes() {
 }
 
 #[test]
-fn killed_at_any_rename_or_sync_of_a_removal_nothing_listed_is_lost() {
+fn a_removal_killed_at_any_rename_or_sync_loses_nothing_listed() {
     if !has_strace() {
         return;
     }
@@ -267,7 +267,7 @@ fn a_rename_that_fails_changes_nothing_and_leaves_no_temporary_file() {
             run.exits(4).warns("ocisweep: cannot write");
             assert_eq!(run.stdout, "", "{}", run.all());
             let mut after = without_directory_times(&snapshot(fixture.layout.path()));
-            // The new index may be there as an orphan: it was written first.
+            // The new index may exist as an orphan: it was written first.
             after.retain(|path, _| {
                 before.contains_key(path) || when == 1 || !path.starts_with("blobs")
             });
@@ -284,7 +284,7 @@ fn a_blob_that_cannot_be_deleted_is_reported_and_does_not_stop_the_others() {
         return;
     }
     let fixture = fixture();
-    // The first two take the old manifest.json and the old index.json away, which bear temporary names by then.
+    // The first two delete the old manifest.json and the old index.json, which have temporary names by then.
     let run = with_fault(
         fixture.layout.path(),
         &["multi:1"],

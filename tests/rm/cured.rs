@@ -1,4 +1,4 @@
-//! What an earlier run has in the trash, and another program lists again.
+//! Blobs in the trash that another program lists again.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::support::files::entries;
 use crate::support::restored::{assert_back, bytes};
 use crate::support::{Cmd, Image, LayoutBuilder, Run};
 
-/// `app:1` went into the trash, and another program lists the image as `new:1` without writing its blobs again.
+/// `app:1` was moved into the trash, and another program lists the image as `new:1` without writing its blobs again.
 fn listed_again() -> (LayoutBuilder, Image, Image) {
     let mut layout = LayoutBuilder::new();
     let app = layout.image("linux/amd64", "app", &[b"shared", b"app"]);
@@ -32,7 +32,7 @@ fn command(layout: &LayoutBuilder, args: &[&str]) -> Run {
 }
 
 #[test]
-fn what_a_removal_needs_no_more_is_in_the_trash_afterwards() {
+fn blobs_that_a_removal_releases_are_in_the_trash_afterwards() {
     for args in [
         &["rm", "new:1"][..],
         &["rm", "-f", "new:1"],
@@ -61,7 +61,7 @@ fn what_a_removal_needs_no_more_is_in_the_trash_afterwards() {
 }
 
 #[test]
-fn the_run_that_has_it_can_be_undone_after_another_removal() {
+fn the_run_can_be_undone_after_another_removal() {
     let mut before = LayoutBuilder::new();
     let app = before.image("linux/amd64", "app", &[b"shared", b"app"]);
     let other = before.image("linux/amd64", "other", &[b"shared", b"other"]);
@@ -80,7 +80,7 @@ fn the_run_that_has_it_can_be_undone_after_another_removal() {
 }
 
 #[test]
-fn what_is_still_needed_is_restored_and_only_that() {
+fn only_blobs_that_are_still_needed_are_restored() {
     let (layout, app, other) = listed_again();
     let dry = command(&layout, &["rm", "-n", "-f", "other:1", "--allow-missing"]);
     dry.warns("lacks blobs that are in its trash");
@@ -94,7 +94,7 @@ fn what_is_still_needed_is_restored_and_only_that() {
 }
 
 #[test]
-fn a_dry_run_says_what_a_run_finds_in_the_trash() {
+fn a_dry_run_reports_blobs_that_a_run_would_find_in_the_trash() {
     let (layout, ..) = listed_again();
     for args in [
         &["gc", "-n"][..],
@@ -110,7 +110,7 @@ fn a_dry_run_says_what_a_run_finds_in_the_trash() {
 }
 
 #[test]
-fn emptying_the_trash_restores_what_is_referenced_before() {
+fn emptying_the_trash_first_restores_referenced_blobs() {
     for args in [&[][..], &["--older-than", "0s"]] {
         let (layout, app, _) = listed_again();
         let before = bytes(layout.path());

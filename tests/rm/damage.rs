@@ -1,5 +1,5 @@
-//! Images that are damaged or missing: they can be removed, and while they are listed nothing else is swept, because what they
-//! need is unknown. What the hint names is the way out.
+//! Images that are damaged or missing: they can be removed, and while they are listed nothing else is swept, because their
+//! references are unknown. The hint shows the remedy.
 
 use std::fs;
 
@@ -9,10 +9,10 @@ use crate::support::removed::{assert_output, bare, rm};
 use crate::support::run::new_command;
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, Obj, Run, assert_same, media, snapshot};
 
-/// How something listed can be unusable.
+/// The ways in which a listed image can be unusable.
 const WAYS: [&str; 5] = ["cut short", "empty", "not its digest", "no JSON", "missing"];
 
-/// A sound image and one that is unusable in its manifest, which may be in an index.
+/// A valid image and one with an unusable manifest, which may be in an index.
 fn with_damage(way: &str, nested: bool) -> (LayoutBuilder, Image, Image, Desc) {
     let mut layout = LayoutBuilder::new();
     let sound = layout.image("linux/amd64", "sound", &[b"shared", b"sound"]);
@@ -32,7 +32,7 @@ fn with_damage(way: &str, nested: bool) -> (LayoutBuilder, Image, Image, Desc) {
 
 fn spoil(layout: &LayoutBuilder, desc: &Desc, way: &str) {
     let path = layout.join(&desc.blob_path());
-    let bytes = fs::read(&path).expect("the blob is there");
+    let bytes = fs::read(&path).expect("the blob exists");
     let bytes = match way {
         "cut short" => bytes[..bytes.len() / 2].to_vec(),
         "empty" => Vec::new(),
@@ -58,7 +58,7 @@ fn a_damaged_or_missing_image_can_be_removed() {
             assert!(!layout.has(&broken.manifest), "{way}\n{}", run.all());
             assert!(!layout.has(&root), "{way}\n{}", run.all());
             layout.assert_has(sound.parts(), &run);
-            // What the damaged document referred to is known no more; now `gc` can find out.
+            // The references of the damaged document are unknown; now `gc` can find the orphans.
             Cmd::gc(layout.path()).run().ok();
             assert!(!layout.has(&broken.layers[1]), "{way}\n{}", run.all());
             layout.assert_has(sound.parts(), &run);
@@ -66,7 +66,7 @@ fn a_damaged_or_missing_image_can_be_removed() {
     }
 }
 
-/// Runs the command that a hint names.
+/// Runs the command of a hint.
 #[track_caller]
 fn run_hint(run: &Run) {
     let hint = run
@@ -87,7 +87,7 @@ fn run_hint(run: &Run) {
 }
 
 #[test]
-fn another_damaged_image_stops_the_removal_and_the_hint_helps() {
+fn another_damaged_image_stops_the_removal_and_the_hint_resolves_it() {
     for way in WAYS.into_iter().filter(|way| *way != "missing") {
         for nested in [false, true] {
             let (layout, sound, broken, _) = with_damage(way, nested);
@@ -113,8 +113,8 @@ fn another_damaged_image_stops_the_removal_and_the_hint_helps() {
 }
 
 #[test]
-fn names_can_be_taken_away_while_another_image_is_damaged() {
-    // Nothing is released by that, so nothing has to be known.
+fn names_can_be_removed_while_another_image_is_damaged() {
+    // That releases nothing, so no references have to be known.
     let (mut layout, sound, ..) = with_damage("empty", false);
     layout.tag(&sound.manifest, "sound:2").write();
     let run = rm(&layout, &["sound:2"]);
@@ -136,7 +136,7 @@ fn several_damaged_images_are_removed_in_one_call() {
 }
 
 #[test]
-fn hints_lead_out_of_any_number_of_damaged_images() {
+fn following_the_hints_removes_any_number_of_damaged_images() {
     for (one, two) in [
         ("empty", "cut short"),
         ("missing", "empty"),
@@ -165,7 +165,7 @@ fn hints_lead_out_of_any_number_of_damaged_images() {
 }
 
 #[test]
-fn another_image_that_is_missing_stops_the_removal_until_that_is_accepted() {
+fn another_missing_image_stops_the_removal_until_that_is_accepted() {
     let (layout, sound, broken, _) = with_damage("missing", false);
     let before = snapshot(layout.path());
     let run = rm(&layout, &["sound:1"]);
@@ -177,7 +177,7 @@ fn another_image_that_is_missing_stops_the_removal_until_that_is_accepted() {
     assert_same(&before, &snapshot(layout.path()), &run.all());
     let run = rm(&layout, &["--allow-missing", "sound:1"]);
     run.ok();
-    // The layer of both was never listed by anything that is there.
+    // No present document lists the layer of both.
     assert_output(&run, &["sound:1"], &sound.parts());
 
     let (layout, sound, ..) = with_damage("missing", false);
@@ -234,7 +234,7 @@ const INVALID: [&str; 6] = [
     "sha256:../../../victim",
     "sha256:ABCDEF",
     "sha256:",
-    "no digest at all",
+    "not a digest at all",
     "",
     "sha256:00000000000000000000000000000000000000000000000000000000000000",
 ];
@@ -266,7 +266,7 @@ fn an_entry_with_an_invalid_digest_is_removed_by_name_and_by_position() {
         ] {
             let (layout, one, two) = with_invalid(digest, name);
             let before = entries(layout.path());
-            // Nothing else is possible as long as it is listed.
+            // Nothing else is possible while it is listed.
             let run = rm(&layout, &["one:1"]);
             run.refused().one_error_with_hint();
             run_hint_works(&run, name);
@@ -296,11 +296,11 @@ fn an_entry_with_an_invalid_digest_is_removed_by_name_and_by_position() {
     }
 }
 
-/// The hint names the entry by its name, or by its position where it has none.
+/// The hint names the entry by its name, or by its position if it has none.
 #[track_caller]
 fn run_hint_works(run: &Run, name: Option<&str>) {
     let what = name.unwrap_or("@1");
-    run.warns(&format!(" {what}` removes the image that holds it"));
+    run.warns(&format!(" {what}` removes the image that references it"));
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn an_index_that_lists_an_invalid_digest_is_damaged_and_can_be_removed() {
 }
 
 #[test]
-fn an_index_json_that_is_no_index_is_never_written() {
+fn an_index_json_that_is_not_an_index_is_never_written() {
     for text in [
         "",
         "{",
@@ -354,7 +354,7 @@ fn an_index_json_that_is_no_index_is_never_written() {
         assert_same(&before, &snapshot(layout.path()), &run.all());
         layout.assert_has(image.parts(), &run);
     }
-    // Without any entry there is nothing of that name, and that is all.
+    // Without any entry, the only error is that there is no such name.
     let mut layout = LayoutBuilder::new();
     layout
         .index_fields(Obj::new().with("schemaVersion", 2))
@@ -363,13 +363,13 @@ fn an_index_json_that_is_no_index_is_never_written() {
     run.exits(1).warns("No such image: app:1");
 }
 
-const LEFT: &str = "` deletes what only it referenced";
-const NOTHING_LEFT: &str = "; nothing that only it referenced is left";
+const LEFT: &str = "` deletes the blobs that only it referenced";
+const NOTHING_LEFT: &str = "; no blob that only it referenced is left";
 
-/// What only a damaged document referenced is unknown: `rm` leaves it to `gc`, and `prune` deletes it with all that is
-/// unreferenced.
+/// Blobs that only a damaged document referenced are unknown: `rm` leaves them to `gc`, and `prune` deletes them with
+/// everything unreferenced.
 #[test]
-fn what_is_left_of_a_damaged_image_is_said() {
+fn blobs_left_by_a_damaged_image_are_reported() {
     for way in WAYS.into_iter().filter(|way| *way != "missing") {
         for nested in [false, true] {
             let (layout, _, broken, _) = with_damage(way, nested);
@@ -396,7 +396,7 @@ fn what_is_left_of_a_damaged_image_is_said() {
             layout.assert_has(sound.parts(), &run);
         }
     }
-    // All that it referenced is in use, and nothing else is unreferenced.
+    // Everything that it referenced is in use, and nothing else is unreferenced.
     let mut layout = LayoutBuilder::new();
     let sound = layout.image("linux/amd64", "sound", &[b"sound"]);
     let document = crate::support::Doc::manifest(&sound.config, &sound.layers);
@@ -411,9 +411,9 @@ fn what_is_left_of_a_damaged_image_is_said() {
     layout.assert_has(sound.parts(), &run);
 }
 
-/// A damaged signature is removed with its image, and all that it references as far as it can be read.
+/// A damaged signature is removed with its image, and with its references as far as they can be read.
 #[test]
-fn what_is_left_of_a_damaged_referrer_is_said() {
+fn blobs_left_by_a_damaged_referrer_are_reported() {
     for is_cut in [false, true] {
         let mut layout = LayoutBuilder::new();
         let app = layout.image("linux/amd64", "app", &[b"app"]);
@@ -441,10 +441,10 @@ fn what_is_left_of_a_damaged_referrer_is_said() {
     }
 }
 
-/// A damaged document is not said to be removed that the run keeps.
+/// A damaged document that the run keeps is not reported as removed.
 #[test]
-fn a_damaged_document_that_is_kept_is_not_called_removed() {
-    // Nothing references it: it is the business of `gc`.
+fn a_kept_damaged_document_is_not_reported_as_removed() {
+    // Nothing references it: it is left to `gc`.
     let (layout, ..) = app_and_other();
     let orphan = layout.image("linux/amd64", "orphan", &[b"orphan"]);
     spoil(&layout, &orphan.manifest, "not its digest");

@@ -1,5 +1,5 @@
-//! The lists of docker save beside `index.json`: `manifest.json` and `repositories` lose names and elements in step with it, and every
-//! other byte of them is kept; what a remaining element needs is there.
+//! The lists of docker save beside `index.json`: names and elements are removed from `manifest.json` and `repositories` as
+//! well, and every other byte of them is kept; blobs of a remaining element exist.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::removed::{assert_output, bare, rm};
 use crate::support::{Image, LayoutBuilder, Run};
 
-/// What docker save writes for two images, the first with three names; odd spaces on purpose.
+/// The files of docker save for two images, the first with three names; with intentionally odd spaces.
 struct Save {
     layout: LayoutBuilder,
     alpha: Image,
@@ -62,7 +62,7 @@ impl Save {
         fs::read_to_string(self.layout.join(name)).expect("the file can be read")
     }
 
-    /// Panics unless every file that an element names is there.
+    /// Panics unless every file that an element names exists.
     #[track_caller]
     fn assert_sound(&self, run: &Run) {
         let elements: Value =
@@ -81,7 +81,7 @@ impl Save {
         serde_json::from_str::<Value>(&self.read("repositories")).expect("it is JSON");
     }
 
-    /// Panics unless both lists are this, but for white space.
+    /// Panics unless both lists have this content, except for white space.
     #[track_caller]
     fn assert_lists(&self, manifest: &str, repositories: &str, run: &Run) {
         let squeeze = |text: &str| text.split_whitespace().collect::<String>();
@@ -110,7 +110,7 @@ fn a_name_is_removed_from_all_lists_and_every_other_byte_is_kept() {
     let manifest = manifests(&save.alpha, &save.bravo).replace(" , \"alpha:2\"", "");
     let repositories = REPOSITORIES.replace(", \"2\":\"ID\"", "");
     save.assert_lists(&manifest, &repositories, &run);
-    // Before and behind the cut not even a space differs.
+    // Before and after the cut, not even a space differs.
     let after = save.read("manifest.json");
     let (head, tail) = before.split_once("\"alpha:2\"").expect("it was there");
     let head = head.trim_end_matches([' ', ',']);
@@ -120,7 +120,7 @@ fn a_name_is_removed_from_all_lists_and_every_other_byte_is_kept() {
         run.all()
     );
 
-    // The last name of a repository takes its line along.
+    // The line of a repository is removed with its last name.
     let run = rm(&save.layout, &["ghcr.io/acme/alpha:1"]);
     run.ok();
     let manifest = manifest.replace(",\"ghcr.io/acme/alpha:1\"", "");
@@ -180,7 +180,7 @@ fn an_element_without_names_is_removed_with_its_image() {
 
 #[test]
 fn blobs_named_by_a_kept_element_are_kept() {
-    // Classic docker save lists images in `manifest.json` that `index.json` does not know.
+    // Classic docker save lists images in `manifest.json` that are not in `index.json`.
     let mut layout = LayoutBuilder::new();
     let alpha = layout.image("linux/amd64", "alpha", &[b"shared", b"alpha"]);
     let config = layout.config("linux/amd64", "only here");
@@ -210,7 +210,7 @@ fn blobs_named_by_a_kept_element_are_kept() {
 fn an_element_is_kept_while_an_image_of_the_same_config_is() {
     let mut layout = LayoutBuilder::new();
     let alpha = layout.image("linux/amd64", "alpha", &[b"alpha"]);
-    // Another manifest over the same config and layers, as a copy with other media types has.
+    // Another manifest with the same config and layers, as in a copy with other media types.
     let twin = layout.put(&crate::support::Doc::docker_manifest(
         &alpha.config,
         &alpha.layers,
@@ -271,7 +271,7 @@ fn the_element_of_a_platform_is_removed_with_the_platform() {
 }
 
 #[test]
-fn a_list_that_cannot_be_understood_stops_the_removal_and_another_file_of_that_name_does_not() {
+fn a_malformed_list_stops_the_removal_and_another_file_of_that_name_does_not() {
     // Whether it begins like docker's list.
     let cases = [
         ("[", true),
@@ -298,7 +298,7 @@ fn a_list_that_cannot_be_understood_stops_the_removal_and_another_file_of_that_n
     }
 }
 
-/// No tool writes such elements; where nothing shows what they need, their names decide.
+/// No tool writes such elements; if their blobs are unknown, their names decide.
 #[test]
 fn an_element_without_a_config_is_removed_with_the_last_of_its_names() {
     for (tags, left) in [
@@ -331,8 +331,8 @@ fn an_element_without_a_config_is_removed_with_the_last_of_its_names() {
     }
 }
 
-/// `index.json` names the first image `alpha:1` alone; its other names are in docker's lists only. The second image is
-/// in `index.json` without a name.
+/// `index.json` names only the first image, `alpha:1`; its other names are only in docker's lists. The second image is in
+/// `index.json` without a name.
 fn named_by_lists() -> Save {
     let mut save = Save::new();
     let alpha = save.alpha.manifest.clone();
@@ -346,7 +346,7 @@ fn named_by_lists() -> Save {
 }
 
 #[test]
-fn a_name_that_only_manifest_json_has_keeps_its_image() {
+fn a_name_only_in_manifest_json_keeps_its_image() {
     let save = named_by_lists();
     let run = rm(&save.layout, &["alpha:1"]);
     run.ok();
@@ -374,7 +374,7 @@ fn a_name_that_only_manifest_json_has_keeps_its_image() {
 }
 
 #[test]
-fn a_name_that_only_manifest_json_has_is_listed_found_and_counted() {
+fn a_name_only_in_manifest_json_is_listed_found_and_counted() {
     let save = named_by_lists();
     let ls = crate::support::Cmd::new(["ls"])
         .arg(save.layout.path())
@@ -415,7 +415,7 @@ fn a_name_that_only_manifest_json_has_is_listed_found_and_counted() {
 }
 
 #[test]
-fn of_two_images_of_one_name_the_other_keeps_its_own() {
+fn removing_one_of_two_images_of_one_name_keeps_the_name_of_the_other() {
     for name in ["alpha:1", "ghcr.io/acme/app:1"] {
         let mut save = Save::new();
         let (alpha, bravo) = (save.alpha.manifest.clone(), save.bravo.manifest.clone());
@@ -444,14 +444,14 @@ fn of_two_images_of_one_name_the_other_keeps_its_own() {
         assert_eq!(elements.as_array().map(Vec::len), Some(1));
         assert_eq!(elements[0]["RepoTags"], serde_json::json!([name]));
         assert_eq!(save.read("repositories"), listed(bravo.hex()));
-        // Where the list names the image that is removed, it does not name it any more.
+        // If the list names the removed image, that name is removed.
         save.layout.tag(&alpha, name).write();
     }
 }
 
-/// The oldest list names one image for each name: it never names one that is gone.
+/// The oldest list has one image per name: it never names a removed one.
 #[test]
-fn repositories_never_name_what_is_gone() {
+fn repositories_never_names_a_removed_image() {
     let mut save = Save::new();
     let (alpha, bravo) = (save.alpha.manifest.clone(), save.bravo.manifest.clone());
     save.layout
@@ -476,9 +476,9 @@ fn repositories_never_name_what_is_gone() {
     assert_eq!(save.read("repositories"), "{\"other\":{\"1\":\"x\"}}");
 }
 
-/// Another tool has removed the entries of an image, and the list still has it: its name is one that can be removed.
+/// Another tool has removed the entries of an image, but the list still has it: its name can be removed.
 #[test]
-fn a_name_of_an_image_that_no_entry_lists_is_a_name() {
+fn the_name_of_an_image_without_an_entry_can_be_removed() {
     let save = || {
         let mut layout = LayoutBuilder::new();
         let alpha = layout.image("linux/amd64", "alpha", &[b"shared", b"alpha"]);
@@ -503,7 +503,7 @@ fn a_name_of_an_image_that_no_entry_lists_is_a_name() {
     assert_output(&run, &["old:1"], &[]);
     assert!(read(&layout, "manifest.json").contains("[\"ghcr.io/acme/old:1\"]"));
     assert!(!read(&layout, "repositories").contains("old"));
-    // The last one, and with it what nothing else names.
+    // The last one, and with it the blobs that nothing else names.
     let run = rm(&layout, &["ghcr.io/acme/old:1"]);
     run.ok();
     assert_output(&run, &["ghcr.io/acme/old:1"], &[&config, &layer]);
@@ -512,7 +512,7 @@ fn a_name_of_an_image_that_no_entry_lists_is_a_name() {
     rm(&layout, &["ghcr.io/acme/old:1"])
         .exits(1)
         .warns("No such image: ghcr.io/acme/old:1");
-    // A pattern matches these names too, and a bare word or a platform matches none of them.
+    // A pattern matches these names too, but a bare word or a platform matches none of them.
     let (layout, alpha, config, layer) = save();
     for arguments in [&["old"][..], &["old:1", "--platform", "linux/amd64"]] {
         rm(&layout, arguments).exits(1).warns("No such image: old:");

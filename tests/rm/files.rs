@@ -1,5 +1,5 @@
-//! The files afterwards: `index.json` with its mode, owner, time and every byte that was not cut; links that remain
-//! links; locks that are respected; orphans that are none of the business of `rm`.
+//! The files afterwards: `index.json` with its mode, owner, time and every byte that was not cut; links that remain links;
+//! locks that are respected; orphans that `rm` ignores.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -67,7 +67,7 @@ fn every_byte_that_is_not_cut_is_kept() {
         let after = read(&layout, "index.json");
         let mut left: Vec<&String> = entries.iter().collect();
         left.remove(gone);
-        // One of the separators is removed with it; all else is there to the byte.
+        // One of the separators is removed with it; everything else is unchanged, to the byte.
         let [first, second] = left[..] else {
             unreachable!("three less one")
         };
@@ -94,7 +94,7 @@ fn every_byte_that_is_not_cut_is_kept() {
     assert_eq!(after, around(""), "{}", run.all());
 }
 
-/// Takes white space around commas away, which is all that may differ where an entry was cut.
+/// Removes white space around commas, the only allowed difference at a cut.
 fn squeeze_commas(text: &str) -> String {
     let mut squeezed = text.to_owned();
     for space in [" ", "\n"] {
@@ -122,12 +122,12 @@ fn the_mode_of_index_json_is_kept() {
 #[test]
 fn the_owner_of_index_json_is_kept() {
     if !crate::support::environment::is_root() {
-        crate::support::environment::skip("only root can give a file to somebody else");
+        crate::support::environment::skip("only root can change the owner of a file");
         return;
     }
     let (layout, ..) = app_and_other();
     std::os::unix::fs::chown(layout.join("index.json"), Some(65534), Some(65533))
-        .expect("root can give a file away");
+        .expect("root can change the owner");
     layout.mode("index.json", 0o640);
     let run = rm(&layout, &["app:1"]);
     run.ok();
@@ -188,13 +188,13 @@ fn released_blobs_are_deleted_however_recent() {
 }
 
 #[test]
-fn what_a_writer_is_about_to_list_is_kept_and_so_is_the_time_of_the_index() {
+fn blobs_that_a_writer_is_about_to_list_and_the_time_of_the_index_are_kept() {
     let (layout, app, other) = app_and_other();
     let then = SystemTime::now()
         .checked_sub(HOUR / 2)
         .expect("the clock is past 1970");
     layout.modified("index.json", then);
-    // A writer has put its blobs and not listed them yet. One layer it found here already.
+    // A writer has written its blobs but not listed them yet. One layer already existed.
     let next = layout.manifest(
         &layout.config("linux/amd64", "next"),
         &[app.layers[0].clone()],
@@ -261,7 +261,7 @@ fn a_lock_is_respected_and_nothing_changes_without_it() {
             let now = without_directory_times(&snapshot(layout.path()));
             assert_same(&before, &now, &run.all());
         }
-        // Looking takes no lock.
+        // Reading takes no lock.
         bare(layout.path(), ["app:1"]).arg("-n").run().ok();
         drop(held);
         // The directory looks like that of a writer at work.
@@ -272,7 +272,7 @@ fn a_lock_is_respected_and_nothing_changes_without_it() {
 }
 
 #[test]
-fn a_removal_that_does_nothing_writes_nothing() {
+fn a_removal_without_changes_writes_nothing() {
     let (layout, ..) = app_and_other();
     let _held = layout.flock("index.json.lock");
     let before = snapshot(layout.path());
@@ -284,7 +284,7 @@ fn a_removal_that_does_nothing_writes_nothing() {
 }
 
 #[test]
-fn after_the_last_image_gc_needs_no_flag_but_an_empty_index_of_another_program_does() {
+fn gc_needs_no_flag_after_the_last_image_but_does_for_an_empty_index_of_another_program() {
     let mut layout = LayoutBuilder::new();
     let app = layout.image("linux/amd64", "app", &[b"app"]);
     let orphan = layout.layer(b"an orphan");
@@ -296,7 +296,7 @@ fn after_the_last_image_gc_needs_no_flag_but_an_empty_index_of_another_program_d
     assert_eq!(entries(layout.path()).len(), 0);
     layout.assert_has([&orphan], &run);
 
-    // What kaniko and cosign leave for a moment looks nearly the same.
+    // The temporary state of kaniko and cosign looks nearly the same.
     let emptied = read(&layout, "index.json");
     layout.file("index.json", emptied.replace("[]", "[ ]").as_bytes());
     let run = Cmd::gc(layout.path()).run();
@@ -310,7 +310,7 @@ fn after_the_last_image_gc_needs_no_flag_but_an_empty_index_of_another_program_d
 }
 
 #[test]
-fn a_store_that_others_may_share_is_not_swept_but_names_can_be_removed() {
+fn possibly_shared_blobs_are_not_swept_but_names_can_be_removed() {
     let mut layout = LayoutBuilder::new();
     let app = layout.image("linux/amd64", "app", &[b"app"]);
     layout
@@ -350,12 +350,12 @@ fn hard_links_elsewhere_keep_the_bytes_and_that_is_reported() {
 #[test]
 fn a_blob_that_cannot_be_deleted_does_not_stop_the_others() {
     let (layout, app, other) = app_and_other();
-    // Nobody can unlink a directory, not even root.
+    // Not even root can unlink a directory.
     let layer = &app.layers[0];
     layout.remove(&layer.blob_path());
     layout.directory(&layer.blob_path());
     let run = bare(layout.path(), ["app:1"]).run();
-    // It is not a blob, so the program does not handle it: foreign, and left alone.
+    // It is not a blob but a foreign file, and is kept.
     run.ok();
     assert_output(&run, &["app:1"], &[&app.manifest, &app.config]);
     layout.assert_has([layer], &run);
@@ -363,7 +363,7 @@ fn a_blob_that_cannot_be_deleted_does_not_stop_the_others() {
 }
 
 #[test]
-fn temporary_files_of_writers_are_left_alone() {
+fn temporary_files_of_writers_are_kept() {
     let (layout, ..) = app_and_other();
     let names = [
         "oci-put-blob123456789",

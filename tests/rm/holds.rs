@@ -1,4 +1,4 @@
-//! `hold`: adding, listing and ending protections; when they end by themselves; and what they protect from.
+//! `hold`: adding, listing and removing holds; their expiry; and what they protect from.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ fn hold(layout: &LayoutBuilder, command: &str, args: &[&str]) -> Run {
         .run()
 }
 
-/// Returns what `hold ls` says as JSON.
+/// Returns the output of `hold ls` as JSON.
 fn listed(layout: &LayoutBuilder) -> Vec<Value> {
     let run = hold(layout, "ls", &["--format", "json"]);
     let report = run.ok().json();
@@ -41,8 +41,8 @@ fn conflict_that(what: &str, name: &str, image: &Desc, force: &str) -> String {
     )
 }
 
-/// Asserts that force removed the names of a held image and nothing else: the entry is kept without a name, every
-/// file is kept, and so are the holds.
+/// Asserts that force removed only the names of a held image: the entry is kept without a name, every file is kept, and so
+/// are the holds.
 fn assert_only_untagged(layout: &LayoutBuilder, run: &Run, names: &[&str], image: &Image) {
     assert_output(run, names, &[]);
     layout.assert_has(image.parts(), run);
@@ -100,7 +100,7 @@ fn holds_are_added_listed_and_ended() {
     assert!(age.as_secs() < 300, "{added}");
     assert_eq!(found, expected);
 
-    // In the tree it is where docker says that a container uses the image.
+    // In the tree it is in the place in which docker marks images of containers.
     let tree = Cmd::new(["ls", "--tree"]).arg(layout.path()).run();
     for (name, mark) in [("app:1", true), ("other:1", true)] {
         let line = tree.ok().stdout.lines().find(|line| line.starts_with(name));
@@ -135,13 +135,13 @@ fn holds_are_added_listed_and_ended() {
 }
 
 #[test]
-fn a_hold_that_cannot_be_is_refused_and_changes_nothing() {
+fn an_invalid_hold_is_refused_and_changes_nothing() {
     let (layout, ..) = app_and_other();
     hold(&layout, "add", &["release", "app:1"]).ok();
     let before = snapshot(layout.path());
     let unknown = format!("sha256:{}", "1".repeat(64));
     let cases: [(&[&str], i32, &str); 10] = [
-        (&["release", "other:1"], 1, "there is one of that name"),
+        (&["release", "other:1"], 1, "it already exists"),
         (&["new", "nosuch:1"], 1, "No such image: nosuch:1"),
         (&["new", &unknown], 1, "it is not in"),
         (&["new", "1"], 1, "No such image: 1:latest"),
@@ -191,7 +191,7 @@ fn a_held_image_is_a_conflict_by_name_and_by_id() {
         assert_eq!(run.stdout, "", "{}", run.all());
         layout.assert_has(app.parts(), &run);
     }
-    // Others are free, and a conflict does not keep them.
+    // Others are not held, and a conflict does not keep them.
     let run = rm(&layout, &["app:1", "other:1"]);
     run.exits(1);
     assert_output(&run, &["other:1"], &other.parts());
@@ -205,7 +205,7 @@ fn force_never_ends_a_hold() {
     layout.entry(&signature.manifest).write();
     hold(&layout, "add", &["one", "app:1"]).ok();
     hold(&layout, "add", &["two", &app.manifest.digest]).ok();
-    // By ID, and by ID beside a name, force changes nothing.
+    // By ID, and by ID together with a name, force changes nothing.
     let before = snapshot(layout.path());
     let id = app.manifest.short().to_owned();
     for arguments in [&["-f", &id][..], &["-f", "app:1", "app:2", "@0"]] {
@@ -233,7 +233,7 @@ fn force_never_ends_a_hold() {
         .map(|hold| hold["name"].clone())
         .collect();
     assert_eq!(left, [json!("one"), json!("two")]);
-    // Nor does any prune.
+    // Neither does any prune.
     for arguments in [&["-f"][..], &["-f", "-a", "--allow-empty"]] {
         let run = Cmd::new(["prune"]).args(arguments).arg(layout.path()).run();
         run.ok();
@@ -251,7 +251,7 @@ fn one_of_several_names_of_a_held_image_needs_no_force() {
     let (mut layout, app, _) = app_and_other();
     layout.tag(&app.manifest, "app:2").write();
     hold(&layout, "add", &["release", "app:2"]).ok();
-    // Holds are by digest: the name that was given for it can be removed as well.
+    // Holds protect digests: the name that was given for the hold can be removed as well.
     let run = rm(&layout, &["app:2"]);
     run.ok();
     assert_output(&run, &["app:2"], &[]);
@@ -262,7 +262,7 @@ fn one_of_several_names_of_a_held_image_needs_no_force() {
         "{}",
         run.all()
     );
-    // Only names: nothing is lost by that.
+    // Only names are removed: nothing is lost.
     let run = rm(&layout, &["--no-prune", "app:1"]);
     run.ok();
     layout.assert_has(app.parts(), &run);
@@ -294,7 +294,7 @@ fn a_hold_ends_at_its_time() {
             json!("2026-03-03T00:00:00Z")
         ]
     );
-    // Moment by moment: what holds it then.
+    // The active holds at each time.
     for (now, by) in [
         ("2026-03-01T23:59:59Z", Some("duration")),
         ("2026-03-02T23:59:59Z", Some("duration")),
@@ -334,7 +334,7 @@ fn a_hold_ends_when_its_path_is_gone() {
     let (layout, app, _) = app_and_other();
     let path = layout.outside().join("in-use");
     fs::write(&path, b"").expect("a file can be written");
-    // A relative path means the same from everywhere.
+    // A relative path means the same in every directory.
     Cmd::new(["hold", "add"])
         .arg(layout.path())
         .args(["job", "app:1", "--while", "in-use"])
@@ -352,7 +352,7 @@ fn a_hold_ends_when_its_path_is_gone() {
     assert_output(&run, &["app:1"], &app.parts());
 }
 
-/// Writes a bundle as umoci unpacks it, as far as it matters here.
+/// Writes the relevant parts of a bundle as umoci unpacks it.
 fn bundle(layout: &LayoutBuilder, walk: &[&str]) -> std::path::PathBuf {
     let directory = layout.outside().join("bundle");
     fs::create_dir_all(&directory).expect("a directory can be made");
@@ -380,7 +380,7 @@ fn an_unpacked_bundle_holds_its_image_while_it_exists() {
     let run = hold(&layout, "add", &["dev", "--bundle", path]);
     run.ok().says(&format!("Held: dev {}\n", index.digest));
     rm(&layout, &["app:1"]).exits(1).warns("hold \"dev\"");
-    // Its own layout dropped the entry: what the bundle was unpacked from is kept all the same.
+    // The entry was removed from the layout: the image of the bundle is still kept.
     layout
         .clear_entries()
         .tag(&other.manifest, "other:1")
@@ -399,7 +399,7 @@ fn an_unpacked_bundle_holds_its_image_while_it_exists() {
 }
 
 #[test]
-fn a_bundle_that_says_nothing_of_use_is_refused() {
+fn a_bundle_without_an_image_of_the_layout_is_refused() {
     let (layout, ..) = app_and_other();
     let absent = format!("sha256:{}", "2".repeat(64));
     for (walk, said) in [
@@ -427,12 +427,12 @@ fn held_images_survive_removals_by_other_tools() {
     let run = Cmd::gc(layout.path()).run();
     run.ok().ends_with_line("Total reclaimed space: 0B");
     layout.assert_has(app.parts().into_iter().chain(signature.parts()), &run);
-    // Nor does `rm` of what shares with it take anything.
+    // `rm` of an image that shares blobs with it deletes none of them.
     let run = rm(&layout, &["other:1"]);
     run.ok();
     assert_output(&run, &["other:1"], &other.parts());
     layout.assert_has(app.parts(), &run);
-    // It has no entry to show, but the hold still reports what it was.
+    // It has no entry, but the hold still shows its name.
     let held = listed(&layout);
     assert_eq!(
         (&held[0]["image"], &held[0]["active"]),
@@ -507,7 +507,7 @@ fn holds_that_cannot_be_read_stop_everything_that_deletes() {
 }
 
 #[test]
-fn a_hold_on_something_that_is_gone_holds_nothing_up() {
+fn a_hold_on_a_missing_image_blocks_nothing() {
     let (layout, app, other) = app_and_other();
     hold(&layout, "add", &["release", "app:1"]).ok();
     for desc in app.parts() {
@@ -524,7 +524,7 @@ fn a_hold_on_something_that_is_gone_holds_nothing_up() {
 }
 
 #[test]
-fn a_hold_waits_for_the_lock_and_leaves_no_file_of_it() {
+fn hold_waits_for_the_lock_and_leaves_no_lock_file() {
     let (layout, ..) = app_and_other();
     let held = layout.flock("index.json.lock");
     let run = hold(&layout, "add", &["release", "app:1", "--lock-wait", "0s"]);
@@ -537,7 +537,7 @@ fn a_hold_waits_for_the_lock_and_leaves_no_file_of_it() {
     assert_eq!(listed(&layout).len(), 1);
 }
 
-/// The hint is meant to be pasted into a shell, and a layout and a hold may have any name.
+/// The hint can be pasted into a shell, whatever the names of the layout and the hold.
 #[test]
 fn a_hint_about_a_hold_is_quoted_for_a_shell() {
     let place = memory_dir();
@@ -570,9 +570,9 @@ fn a_pattern_of_several_images_cannot_be_held() {
     run.exits(1).warns("it names 2 images");
 }
 
-/// Names come from strangers: what a hint says can be pasted into a shell as it is.
+/// Names are untrusted: hints can be pasted into a shell safely.
 #[test]
-fn hints_at_holds_names_and_platforms_can_be_pasted() {
+fn hints_for_holds_names_and_platforms_can_be_pasted() {
     let mut layout = LayoutBuilder::new();
     let odd = layout.image("linux/amd64", "odd", &[b"odd"]);
     let (index, _) = crate::rm::platform_words::multi(&layout, &["linux/amd64", "linux/arm64"]);

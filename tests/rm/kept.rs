@@ -1,4 +1,4 @@
-//! What keeps an image whose last name is removed is reported, and so are the files of other tools that list it.
+//! Reasons for keeping an image whose last name is removed, including files of other tools that list it.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ fn list(layout: &LayoutBuilder, file: &str, descs: &[&Desc]) {
     layout.file(file, text.json().text().as_bytes());
 }
 
-/// Returns the lines that say what keeps an image.
+/// Returns the lines about what keeps an image.
 fn kept(run: &Run) -> Vec<&str> {
     let lines = run.ok().stdout.lines();
     lines.filter(|line| line.starts_with("kept: ")).collect()
@@ -32,7 +32,7 @@ fn one() -> (LayoutBuilder, Image) {
 }
 
 #[test]
-fn an_image_that_another_file_lists_loses_its_name_and_nothing_else() {
+fn only_the_name_is_removed_from_an_image_that_another_file_lists() {
     let (layout, app) = one();
     list(&layout, LIST, &[&app.manifest]);
     let before = fs::read(layout.join(LIST)).expect("it can be read");
@@ -119,7 +119,7 @@ fn a_hold_a_child_and_a_subject_are_named() {
     );
 }
 
-/// The image keeps its entry because of the hold, so the line names the hold and what it is on.
+/// The image keeps its entry because of the hold, so the line names the hold and its target.
 #[test]
 fn a_hold_on_a_platform_is_named() {
     let mut layout = LayoutBuilder::new();
@@ -144,7 +144,7 @@ fn a_hold_on_a_platform_is_named() {
     layout.assert_has(other.parts(), &run);
 }
 
-/// An annotation of an entry is no part of what it names: the entry is what keeps it.
+/// The entry keeps the blob named by its annotation.
 #[test]
 fn the_entry_whose_annotation_keeps_an_image_is_named() {
     let mut layout = LayoutBuilder::new();
@@ -157,7 +157,7 @@ fn the_entry_whose_annotation_keeps_an_image_is_named() {
     let part = format!("kept: part of {}", user.manifest.short());
     assert_eq!(kept(&run), [part], "{}", run.all());
     layout.assert_has(app.parts(), &run);
-    // `why` leads there from the same entry.
+    // `why` starts from the same entry.
     let why = Cmd::new(["why"])
         .arg(layout.path())
         .arg(&app.manifest.digest);
@@ -165,7 +165,7 @@ fn the_entry_whose_annotation_keeps_an_image_is_named() {
 }
 
 #[test]
-fn of_several_images_each_line_has_the_id_and_of_many_reasons_three_are_given() {
+fn lines_about_several_images_have_ids_and_at_most_three_reasons() {
     let mut layout = LayoutBuilder::new();
     let one = layout.image("linux/amd64", "one", &[b"one"]);
     let two = layout.image("linux/amd64", "two", &[b"two"]);
@@ -193,7 +193,7 @@ fn of_several_images_each_line_has_the_id_and_of_many_reasons_three_are_given() 
 }
 
 #[test]
-fn nothing_is_reported_if_a_name_is_left_or_everything_is_removed() {
+fn nothing_is_reported_if_a_name_remains_or_everything_is_removed() {
     let mut layout = LayoutBuilder::new();
     let app = layout.image("linux/amd64", "app", &[b"app"]);
     layout
@@ -208,7 +208,7 @@ fn nothing_is_reported_if_a_name_is_left_or_everything_is_removed() {
 }
 
 #[test]
-fn referrers_and_children_of_what_another_file_lists_are_kept() {
+fn referrers_and_children_of_an_image_in_another_file_are_kept() {
     let mut layout = LayoutBuilder::new();
     let child = layout.image("linux/amd64", "child", &[b"child"]);
     let multi = layout.index(&[child.manifest.clone().platform("linux/amd64")]);
@@ -309,7 +309,7 @@ fn a_platform_that_another_file_lists_is_kept_in_every_mode() {
 }
 
 #[test]
-fn damage_that_another_file_leads_to_stops_a_removal_with_a_hint_that_helps() {
+fn damage_reached_from_another_file_stops_a_removal_with_a_hint() {
     let (layout, app) = one();
     let chart = layout.image("linux/amd64", "chart", &[b"chart"]);
     list(&layout, LIST, &[&chart.manifest]);
@@ -328,9 +328,9 @@ fn damage_that_another_file_leads_to_stops_a_removal_with_a_hint_that_helps() {
     assert!(!layout.has(&app.manifest), "{}", run.all());
 }
 
-/// What the file alone lists may be gone: other tools do not look at it.
+/// Blobs that only the file lists may be missing: other tools ignore the file.
 #[test]
-fn what_another_file_lists_may_be_missing() {
+fn images_that_another_file_lists_may_be_missing() {
     let (layout, _) = one();
     let doc = Doc::manifest(&layout.config("linux/amd64", "x"), &[]);
     let chart = layout.put(&doc);

@@ -1,4 +1,4 @@
-//! Thousands of names: each test ends in about a second, and took minutes where the work grew with the square.
+//! Thousands of names: each test takes about a second, and took minutes with quadratic algorithms.
 
 use crate::support::LayoutBuilder;
 use crate::support::files::{entries, field};

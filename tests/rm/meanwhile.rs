@@ -1,7 +1,6 @@
-//! What another program does to the layout while `rm` waits for its lock: it counts, whatever was planned before.
+//! Changes by another program while `rm` waits for its lock: they count, whatever was planned before.
 //!
-//! The opening of the lock file, which comes after planning, shows that there is a plan; nothing here depends on how long that
-//! takes.
+//! Opening the lock file, which follows planning, shows that there is a plan; nothing here depends on its duration.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -23,7 +22,7 @@ fn run_with_change(layout: &LayoutBuilder, args: &[&str], change: impl FnOnce())
     let held = layout.flock(LOCK);
     let watch =
         inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).expect("files can be watched");
-    inotify::add_watch(&watch, layout.join(LOCK), WatchFlags::OPEN).expect("the lock is there");
+    inotify::add_watch(&watch, layout.join(LOCK), WatchFlags::OPEN).expect("the lock exists");
     let mut child = bare(layout.path(), args).spawn();
     wait_until_planned(&watch, &mut child);
     change();
@@ -61,7 +60,7 @@ fn a_concurrently_added_second_name_keeps_the_image() {
 }
 
 #[test]
-fn a_concurrently_added_image_keeps_what_it_shares() {
+fn a_concurrently_added_image_keeps_shared_blobs() {
     let (mut layout, app, _) = app_and_other();
     let config = layout.config("linux/amd64", "new");
     let new = layout.manifest(&config, &app.layers);
@@ -97,7 +96,7 @@ fn a_name_that_was_removed_concurrently_is_missing() {
         layout.write();
     });
     run.exits(1).warns("No such image: app:1");
-    // Whoever took the name leaves the blobs to `gc`.
+    // The program that removed the name leaves the blobs to `gc`.
     layout.assert_has(app.parts(), &run);
 }
 

@@ -1,35 +1,35 @@
-//! `rm`, `rm --platform` and `hold` from outside, in docker's words.
+//! `rm`, `rm --platform` and `hold` through the command line, with docker's messages.
 //!
-//! The wording of what is printed to stdout, and of what is not found or in conflict, is from transcripts of `docker image rm`;
-//! where the program does better than docker, the test says so. Layouts are built blob by blob, and nearly every call is made by
-//! [`rm`](crate::support::removed::rm), which checks what holds for all of them.
+//! The lines on stdout, and the messages for missing images and conflicts, are from transcripts of `docker image rm`; if the
+//! program does better than docker, the test explains it. Layouts are built blob by blob, and nearly every call is made by
+//! [`rm`](crate::support::removed::rm), which checks common invariants.
 //!
-//! - [`selecting`]: which image an argument names.
+//! - [`selecting`]: the images that an argument selects.
 //! - [`alike`]: one name on several images, and an ID that a rewrite replaced.
-//! - [`several`]: several arguments, and what fails among them.
-//! - [`untag`]: what is removed with a name, and what with the last one.
-//! - [`referrers`]: what belongs to an image without being a part of it.
+//! - [`several`]: several arguments, and failures among them.
+//! - [`untag`]: blobs removed with a name, and with the last one.
+//! - [`referrers`]: documents that belong to an image without being a part of it.
 //! - [`companions`]: tags that another tool derives from a tag.
-//! - [`damage`]: what is damaged or missing, in the image or beside it.
+//! - [`damage`]: damaged or missing images, and others beside them.
 //! - [`attributes`]: ACL and extended attributes of rewritten files.
-//! - [`files`]: what the files look like afterwards.
-//! - [`docker_save`]: the lists that docker save keeps beside `index.json`.
+//! - [`files`]: the files afterwards.
+//! - [`docker_save`]: the lists of docker save beside `index.json`.
 //! - [`large`]: thousands of names and images.
 //! - [`output`]: text, JSON, dry runs.
 //! - [`holds`]: `hold`, and what it protects from.
-//! - [`platform_words`]: which platform is meant, and what is refused.
+//! - [`platform_words`]: platform values, and what is refused.
 //! - [`platform_named`]: versions, features and digests, and that each removed platform is named.
-//! - [`platform_rewrite`]: the new index, and that nothing is torn out of anything else.
-//! - [`platform_along`]: what is removed with a platform, and what refers to the index.
-//! - [`platform_sparse`]: the ways that leave the index as it is.
-//! - [`crash`]: killed at any moment, and calls that fail.
-//! - [`beside`]: what is released while a writer is at work.
-//! - [`meanwhile`]: what other processes do while it waits.
-//! - [`cured`]: what an earlier run has in the trash is there after a run that found it missing.
-//! - [`undo`]: what went into the trash comes back.
+//! - [`platform_rewrite`]: the new index, and that nothing else is damaged.
+//! - [`platform_along`]: documents removed with a platform, and references to the index.
+//! - [`platform_sparse`]: the modes that keep the index.
+//! - [`crash`]: kills at any moment, and failing calls.
+//! - [`beside`]: blobs released while a writer is at work.
+//! - [`meanwhile`]: changes by other processes while it waits.
+//! - [`cured`]: missing blobs that are restored from the trash of an earlier run.
+//! - [`undo`]: restoring blobs from the trash.
 #![expect(
     clippy::indexing_slicing,
-    reason = "a test that runs out of bounds fails, as it should"
+    reason = "an index out of bounds fails the test"
 )]
 
 mod alike;

@@ -1,4 +1,4 @@
-//! What `rm` says: as text, quietly, as JSON, in a dry run; and what it does with names that strangers chose.
+//! The output of `rm`: as text, quiet, as JSON, in a dry run; and with hostile names.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn app_and_other() -> (LayoutBuilder, Image, Image) {
 }
 
 #[test]
-fn a_dry_run_says_would_and_that_nothing_was_changed() {
+fn a_dry_run_prints_would_and_that_nothing_was_changed() {
     let (layout, app, _) = app_and_other();
     let before = snapshot(layout.path());
     let run = bare(layout.path(), ["-n", "app:1"]).run();
@@ -38,7 +38,7 @@ fn a_dry_run_says_would_and_that_nothing_was_changed() {
 }
 
 #[test]
-fn the_exit_code_of_a_dry_run_can_report_whether_anything_would_change() {
+fn the_exit_status_of_a_dry_run_can_report_whether_anything_would_change() {
     let (layout, ..) = app_and_other();
     let cases: [(&[&str], i32); 4] = [
         (&["app:1"], 10),
@@ -78,7 +78,7 @@ fn quiet_prints_only_the_total() {
 }
 
 #[test]
-fn json_lists_names_and_blobs_with_their_sizes_and_what_failed() {
+fn json_lists_names_and_blobs_with_their_sizes_and_failures() {
     let (layout, app, other) = app_and_other();
     for (flags, untag, delete) in [
         (&["-n"][..], "would-untag", "would-delete"),
@@ -129,7 +129,7 @@ fn json_lists_names_and_blobs_with_their_sizes_and_what_failed() {
     assert_entries(&layout, &[other.manifest.tagged("other:1")], &run);
 }
 
-/// Keys without a value may be there or not.
+/// Keys without a value may be present or absent.
 fn without_null(items: &[Value]) -> Vec<Value> {
     let mut items = items.to_vec();
     for item in &mut items {
@@ -146,7 +146,7 @@ fn without_null_digests(report: &Value) -> Vec<Value> {
 }
 
 #[test]
-fn json_says_which_names_have_another_image_now() {
+fn json_lists_names_that_now_have_another_image() {
     let mut layout = LayoutBuilder::new();
     let amd64 = layout.image("linux/amd64", "amd64", &[b"amd64"]);
     let arm64 = layout.image("linux/arm64", "arm64", &[b"arm64"]);
@@ -182,7 +182,7 @@ fn json_says_which_names_have_another_image_now() {
     assert_eq!(
         without_null(items).last(),
         Some(&json!({
-            "digest": new, "kind": "index", "size": length.expect("the new index is there").len(), "action": "rewrite",
+            "digest": new, "kind": "index", "size": length.expect("the new index exists").len(), "action": "rewrite",
             "reasons": ["platform dropped"], "names": ["multi:1"],
         })),
         "{}",
@@ -190,7 +190,7 @@ fn json_says_which_names_have_another_image_now() {
     );
 }
 
-/// A layout in which one image has a name that tries something.
+/// A layout in which one image has a hostile name.
 fn with_name(name: &str) -> (LayoutBuilder, Image) {
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "app", &[b"app"]);
@@ -204,7 +204,7 @@ fn with_name(name: &str) -> (LayoutBuilder, Image) {
 }
 
 #[test]
-fn no_name_makes_up_a_line() {
+fn no_name_can_forge_a_line() {
     let lie = "app:2\nDeleted: sha256:0000\rUntagged: other:1\u{85}Untagged: other:1";
     let (layout, image) = with_name(lie);
     let id = image.manifest.short().to_owned();
@@ -245,7 +245,7 @@ fn no_name_makes_up_a_line() {
 }
 
 #[test]
-fn no_name_steers_a_terminal() {
+fn no_name_can_control_a_terminal() {
     let evil = "evil\u{1b}]0;title\u{7}\u{202e}:1";
     let (layout, image) = with_name(evil);
     let program = env!("CARGO_BIN_EXE_ocisweep");

@@ -1,5 +1,5 @@
-//! What is removed along with a platform and what is not: attestations, twins, untagged entries, referrers of the platform; and
-//! what refers to the index, whose digest is another one afterwards.
+//! Documents that are removed along with a platform or not: attestations, twins, untagged entries, referrers of the
+//! platform; and references to the index, whose digest changes.
 
 use serde_json::Value;
 
@@ -77,7 +77,7 @@ fn the_attestation_is_removed_with_its_platform() {
             "{text}"
         );
         assert_normal(&layout);
-        // An attestation is no platform, so what is left has one.
+        // An attestation is not a platform, so one platform remains.
         rm(&layout, &["multi:1", "--platform", "linux/amd64"])
             .exits(1)
             .warns("last platform");
@@ -186,7 +186,7 @@ fn a_platform_with_a_name_or_in_another_index_keeps_its_entry() {
 }
 
 #[test]
-fn what_refers_to_the_digest_of_the_index_is_a_conflict_that_names_the_other_modes() {
+fn references_to_the_digest_of_the_index_are_a_conflict_that_names_the_other_modes() {
     for way in ["listed", "unlisted", "digest tag", "named"] {
         let mut layout = LayoutBuilder::new();
         let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
@@ -241,7 +241,7 @@ fn what_refers_to_the_digest_of_the_index_is_a_conflict_that_names_the_other_mod
 }
 
 #[test]
-fn keep_referrers_keeps_what_refers_to_the_old_index_and_the_index_with_it() {
+fn keep_referrers_keeps_referrers_of_the_old_index_and_the_index() {
     let mut layout = LayoutBuilder::new();
     let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
     let signature = layout.referrer(&index, "application/signature", b"of the index");
@@ -290,7 +290,7 @@ fn only_platform_drops_all_others() {
             run.all()
         );
     }
-    // Once more there is nothing to do.
+    // The second time there is nothing to do.
     let before = snapshot(layout.path());
     let run = rm(&layout, &["multi:1", "--only-platform", "linux/arm"]);
     run.ok();
@@ -298,15 +298,15 @@ fn only_platform_drops_all_others() {
     assert_same(&before, &snapshot(layout.path()), &run.all());
 }
 
-/// A pinned name is true only of the digest behind its `@`, whichever annotation holds it and whichever entry.
+/// A pinned name is valid only for the digest after its `@`, in any annotation and entry.
 #[test]
-fn a_rewrite_that_would_make_a_pinned_name_false_is_refused() {
+fn a_rewrite_that_would_invalidate_a_pinned_name_is_refused() {
     const BASE: &str = "org.opencontainers.image.base.name";
     let names: [fn(&Desc, &str) -> Desc; 4] = [
         |index, pinned| index.clone().tagged(pinned),
         |index, pinned| index.clone().named(pinned),
         |index, pinned| index.clone().annotate(BASE, pinned),
-        // Behind the name that is shown.
+        // In addition to the displayed name.
         |index, pinned| index.clone().tagged("multi:1").annotate(BASE, pinned),
     ];
     for name in names {
@@ -319,7 +319,7 @@ fn a_rewrite_that_would_make_a_pinned_name_false_is_refused() {
         run.warns(&format!("its digest is referenced by {pinned}\n"));
         run.warns("--platform-mode sparse");
         assert_same(&before, &snapshot(layout.path()), &run.all());
-        // Force moves the name to the new digest, so that it is true again.
+        // Force moves the name to the new digest, so that it is valid again.
         let run = rm(&layout, &["-f", "@0", "--only-platform", "linux/amd64"]);
         run.ok();
         assert!(!layout.has(&images[1].manifest), "{}", run.all());
@@ -341,7 +341,8 @@ fn a_rewrite_that_would_make_a_pinned_name_false_is_refused() {
     run.exits(1).warns(&pinned);
 }
 
-/// A signature that only has the name of its image was made for the digest as well (cosign and hauler store them so).
+/// A signature that only shares the name of its image was made for the digest as well (cosign and hauler store them this
+/// way).
 #[test]
 fn an_index_whose_name_a_signature_shares_is_not_rewritten_without_force() {
     let mut layout = LayoutBuilder::new();

@@ -1,4 +1,4 @@
-//! Which child a version, feature or digest names, that every hint names exactly one, and that each removed platform is named.
+//! The child that a version, feature or digest selects; hints that select exactly one; and the reported platforms.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::support::{
     Cmd, Desc, Doc, Image, Json, LayoutBuilder, Obj, Run, assert_same, for_each, media, snapshot,
 };
 
-/// A platform as an index writes it.
+/// A platform in an index.
 #[derive(Clone, Copy, Default)]
 struct Written<'a> {
     os: &'a str,
@@ -82,7 +82,7 @@ fn layout_of(platforms: &[Written<'_>]) -> (LayoutBuilder, Desc, Vec<Image>) {
     (layout, index, images)
 }
 
-/// Returns the positions of the images whose manifests are gone.
+/// Returns the positions of the images whose manifests were deleted.
 fn gone(layout: &LayoutBuilder, images: &[Image]) -> Vec<usize> {
     let all = images.iter().enumerate();
     all.filter(|(_, image)| !layout.has(&image.manifest))
@@ -90,7 +90,8 @@ fn gone(layout: &LayoutBuilder, images: &[Image]) -> Vec<usize> {
         .collect()
 }
 
-/// Drops what each string selects, of a fresh layout each, and compares which children are removed. `None`: an error that lists.
+/// Drops the selection of each string from a fresh layout, and compares the removed children. `None`: an error that lists
+/// the platforms.
 fn assert_selects(platforms: &[Written<'_>], cases: &[(&str, Option<&[usize]>)]) {
     for_each(
         cases.to_vec(),
@@ -216,7 +217,7 @@ fn a_version_that_cannot_be_read_is_a_usage_error() {
         "sha256:xyz",
         "sha256:ab",
     ] {
-        // A system alone takes the architecture of the host.
+        // An operating system alone is completed with the architecture of the host.
         let is_complete = typed == "windows(10.0.17763)";
         if is_complete && cfg!(target_arch = "x86_64") {
             continue;
@@ -321,7 +322,7 @@ fn the_command_of_a_hint_drops_exactly_that_child() {
 }
 
 #[test]
-fn what_the_tree_shows_of_a_version_can_be_typed() {
+fn versions_as_shown_in_the_tree_can_be_typed() {
     let mac = Written {
         os: "darwin",
         architecture: "amd64",
@@ -340,7 +341,7 @@ fn what_the_tree_shows_of_a_version_can_be_typed() {
 }
 
 #[test]
-fn alike_children_are_removed_one_by_one_by_digest() {
+fn equal_children_are_removed_one_by_one_by_digest() {
     // gzip and zstd twins, and a nydus twin that only its artifact type distinguishes.
     for form in ["whole", "prefixed", "short", "hex"] {
         for mode in ["rewrite", "sparse", "hollow"] {
@@ -377,7 +378,7 @@ fn alike_children_are_removed_one_by_one_by_digest() {
 }
 
 #[test]
-fn an_attestation_belongs_to_its_child_and_has_no_digest_of_its_own_here() {
+fn an_attestation_cannot_be_selected_by_its_digest() {
     let mut layout = LayoutBuilder::new();
     let twins = ["gzip", "zstd"].map(|salt| layout.image("linux/amd64", salt, &[salt.as_bytes()]));
     let attestations = ["of gzip", "of zstd"]
@@ -421,7 +422,7 @@ fn an_attestation_belongs_to_its_child_and_has_no_digest_of_its_own_here() {
 }
 
 #[test]
-fn the_beginning_of_several_digests_is_ambiguous() {
+fn a_prefix_of_several_digests_is_ambiguous() {
     let mut layout = LayoutBuilder::new();
     let mut images: Vec<Image> = Vec::new();
     let pair = loop {
@@ -451,7 +452,7 @@ fn the_beginning_of_several_digests_is_ambiguous() {
 }
 
 #[test]
-fn every_platform_that_is_removed_is_named_with_its_digest() {
+fn every_removed_platform_is_reported_with_its_digest() {
     let (layout, _, images) = layout_of(&[LINUX, NYDUS, windows("10.0.20348.2700")]);
     let lines = |verb: &str| {
         [
@@ -505,13 +506,13 @@ fn every_platform_that_is_removed_is_named_with_its_digest() {
     );
     let run = rm(&layout, &words);
     assert_eq!(named(&run, "Dropped"), lines("Dropped"), "{}", run.all());
-    // The last one takes the image along, and is named as well.
+    // With the last one the image is removed, and it is reported as well.
     let run = rm(&layout, &["-f", "multi:1", "--platform", "linux/amd64"]);
     run.ok().says(&format!(
         "Dropped: linux/amd64 {}\n",
         images[0].manifest.digest
     ));
-    // With -q nothing but the total is printed.
+    // With -q only the total is printed.
     let (layout, ..) = layout_of(&[LINUX, NYDUS]);
     let run = bare(
         layout.path(),
@@ -526,7 +527,7 @@ fn every_platform_that_is_removed_is_named_with_its_digest() {
     run.ok().keeps_quiet_about("Dropped");
 }
 
-/// Panics unless the image is removed only with force, and then as a whole.
+/// Panics unless the image is removed only with force, and then completely.
 #[track_caller]
 fn assert_last(layout: &LayoutBuilder, index: &Desc, image: &Image, words: &[&str]) {
     let before = snapshot(layout.path());
@@ -549,14 +550,14 @@ fn assert_last(layout: &LayoutBuilder, index: &Desc, image: &Image, words: &[&st
 }
 
 #[test]
-fn the_last_platform_that_is_here_is_the_image_however_many_are_listed() {
+fn dropping_the_last_present_platform_removes_the_image_however_many_are_listed() {
     for mode in ["rewrite", "sparse", "hollow"] {
         for flags in [
             ["--platform", "linux/amd64"],
             ["--only-platform", "linux/arm64"],
         ] {
             if flags[0] == "--only-platform" && mode != "rewrite" {
-                // What is missing can be kept in an index, but not be kept on a disk.
+                // A missing platform can be kept in an index, but not on disk.
                 continue;
             }
             let mut layout = LayoutBuilder::new();
@@ -571,7 +572,7 @@ fn the_last_platform_that_is_here_is_the_image_however_many_are_listed() {
             assert_last(&layout, &index, &images[0], &words);
         }
     }
-    // What is missing already is removed from an index without force, and so is one of two that are here.
+    // A missing platform is removed from an index without force, and so is one of two present ones.
     let mut layout = LayoutBuilder::new();
     let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64", "linux/s390x"]);
     layout.drop_blob(&images[2].manifest);
@@ -583,8 +584,8 @@ fn the_last_platform_that_is_here_is_the_image_however_many_are_listed() {
 }
 
 #[test]
-fn a_platform_without_its_own_layers_is_not_here() {
-    // Both platforms share a layer, which is left when one is hollow.
+fn a_platform_without_its_own_layers_is_not_present() {
+    // Both platforms share a layer, which remains if one is hollow.
     for mode in ["rewrite", "sparse", "hollow"] {
         let mut layout = LayoutBuilder::new();
         let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
@@ -596,7 +597,7 @@ fn a_platform_without_its_own_layers_is_not_here() {
         let words = dropping("linux/amd64", mode);
         assert_last(&layout, &index, &images[0], &words);
     }
-    // One that only lost a layer is here: nothing of it is removed with another.
+    // One that only lost a layer is present: nothing of it is removed with another.
     let mut layout = LayoutBuilder::new();
     let amd64 = layout.image("linux/amd64", "amd64", &[b"amd64"]);
     let arm64 = layout.image("linux/arm64", "arm64", &[b"first", b"second"]);
@@ -612,7 +613,7 @@ fn a_platform_without_its_own_layers_is_not_here() {
     layout.assert_has([&arm64.manifest, &arm64.layers[0]], &run);
 }
 
-/// A layout as apko writes it: `index.json` itself is the index of `apko:1`.
+/// A layout of apko: `index.json` itself is the index of `apko:1`.
 fn apko(platforms: &[Written<'_>]) -> (LayoutBuilder, Vec<Image>) {
     let mut layout = LayoutBuilder::new();
     let mut images = Vec::new();
@@ -627,7 +628,7 @@ fn apko(platforms: &[Written<'_>]) -> (LayoutBuilder, Vec<Image>) {
 }
 
 #[test]
-fn where_index_json_is_the_index_an_entry_is_removed_without_force_and_the_last_with_it() {
+fn if_index_json_is_the_index_only_the_last_entry_needs_force() {
     let (layout, images) = apko(&[LINUX, NYDUS, windows("10.0.1"), windows("10.0.2")]);
     let run = rm(&layout, &["apko:1", "--platform", "windows(10.0.1)/amd64"]);
     run.ok();
@@ -670,7 +671,7 @@ fn all_platforms_of_one_image_are_removed_or_none() {
 }
 
 #[test]
-fn each_image_that_a_pattern_takes_needs_the_platform() {
+fn each_image_that_a_pattern_selects_needs_the_platform() {
     let mut layout = LayoutBuilder::new();
     let (first, of_first) = multi(&layout, &["linux/amd64", "linux/arm64"]);
     let (second, of_second) = multi(&layout, &["linux/386", "linux/s390x"]);
@@ -727,7 +728,7 @@ fn an_index_with_a_subject_frees_its_platform() {
 }
 
 #[test]
-fn a_platform_with_a_subject_is_removed_and_other_referrers_of_that_are_kept() {
+fn a_platform_with_a_subject_is_removed_and_other_referrers_of_the_subject_are_kept() {
     for mode in ["rewrite", "sparse", "hollow"] {
         let mut layout = LayoutBuilder::new();
         let subject = layout.image("linux/amd64", "subject", &[b"subject"]);
@@ -746,7 +747,7 @@ fn a_platform_with_a_subject_is_removed_and_other_referrers_of_that_are_kept() {
             .tag(&index, "multi:1")
             .write();
         let words = dropping("linux/arm64", mode);
-        // The walk of the fixture keeps every referrer; this one was named.
+        // The walk of the fixture keeps every referrer, but this one was selected.
         let run = bare(layout.path(), words).run();
         run.ok();
         assert!(!layout.has(&layer), "{}", run.all());
@@ -811,7 +812,7 @@ fn one_manifest_for_two_platforms_is_kept_for_the_one_that_is_kept() {
             .collect();
         assert_eq!(found, left, "{}", run.all());
     }
-    // Without a new index only the blobs could be deleted, and those are of both.
+    // Without a new index only the blobs could be deleted, and those belong to both.
     for mode in ["sparse", "hollow"] {
         let mut layout = LayoutBuilder::new();
         let (both, other, _) = same(&layout);
@@ -902,7 +903,7 @@ fn a_platform_whose_subject_is_dropped_is_kept() {
 }
 
 #[test]
-fn the_filter_selects_as_the_flag_does() {
+fn the_filter_selects_like_the_flag() {
     let mut layout = LayoutBuilder::new();
     let platforms = [
         ("v1:1", windows("10.0.17763.1")),

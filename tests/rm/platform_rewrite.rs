@@ -1,4 +1,4 @@
-//! `--platform` as it works by default: a new index without the platform, and nothing torn out of anything else.
+//! `--platform` in its default mode: a new index without the platform, and no damage to anything else.
 
 use std::fs;
 
@@ -24,13 +24,12 @@ pub(crate) fn new_index(layout: &LayoutBuilder, known: &[&Desc], run: &Run) -> (
     let [digest] = &digests[..] else {
         panic!("not one new entry: {digests:?}\n{}", run.all());
     };
-    let text =
-        fs::read_to_string(blob_path(layout.path(), digest)).expect("the new index is there");
+    let text = fs::read_to_string(blob_path(layout.path(), digest)).expect("the new index exists");
     assert_eq!(*digest, sha256(text.as_bytes()), "{}", run.all());
     (digest.clone(), text)
 }
 
-/// Panics unless a second look finds a layout like any other.
+/// Panics unless other commands find an ordinary layout.
 #[track_caller]
 pub(crate) fn assert_normal(layout: &LayoutBuilder) {
     let path = layout.path();
@@ -42,7 +41,7 @@ pub(crate) fn assert_normal(layout: &LayoutBuilder) {
 }
 
 #[test]
-fn only_digest_and_size_of_the_entry_change_and_of_the_index_only_what_is_cut() {
+fn only_digest_and_size_of_the_entry_and_the_cut_parts_of_the_index_change() {
     let mut layout = LayoutBuilder::new();
     let images = images_of(&layout, &["linux/amd64", "linux/arm64", "linux/386"]);
     let child = |image: &Image, platform: &str, odd: &str| {
@@ -93,7 +92,7 @@ fn only_digest_and_size_of_the_entry_change_and_of_the_index_only_what_is_cut() 
         &run,
     );
 
-    // The old index first, then the platform, and what it is called now.
+    // The old index first, then the platform, and the new ID.
     let arm64 = &images[1];
     let gone = [&index, &arm64.manifest, &arm64.config, &arm64.layers[1]];
     let mut expected = format!("Dropped: linux/arm64 {}\n", arm64.manifest.digest);
@@ -126,7 +125,7 @@ fn blob_bytes(layout: &LayoutBuilder) -> u64 {
 }
 
 #[test]
-fn the_new_index_is_subtracted_from_what_is_reclaimed() {
+fn the_new_index_is_subtracted_from_the_reclaimed_space() {
     for is_interrupted in [false, true] {
         let mut layout = LayoutBuilder::new();
         let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
@@ -134,7 +133,7 @@ fn the_new_index_is_subtracted_from_what_is_reclaimed() {
         let call = || bare(layout.path(), ["multi:1", "--platform", "linux/arm64"]);
         let dry = call().args(["-n", "--format", "json"]).run();
         if is_interrupted {
-            // A run that was killed has written the new index.
+            // A killed run has written the new index.
             layout.index(&[images[0].manifest.clone().platform("linux/amd64")]);
         }
         let before = blob_bytes(&layout);
@@ -157,7 +156,7 @@ fn the_new_index_is_subtracted_from_what_is_reclaimed() {
 }
 
 #[test]
-fn the_mode_of_the_new_index_lets_the_others_read_it() {
+fn the_new_index_is_readable_for_others() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut layout = LayoutBuilder::new();
     let (index, _) = multi(&layout, &["linux/amd64", "linux/arm64"]);
@@ -175,7 +174,7 @@ fn the_mode_of_the_new_index_lets_the_others_read_it() {
 
 #[test]
 fn layers_that_other_platforms_and_other_images_use_are_kept() {
-    // docker deletes every layer of the platform, and breaks the others by that.
+    // docker deletes every layer of the platform, and thereby breaks the others.
     let mut layout = LayoutBuilder::new();
     let (first, images) = multi(&layout, &["linux/amd64", "linux/arm64", "linux/s390x"]);
     // Another index lists the same manifest, and another image uses one of its layers.
@@ -256,7 +255,7 @@ fn nested_indexes_are_rewritten_from_the_inside() {
     );
     assert_normal(&layout);
 
-    // An inner index of which nothing is left is removed as a whole.
+    // An inner index that becomes empty is removed completely.
     let run = rm(&layout, &["nested:1", "--platform", "linux/386"]);
     run.ok();
     assert!(
@@ -286,7 +285,7 @@ fn indexes_in_indexes_are_rewritten_down_to_an_unused_depth() {
             assert!(!layout.has(&images[1].manifest), "{}", run.all());
             layout.assert_has(images[0].parts(), &run);
         } else {
-            run.warns("it is nested too deep");
+            run.warns("it is nested too deeply");
             assert_ne!(run.code, Some(0), "{}", run.all());
             assert_same(&before, &snapshot(layout.path()), &run.all());
         }
@@ -362,7 +361,7 @@ fn sha512_remains_sha512() {
 }
 
 #[test]
-fn where_index_json_is_the_index_the_entry_is_removed() {
+fn if_index_json_is_the_index_the_entry_is_removed() {
     // apko writes one entry for each platform; with a name they all have the same.
     for named in [true, false] {
         let mut layout = LayoutBuilder::new();
@@ -413,7 +412,7 @@ fn where_index_json_is_the_index_the_entry_is_removed() {
 }
 
 #[test]
-fn the_result_may_be_an_image_that_is_there_already() {
+fn the_result_may_be_an_existing_image() {
     let mut layout = LayoutBuilder::new();
     let (first, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
     let second = layout.index(&[images[0].manifest.clone().platform("linux/amd64")]);
@@ -434,7 +433,7 @@ fn the_result_may_be_an_image_that_is_there_already() {
         run.all()
     );
     assert_normal(&layout);
-    // And it can be there as an orphan.
+    // And it can exist as an orphan.
     let mut layout = LayoutBuilder::new();
     let (first, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
     let orphan = layout.index(&[images[0].manifest.clone().platform("linux/amd64")]);
@@ -445,7 +444,7 @@ fn the_result_may_be_an_image_that_is_there_already() {
     assert_normal(&layout);
 }
 
-/// What the platform takes along may be the very index that is left without it: it is needed from now on.
+/// An index removed along with the platform may be equal to the new index: it is needed from now on.
 #[test]
 fn the_result_may_be_what_is_removed_along() {
     let mut layout = LayoutBuilder::new();
@@ -462,9 +461,9 @@ fn the_result_may_be_what_is_removed_along() {
     assert_normal(&layout);
 }
 
-/// Somebody lists the index that is left, and has lost it: now it is back.
+/// Another entry lists the remaining index, which is missing: now it is restored.
 #[test]
-fn the_result_is_written_where_it_is_listed_and_missing() {
+fn the_result_is_written_if_it_is_listed_and_missing() {
     let mut layout = LayoutBuilder::new();
     let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
     let left = layout.index(&[images[0].manifest.clone().platform("linux/amd64")]);

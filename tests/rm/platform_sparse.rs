@@ -1,5 +1,5 @@
-//! `--platform-mode sparse` and `hollow`: the index and its digest are kept, blobs are deleted, and everything afterwards takes
-//! the layout for a normal one.
+//! `--platform-mode sparse` and `hollow`: the index and its digest are kept, blobs are deleted, and all commands accept the
+//! layout afterwards.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, assert_same, media, s
 const ARM: [&str; 5] = dropping("linux/arm64", "sparse");
 const ARM_HOLLOW: [&str; 5] = dropping("linux/arm64", "hollow");
 
-/// Panics unless every command that reads or sweeps takes the layout for a normal one, and `gc` finds nothing.
+/// Panics unless every command that reads or sweeps accepts the layout, and `gc` finds nothing.
 #[track_caller]
 fn assert_normal(layout: &LayoutBuilder) {
     let path = layout.path();
@@ -92,13 +92,13 @@ fn fixture() -> (LayoutBuilder, Desc, Vec<Image>, Vec<Image>) {
 }
 
 #[test]
-fn sparse_takes_the_platform_and_its_attestation_and_leaves_the_index() {
+fn sparse_deletes_the_platform_and_its_attestation_and_keeps_the_index() {
     let (layout, index, images, attestations) = fixture();
     let before = fs::read(layout.join("index.json")).expect("it can be read");
     let run = rm_sparse(&layout, &ARM);
     run.ok();
     let (arm64, attestation) = (&images[1], &attestations[1]);
-    // The base is the other platform's, the topmost layer another image's.
+    // The base belongs to the other platform, the topmost layer to another image.
     assert_output(
         &run,
         &[],
@@ -124,7 +124,7 @@ fn sparse_takes_the_platform_and_its_attestation_and_leaves_the_index() {
     assert!(tree_line(&layout, "multi:1").ends_with("partial"));
     assert_normal(&layout);
 
-    // Gone is gone; taking it out of the index as well is still possible.
+    // A missing platform can still be removed from the index.
     let run = rm(&layout, &ARM);
     run.exits(1)
         .warns("does not provide the platform linux/arm64 (it has linux/amd64)\n");
@@ -146,7 +146,7 @@ fn sparse_takes_the_platform_and_its_attestation_and_leaves_the_index() {
 }
 
 #[test]
-fn hollow_takes_only_layers_that_nothing_else_uses() {
+fn hollow_deletes_only_layers_that_nothing_else_uses() {
     let (layout, index, images, attestations) = fixture();
     let before = fs::read(layout.join("index.json")).expect("it can be read");
     let run = rm_sparse(&layout, &ARM_HOLLOW);
@@ -172,7 +172,7 @@ fn hollow_takes_only_layers_that_nothing_else_uses() {
     );
     assert!(tree_line(&layout, "linux/arm64").ends_with("partial"));
     assert_normal(&layout);
-    // Once more there is nothing left to take.
+    // The second time there is nothing left to delete.
     let run = rm_sparse(&layout, &ARM_HOLLOW);
     run.ok().keeps_quiet_about("Deleted:");
     // A hollow platform can be removed in every other mode.
@@ -197,7 +197,7 @@ fn the_last_image_with_missing_platforms_is_removed_like_any_other() {
 }
 
 #[test]
-fn an_index_that_is_signed_keeps_its_signatures() {
+fn a_signed_index_keeps_its_signatures() {
     for arguments in [ARM, ARM_HOLLOW] {
         for listed in [true, false] {
             let (mut layout, index, images, _) = fixture();
@@ -304,7 +304,7 @@ fn an_untagged_entry_of_the_platform_is_kept_for_another_index() {
 }
 
 #[test]
-fn a_signature_with_a_name_keeps_the_index_and_not_its_platforms() {
+fn a_signature_with_a_name_keeps_the_index_but_not_its_platforms() {
     for arguments in [ARM, ARM_HOLLOW] {
         let (mut layout, index, images, _) = fixture();
         let signature = layout.referrer(&index, "application/signature", b"of the index");
@@ -339,7 +339,7 @@ fn another_index_that_lists_the_platform_keeps_it() {
 }
 
 #[test]
-fn what_refers_to_the_image_and_lists_it_or_the_platform_as_well_is_another_image() {
+fn a_referrer_that_lists_the_image_or_the_platform_is_another_image() {
     // Without a name, a referrer whose subject is the platform alone is removed along with it.
     for (is_about_index, is_tagged) in [(true, false), (true, true), (false, true)] {
         for lists_index in [true, false] {
@@ -430,7 +430,7 @@ fn platforms_in_nested_indexes_are_removed_as_well() {
 }
 
 #[test]
-fn a_platform_that_exists_in_part_can_be_removed_too() {
+fn a_partially_present_platform_can_be_removed_too() {
     for arguments in [ARM, ARM_HOLLOW] {
         let (layout, _, images, _) = fixture();
         layout
@@ -447,7 +447,7 @@ fn a_platform_that_exists_in_part_can_be_removed_too() {
         );
         assert_normal(&layout);
     }
-    // By its ID nothing else is different.
+    // By its ID, everything else is the same.
     let (layout, index, images, _) = fixture();
     let arguments = [
         index.short(),

@@ -1,5 +1,5 @@
-//! `--platform`: docker's grammar, what matches what, and everything that is refused: platforms that are not there, names that would
-//! lose the platform as well, holds, the last platform.
+//! `--platform`: docker's grammar, matching, and everything that is refused: absent platforms, names that would lose the
+//! platform as well, holds, the last platform.
 
 use crate::support::files::{entries, field};
 use crate::support::removed::{assert_entries, assert_output, bare, dropping, rm};
@@ -42,8 +42,8 @@ fn host() -> &'static str {
 }
 
 #[test]
-fn what_is_no_platform_is_a_usage_error_that_changes_nothing() {
-    // docker takes the empty ones for "no platform", and removes the whole image.
+fn an_invalid_platform_is_a_usage_error_that_changes_nothing() {
+    // docker treats empty ones as "no platform", and removes the whole image.
     let cases = [
         ("", "empty"),
         ("linux/arm64,,linux/386", "empty"),
@@ -109,7 +109,7 @@ fn what_is_no_platform_is_a_usage_error_that_changes_nothing() {
 }
 
 #[test]
-fn a_platform_matches_what_docker_means_by_it_and_nothing_else() {
+fn a_platform_matches_as_in_docker_and_nothing_else() {
     let os = "linux";
     let own = format!("{os}/{}", host());
     let all = [
@@ -121,7 +121,7 @@ fn a_platform_matches_what_docker_means_by_it_and_nothing_else() {
         "linux/riscv64",
         "windows/amd64",
     ];
-    // What is typed, and which of the platforms it means.
+    // The typed value, and the platforms that it selects.
     let cases: Vec<(&str, Option<&str>)> = vec![
         ("linux/amd64", Some("linux/amd64")),
         ("linux/amd64/v1", Some("linux/amd64")),
@@ -171,7 +171,7 @@ fn a_platform_matches_what_docker_means_by_it_and_nothing_else() {
                 None => {
                     run.exits(1).one_error_with_hint();
                     run.warns("ocisweep: image with reference multi:1 was found but does not provide the platform ");
-                    // Docker leaves to the reader what it does provide.
+                    // Docker does not list what the image provides.
                     run.warns("linux/riscv64");
                     assert_eq!(run.stdout, "", "{}", run.all());
                     layout.assert_has([&index], &run);
@@ -190,7 +190,7 @@ fn a_platform_matches_what_docker_means_by_it_and_nothing_else() {
 }
 
 #[test]
-fn a_platform_without_a_variant_is_the_one_that_the_architecture_means() {
+fn a_platform_without_a_variant_has_the_default_one() {
     let cases = [
         ("linux/arm", "linux/arm/v7"),
         ("linux/arm64", "linux/arm64/v8"),
@@ -211,7 +211,7 @@ fn a_platform_without_a_variant_is_the_one_that_the_architecture_means() {
 }
 
 #[test]
-fn a_platform_that_is_not_there_is_an_error_that_force_does_not_forgive() {
+fn an_absent_platform_is_an_error_even_with_force() {
     // docker needs -f in any case, and then exits with 0.
     for force in [None, Some("-f")] {
         for mode in ["rewrite", "sparse", "hollow"] {
@@ -231,7 +231,7 @@ fn a_platform_that_is_not_there_is_an_error_that_force_does_not_forgive() {
 #[test]
 fn several_platforms_are_removed_together_or_not_at_all() {
     let platforms = ["linux/amd64", "linux/arm64", "linux/386", "linux/s390x"];
-    // docker removes those before the first that is absent, and does not say so.
+    // docker removes those before the first absent one, without reporting it.
     for list in [
         vec!["--platform", "linux/arm64,linux/ppc64le,linux/386"],
         vec![
@@ -308,12 +308,12 @@ fn one_image_without_the_platform_does_not_stop_the_others() {
         &run,
     );
     layout.assert_has(of_first[0].parts(), &run);
-    // An image that is not there is forgiven as ever.
+    // A missing image is ignored as usual.
     rm(&layout, &["-f", "--platform", "linux/s390x", "nosuch:1"]).ok();
 }
 
 #[test]
-fn other_names_of_the_index_are_a_conflict_in_dockers_sentence_and_move_with_force() {
+fn other_names_of_the_index_are_a_conflict_in_dockers_words_and_move_with_force() {
     for mode in ["rewrite", "sparse", "hollow"] {
         for by in ["multi:1", "ID"] {
             let mut layout = LayoutBuilder::new();
@@ -362,7 +362,7 @@ fn other_names_of_the_index_are_a_conflict_in_dockers_sentence_and_move_with_for
             assert!(!run.stdout.contains("Untagged"), "{}", run.all());
         }
     }
-    // All of the names are no conflict, in whatever way they are given; and what is given twice counts once.
+    // All of the names together are not a conflict, in any form; and a repeated name counts once.
     for arguments in [
         &["multi:*"][..],
         &["multi:1", "multi:2"],
@@ -393,7 +393,7 @@ fn other_names_of_the_index_are_a_conflict_in_dockers_sentence_and_move_with_for
 }
 
 #[test]
-fn a_held_image_loses_no_platform() {
+fn no_platform_is_removed_from_a_held_image() {
     for mode in ["rewrite", "sparse", "hollow"] {
         let (layout, index, _) = layout_of(&["linux/amd64", "linux/arm64"]);
         Cmd::new(["hold", "add"])
@@ -417,7 +417,7 @@ fn a_held_image_loses_no_platform() {
 }
 
 #[test]
-fn a_hold_on_one_platform_does_not_hold_the_others() {
+fn a_hold_on_one_platform_does_not_protect_the_others() {
     let (layout, _, images) = layout_of(&["linux/amd64", "linux/arm64", "linux/386"]);
     let hold = &images[0].manifest.digest;
     Cmd::new(["hold", "add"])
@@ -438,7 +438,7 @@ fn a_hold_on_one_platform_does_not_hold_the_others() {
 }
 
 #[test]
-fn the_last_platform_is_the_image_and_needs_force() {
+fn dropping_the_last_platform_removes_the_image_and_needs_force() {
     for mode in ["rewrite", "sparse", "hollow"] {
         let (layout, index, images) = layout_of(&["linux/amd64", "linux/arm64"]);
         let before = snapshot(layout.path());
@@ -468,7 +468,7 @@ fn the_last_platform_is_the_image_and_needs_force() {
 }
 
 #[test]
-fn an_image_of_one_manifest_is_its_own_only_platform() {
+fn an_image_of_one_manifest_has_one_platform() {
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/arm64", "single", &[b"single"]);
     layout.tag(&image.manifest, "single:1").write();
@@ -478,7 +478,7 @@ fn an_image_of_one_manifest_is_its_own_only_platform() {
     rm(&layout, &["single:1", "--platform", "linux/arm64"])
         .exits(1)
         .warns("it is the last platform");
-    // The others are none.
+    // The others are not.
     let run = rm(&layout, &["single:1", "--only-platform", "linux/arm64"]);
     run.ok();
     assert_output(&run, &[], &[]);
@@ -529,7 +529,7 @@ fn images_without_a_platform_are_not_dropped() {
             .warns("does not provide the platform linux/amd64");
         assert_same(&before, &snapshot(layout.path()), &run.all());
     }
-    // Beside platforms such a child is kept.
+    // Such a child is kept if there are platforms.
     let images = images_of(&layout, &["linux/amd64", "linux/arm64"]);
     let mixed = layout.index(&[
         images[0].manifest.clone().platform("linux/amd64"),

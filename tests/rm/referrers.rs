@@ -1,17 +1,17 @@
-//! What belongs to an image without being a part of it: signatures, attestations, SBOMs, in all the ways in which writers attach
-//! them; and images that it was built upon.
+//! Documents that belong to an image without being a part of it: signatures, attestations, SBOMs, in all forms that writers
+//! use; and images that it was built upon.
 
 use crate::support::files::entries;
 use crate::support::removed::{assert_entries, assert_output, bare, rm};
 use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, Obj, media};
 
-/// Where the in-toto annotation of docker save is.
+/// The in-toto annotation of docker save.
 const SUBJECT: &str = "io.containerd.manifest.subject";
 
 /// The annotation with the digest of the image that an image was built upon.
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
-/// An image and another that is not touched.
+/// An image and another one that is not changed.
 fn pair() -> (LayoutBuilder, Image, Image) {
     let layout = LayoutBuilder::new();
     let app = layout.image("linux/amd64", "app", &[b"app"]);
@@ -19,7 +19,7 @@ fn pair() -> (LayoutBuilder, Image, Image) {
     (layout, app, other)
 }
 
-/// A manifest that says nothing of what it is about.
+/// A manifest without a subject.
 fn silent(layout: &LayoutBuilder, payload: &[u8]) -> Image {
     let config = layout.blob(media::CONFIG, format!("{{\"of\":{payload:?}}}").as_bytes());
     let layer = layout.layer(payload);
@@ -35,7 +35,7 @@ fn manifests<'a>(images: impl IntoIterator<Item = &'a Image>) -> Vec<&'a Desc> {
 }
 
 #[test]
-fn untagged_referrers_are_removed_with_their_subject_and_so_are_theirs() {
+fn untagged_referrers_and_their_referrers_are_removed_with_their_subject() {
     let (mut layout, app, other) = pair();
     let sbom = layout.referrer(&app.manifest, "application/spdx+json", b"sbom");
     let of_sbom = layout.referrer(&sbom.manifest, "application/signature", b"of the sbom");
@@ -69,7 +69,7 @@ fn untagged_referrers_are_removed_with_their_subject_and_so_are_theirs() {
 
 #[test]
 fn referrers_that_no_entry_lists_are_removed_with_their_subject() {
-    // cosign keeps bundles so.
+    // cosign stores bundles this way.
     let (mut layout, app, other) = pair();
     let signature = layout.referrer(&app.manifest, "application/signature", b"one");
     let of_that = layout.referrer(&signature.manifest, "application/signature", b"two");
@@ -116,7 +116,7 @@ fn keep_referrers_keeps_them_and_their_subject() {
         &run,
     );
     layout.assert_has(app.parts().into_iter().chain(signature.parts()), &run);
-    // Nothing of that is garbage for anybody else either.
+    // Other collectors do not treat them as garbage either.
     Cmd::gc(layout.path())
         .run()
         .ok()
@@ -124,7 +124,7 @@ fn keep_referrers_keeps_them_and_their_subject() {
 }
 
 #[test]
-fn keep_referrers_keeps_what_only_a_name_ties_to_the_image() {
+fn keep_referrers_keeps_signatures_that_only_share_a_name() {
     let (mut layout, app, _) = pair();
     let signature = silent(&layout, b"signature");
     let tag = format!("sha256-{}.sig", app.manifest.hex());
@@ -145,7 +145,7 @@ fn keep_referrers_keeps_what_only_a_name_ties_to_the_image() {
 }
 
 #[test]
-fn a_referrer_with_a_name_is_kept_and_is_mentioned() {
+fn a_referrer_with_a_name_is_kept_and_noted() {
     let (mut layout, app, other) = pair();
     let report = layout.referrer(&app.manifest, "application/report", b"report");
     let signature = layout.referrer(&report.manifest, "application/signature", b"signature");
@@ -157,7 +157,7 @@ fn a_referrer_with_a_name_is_kept_and_is_mentioned() {
         .write();
     let run = rm(&layout, &["app:1"]);
     run.ok().warns("`report:1`");
-    // What it references is kept with it, and so is its own signature.
+    // Its references are kept with it, and so is its own signature.
     layout.assert_has(app.parts().into_iter().chain(report.parts()), &run);
     let left = [
         report.manifest.clone().tagged("report:1"),
@@ -191,7 +191,7 @@ fn digest_tags_are_removed_with_the_image_or_the_platform_that_they_name() {
         };
         let signature = silent(&layout, b"signature");
         let of_other = silent(&layout, b"signature of the other");
-        let of_nobody = silent(&layout, b"signature of nothing here");
+        let of_nobody = silent(&layout, b"signature of an absent image");
         let repository = if place == "registry" {
             "ghcr.io/acme/app:"
         } else {
@@ -236,7 +236,7 @@ fn digest_tags_are_removed_with_the_image_or_the_platform_that_they_name() {
     }
 }
 
-/// The tag of a digest of any algorithm, whole or cut to 64 digits as the distribution-spec cuts it, with any suffix.
+/// The tag of a digest of any algorithm, complete or truncated to 64 digits as by the distribution-spec, with any suffix.
 #[test]
 fn digest_tags_of_every_form_follow_their_image() {
     for (algorithm, cut, suffix) in [
@@ -257,7 +257,9 @@ fn digest_tags_of_every_form_follow_their_image() {
             );
             let signature = silent(&layout, b"signature");
             let hex = app.hex();
-            let hex = hex.get(..cut.unwrap_or(hex.len())).expect("it is so long");
+            let hex = hex
+                .get(..cut.unwrap_or(hex.len()))
+                .expect("it has that length");
             let tag = format!("{repository}{algorithm}-{hex}{suffix}");
             layout
                 .tag(&signature.manifest, &tag)
@@ -283,7 +285,7 @@ fn digest_tags_of_every_form_follow_their_image() {
 
 /// A listed attestation that is itself signed by digest tag: each would keep the other, if they were inspected one by one.
 #[test]
-fn referrers_of_referrers_are_removed_whatever_ties_them() {
+fn referrers_of_referrers_are_removed_in_every_form() {
     const ATTESTATION: &str = "application/vnd.docker.attestation.manifest.v1+json";
     for artifact_type in ["application/vnd.sbom", ATTESTATION] {
         let (mut layout, app, other) = pair();
@@ -365,7 +367,7 @@ fn a_digest_tag_is_kept_while_its_image_is() {
     let run = rm(&layout, &["app:1"]);
     run.ok();
     assert_output(&run, &["app:1"], &[]);
-    // It can be removed by its own name, and leaves the image alone.
+    // It can be removed by its own name, which keeps the image.
     let run = rm(&layout, &[&tag]);
     run.ok();
     assert_output(&run, &[&tag], &signature.parts());
@@ -373,7 +375,7 @@ fn a_digest_tag_is_kept_while_its_image_is() {
 }
 
 #[test]
-fn entries_that_docker_save_ties_to_an_image_are_removed_with_it() {
+fn entries_that_docker_save_annotates_with_an_image_are_removed_with_it() {
     let (mut layout, app, other) = pair();
     let attestation = silent(&layout, b"attestation");
     let of_other = silent(&layout, b"attestation of the other");
@@ -427,7 +429,7 @@ fn hauler(style: &str) -> (LayoutBuilder, Vec<Image>, Image, Vec<Desc>) {
 }
 
 #[test]
-fn what_shares_the_name_of_an_image_by_its_kind_is_removed_with_it() {
+fn referrers_that_share_the_name_of_an_image_by_kind_are_removed_with_it() {
     for style in ["dev.cosignproject.cosign", "dev.hauler"] {
         for argument in ["ghcr.io/acme/app:1", "ghcr.io/acme/app*"] {
             let (layout, of_app, other_sigs, kept) = hauler(style);
@@ -450,10 +452,10 @@ fn what_shares_the_name_of_an_image_by_its_kind_is_removed_with_it() {
     }
 }
 
-/// Its image has lost the name, so the name is removed with the signature, which is reported; other referrers of that name are
-/// kept.
+/// Its image no longer has the name, so the name is removed with the signature, which is reported; other referrers with that
+/// name are kept.
 #[test]
-fn a_signature_that_alone_has_a_name_is_untagged_when_it_is_removed_by_its_id() {
+fn a_signature_that_alone_has_a_name_is_untagged_if_removed_by_its_id() {
     for is_alone in [true, false] {
         let mut layout = LayoutBuilder::new();
         let (sigs, sboms) = (silent(&layout, b"sigs"), silent(&layout, b"sboms"));
@@ -482,7 +484,7 @@ fn a_signature_that_alone_has_a_name_is_untagged_when_it_is_removed_by_its_id() 
 
 /// The signature has the name of both images, so it belongs to the one that is kept.
 #[test]
-fn what_shares_the_name_of_two_images_by_its_kind_is_kept_with_the_second() {
+fn referrers_that_share_the_name_of_two_images_by_kind_are_kept_with_the_second() {
     let mut layout = LayoutBuilder::new();
     let old = layout.image("linux/amd64", "old", &[b"old"]);
     let new = layout.image("linux/amd64", "new", &[b"new"]);
@@ -505,9 +507,9 @@ fn what_shares_the_name_of_two_images_by_its_kind_is_kept_with_the_second() {
     }
 }
 
-/// What keeps the signature is not its entry: no entry has the removed name afterwards, and a second run finds none.
+/// The signature is not kept by its entry: no entry has the removed name afterwards, and a second run finds none.
 #[test]
-fn a_signature_that_something_else_keeps_loses_the_name_of_its_image() {
+fn a_signature_kept_by_something_else_loses_the_name_of_its_image() {
     for keeper in ["second index", "hold", "no other"] {
         let mut layout = LayoutBuilder::new();
         let app = layout.image("linux/amd64", "app", &[b"app"]);
@@ -558,7 +560,7 @@ fn a_signature_that_something_else_keeps_loses_the_name_of_its_image() {
 }
 
 #[test]
-fn signatures_that_share_the_name_can_be_removed_alone() {
+fn signatures_that_share_the_name_can_be_removed_separately() {
     let (layout, of_app, _, _) = hauler("dev.hauler");
     let before = entries(layout.path());
     let [app, sigs, sboms] = &of_app[..] else {
@@ -569,13 +571,13 @@ fn signatures_that_share_the_name_can_be_removed_alone() {
     for part in sigs.parts() {
         assert!(!layout.has(part), "{}\n{}", part.digest, run.all());
     }
-    // The image is still there under the name, and so is everything else that belongs to it.
+    // The image still exists under the name, and so does everything else that belongs to it.
     layout.assert_has(app.parts().into_iter().chain(sboms.parts()), &run);
     assert_eq!(entries(layout.path()), before[1..], "{}", run.all());
 }
 
 #[test]
-fn a_signature_that_is_asked_for_is_removed_although_its_image_is_kept() {
+fn a_selected_signature_is_removed_even_if_its_image_is_kept() {
     let (mut layout, app, other) = pair();
     let signature = layout.referrer(&app.manifest, "application/signature", b"signature");
     let of_that = layout.referrer(
@@ -636,7 +638,7 @@ fn built_upon(layout: &LayoutBuilder, base: &Image) -> Image {
 }
 
 #[test]
-fn an_untagged_base_image_is_removed_with_the_last_that_was_built_upon_it() {
+fn an_untagged_base_image_is_removed_with_the_last_image_built_upon_it() {
     let (mut layout, base, _) = pair();
     let app = built_upon(&layout, &base);
     layout
@@ -661,7 +663,7 @@ fn an_untagged_base_image_is_removed_with_the_last_that_was_built_upon_it() {
 }
 
 #[test]
-fn a_base_image_is_kept_that_has_a_name_or_is_used() {
+fn a_base_image_with_a_name_or_in_use_is_kept() {
     // Named.
     let (mut layout, base, _) = pair();
     let app = built_upon(&layout, &base);
@@ -746,7 +748,7 @@ fn an_untagged_base_image_is_kept_while_another_image_was_built_upon_it() {
 }
 
 #[test]
-fn no_prune_takes_only_names_away() {
+fn no_prune_removes_only_names() {
     let (mut layout, base, other) = pair();
     let app = built_upon(&layout, &base);
     let signature = layout.referrer(&app.manifest, "application/signature", b"signature");

@@ -1,5 +1,5 @@
-//! Which image an argument names: the order of look-up, docker's default tag and registry, digests, short IDs, patterns,
-//! positions, and what is reported when an argument names nothing or too much.
+//! The images that an argument selects: the order of lookup, docker's default tag and registry, digests, short IDs,
+//! patterns, positions, and errors for arguments that match nothing or too much.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::support::{
     Cmd, Desc, Doc, Image, LayoutBuilder, assert_same, for_each, sha256, snapshot,
 };
 
-/// Two images without anything in common: the one that is asked for, and one that is not.
+/// Two images without anything in common: one is selected, the other is not.
 fn pair(names: &[&str]) -> (LayoutBuilder, Image, Image) {
     let mut layout = LayoutBuilder::new();
     let alpha = layout.image("linux/amd64", "alpha", &[b"alpha one", b"alpha two"]);
@@ -21,7 +21,7 @@ fn pair(names: &[&str]) -> (LayoutBuilder, Image, Image) {
 }
 
 #[test]
-fn an_image_is_removed_by_everything_that_names_it() {
+fn an_image_is_removed_by_every_form_of_its_name() {
     let (_, alpha, bravo) = pair(&[]);
     let digest = alpha.manifest.digest.clone();
     let hex = alpha.manifest.hex().to_owned();
@@ -45,14 +45,14 @@ fn an_image_is_removed_by_everything_that_names_it() {
             "localhost:5000/team/alpha:1".to_owned(),
         ),
         ("localhost/alpha:latest", "localhost/alpha".to_owned()),
-        // What umoci and skopeo write; docker cannot remove these by name.
+        // Names of umoci and skopeo; docker cannot remove these by name.
         ("latest", "latest".to_owned()),
         ("v1.0", "v1.0".to_owned()),
         ("Some Strange-Name/1", "Some Strange-Name/1".to_owned()),
         ("alpha:1", digest.clone()),
         ("alpha:1", hex.clone()),
         ("alpha:1", hex[..12].to_owned()),
-        // docker wants four digits.
+        // docker requires four digits.
         ("alpha:1", hex[..3].to_owned()),
         ("alpha:1", format!("sha256:{}", &hex[..12])),
         ("alpha:1", format!("sha256:{}", &hex[..3])),
@@ -94,7 +94,7 @@ fn an_image_is_removed_by_everything_that_names_it() {
 }
 
 #[test]
-fn the_full_name_of_docker_and_buildkit_selects_as_its_short_forms_do() {
+fn the_full_name_of_docker_and_buildkit_selects_like_its_short_forms() {
     for argument in [
         "alpha:1",
         "docker.io/library/alpha:1",
@@ -117,7 +117,7 @@ fn the_full_name_of_docker_and_buildkit_selects_as_its_short_forms_do() {
 }
 
 #[test]
-fn an_image_that_is_not_there_is_missing_in_dockers_words() {
+fn a_missing_image_is_reported_in_dockers_words() {
     let (_, alpha, bravo) = pair(&[]);
     let ones = "1".repeat(64);
     let zeros = "0".repeat(64);
@@ -177,7 +177,7 @@ fn an_image_that_is_not_there_is_missing_in_dockers_words() {
 }
 
 #[test]
-fn names_that_are_spelt_alike_are_offered() {
+fn similar_names_are_suggested() {
     let cases = [
         ("alpha:2", "alpha:1"),
         ("alpha", "alpha:1"),
@@ -195,7 +195,7 @@ fn names_that_are_spelt_alike_are_offered() {
 }
 
 #[test]
-fn a_name_without_a_tag_means_latest_and_no_other() {
+fn a_name_without_a_tag_means_only_latest() {
     let (layout, alpha, _) = pair(&["alpha:1", "alpha:latest"]);
     let run = rm(&layout, &["alpha"]);
     run.ok();
@@ -208,7 +208,7 @@ fn a_name_without_a_tag_means_latest_and_no_other() {
 }
 
 #[test]
-fn what_cannot_be_a_name_is_an_error_that_force_does_not_forgive() {
+fn an_invalid_name_is_an_error_even_with_force() {
     let cases = [
         (
             "Bad:1",
@@ -233,7 +233,7 @@ fn what_cannot_be_a_name_is_an_error_that_force_does_not_forgive() {
 }
 
 #[test]
-fn a_name_wins_over_an_id_that_begins_alike() {
+fn a_name_takes_precedence_over_an_id_with_that_prefix() {
     let (_, alpha, _) = pair(&[]);
     let prefix = alpha.manifest.hex()[..12].to_owned();
     // docker calls both ambiguous.
@@ -251,7 +251,7 @@ fn a_name_wins_over_an_id_that_begins_alike() {
         let run = rm(&layout, &[&prefix]);
         run.ok();
         assert_output(&run, &[&said], &bravo.parts());
-        // With the algorithm before it, it is an ID in any case; and now nothing else is called so.
+        // With the algorithm it is an ID in any case; and now nothing else has this name.
         let run = rm(&layout, &[&format!("sha256:{prefix}")]);
         run.ok();
         assert_output(&run, &["alpha:1"], &alpha.parts());
@@ -259,7 +259,7 @@ fn a_name_wins_over_an_id_that_begins_alike() {
 }
 
 #[test]
-fn a_digest_with_a_repository_takes_every_tag_of_that_repository_and_no_other() {
+fn a_digest_with_a_repository_selects_every_tag_of_that_repository_and_no_other() {
     let (_, alpha, _) = pair(&[]);
     let digest = &alpha.manifest.digest;
     let all = ["alpha:1", "alpha:2"];
@@ -282,7 +282,7 @@ fn a_digest_with_a_repository_takes_every_tag_of_that_repository_and_no_other() 
     assert_output(&run, &["alpha:2"], &[]);
 }
 
-/// Two images that share nothing, not even a tag, but for what the names say.
+/// Two images that share nothing, not even a tag, except as the names indicate.
 fn two(first: &[&str], second: &[&str]) -> (LayoutBuilder, Image, Image) {
     let mut layout = LayoutBuilder::new();
     let one = layout.image("linux/amd64", "one", &[b"one"]);
@@ -335,7 +335,7 @@ fn an_ambiguous_argument_is_an_error_that_lists_what_it_could_be() {
 }
 
 #[test]
-fn force_takes_every_image_that_has_exactly_this_name() {
+fn force_selects_every_image_with_exactly_this_name() {
     let (layout, one, two) = two(&["app:1"], &["app:1"]);
     let run = rm(&layout, &["app:1"]);
     run.exits(1).one_error_with_hint();
@@ -349,9 +349,9 @@ fn force_takes_every_image_that_has_exactly_this_name() {
     assert_entries(&layout, &[], &run);
 }
 
-/// skopeo writes whatever follows the last colon; docker would take it for a repository.
+/// skopeo writes whatever follows the last colon; docker would read it as a repository.
 #[test]
-fn a_bare_tag_is_no_repository_unless_containerd_says_so() {
+fn a_bare_tag_is_not_a_repository_unless_containerd_names_it() {
     let mut layout = LayoutBuilder::new();
     let bare = layout.image("linux/amd64", "bare", &[]);
     let full = layout.image("linux/amd64", "full", &[]);
@@ -387,11 +387,11 @@ fn a_missing_image_is_reported_with_similar_names() {
     assert!(!run.stderr.contains("ghcr.io/acme/app:v1"), "{}", run.all());
 }
 
-/// skopeo copies a tag behind the full name that containerd gives: with force it counts for all that have it.
-/// A word is a name only where the layout has it as such, and not where it is the tag of a full name: `alpine` is
-/// not `redis:alpine`, whatever the flags and whichever annotation holds the tag.
+/// skopeo copies a tag in addition to the full name of containerd: with force it selects all images with it. A word is a
+/// name only if the layout has exactly that name, and not if it is the tag of a full name: `alpine` is not `redis:alpine`,
+/// with any flags and in any annotation.
 #[test]
-fn a_bare_word_never_takes_the_tag_of_a_full_name() {
+fn a_bare_word_never_selects_the_tag_of_a_full_name() {
     let entries: [fn(&Desc) -> Desc; 4] = [
         |desc| desc.clone().tagged("redis:alpine"),
         |desc| desc.clone().tagged("ghcr.io/acme/redis:alpine"),
@@ -434,7 +434,7 @@ fn a_bare_word_never_takes_the_tag_of_a_full_name() {
             assert_same(&before, &snapshot(layout.path()), &run.all());
         }
     }
-    // Where the word is a name of its own it is taken, and nothing beside it.
+    // If the word is a name, only that is selected.
     let mut layout = LayoutBuilder::new();
     let [bare, redis] = ["bare", "redis"].map(|salt| layout.image("linux/amd64", salt, &[]));
     layout
@@ -447,7 +447,7 @@ fn a_bare_word_never_takes_the_tag_of_a_full_name() {
     layout.assert_has(redis.parts(), &run);
 }
 
-/// `repo:tag@digest` is a tag of its repository, and is true only of that digest.
+/// `repo:tag@digest` is a tag of its repository, and is valid only for that digest.
 #[test]
 fn a_pinned_name_is_a_tag_of_its_repository() {
     for argument in [
@@ -471,7 +471,7 @@ fn a_pinned_name_is_a_tag_of_its_repository() {
         assert_output(&run, &[&pinned], &app.parts());
         layout.assert_has(other.parts(), &run);
     }
-    // Without a tag it is no tag: `app` means `app:latest`.
+    // Without a tag it is not a tag: `app` means `app:latest`.
     let mut layout = LayoutBuilder::new();
     let app = layout.image("linux/amd64", "app", &[]);
     let pinned = format!("app@{}", app.manifest.digest);
@@ -496,9 +496,9 @@ fn a_pinned_name_is_a_tag_of_its_repository() {
     assert!(rows.contains(&vec!["app", "<none>"]), "{}", run.all());
 }
 
-/// Two images can have one name. With the digest it means one of them, whatever it looks like.
+/// Two images can have one name. With the digest it selects one of them, in any form.
 #[test]
-fn a_name_with_a_digest_takes_one_of_two_images() {
+fn a_name_with_a_digest_selects_one_of_two_images() {
     for name in ["app", "app:1", "ghcr.io/acme/app:1", "Some Name"] {
         let mut layout = LayoutBuilder::new();
         let [one, two] = ["one", "two"].map(|salt| layout.image("linux/amd64", salt, &[]));
@@ -519,10 +519,10 @@ fn a_name_with_a_digest_takes_one_of_two_images() {
 }
 
 #[test]
-fn a_short_id_of_two_images_is_ambiguous_and_force_does_not_forgive_it() {
+fn a_short_id_of_two_images_is_ambiguous_even_with_force() {
     let mut layout = LayoutBuilder::new();
     let config = layout.config("linux/amd64", "shared");
-    // Among a few hundred digests two begin alike.
+    // Among a few hundred digests, two have the same prefix.
     let mut known: BTreeMap<String, Doc> = BTreeMap::new();
     let mut number = 0_u32;
     let (prefix, first, second) = loop {
@@ -550,7 +550,7 @@ fn a_short_id_of_two_images_is_ambiguous_and_force_does_not_forgive_it() {
             .warns(&format!("second:1 ({})", second.short()));
         layout.assert_has([&first, &second], &run);
     }
-    // One digit more than they share is enough.
+    // One more digit than they share is enough.
     let shared = first
         .hex()
         .bytes()
@@ -608,7 +608,7 @@ fn a_pattern_selects_all_names_that_it_matches() {
 }
 
 #[test]
-fn a_part_of_an_image_is_named_with_its_image_and_with_what_drops_it() {
+fn a_part_of_an_image_is_reported_with_its_image_and_the_command_that_drops_it() {
     let mut layout = LayoutBuilder::new();
     let amd64 = layout.image("linux/amd64", "amd64", &[b"amd64"]);
     let arm = layout.image("linux/arm/v7", "arm", &[b"arm"]);
@@ -664,7 +664,7 @@ fn a_part_of_an_image_is_named_with_its_image_and_with_what_drops_it() {
             }
         }
     }
-    // The command in the hint does what it says.
+    // The command in the hint works.
     let run = rm(&layout, &["multi:1", "--platform", "linux/arm/v7"]);
     run.ok();
     assert!(!layout.has(&arm.manifest), "{}", run.all());
@@ -672,7 +672,7 @@ fn a_part_of_an_image_is_named_with_its_image_and_with_what_drops_it() {
 }
 
 #[test]
-fn a_position_reaches_what_has_neither_name_nor_digest() {
+fn a_position_selects_an_entry_with_neither_name_nor_digest() {
     let (mut layout, one, two) = two(&["one:1"], &[]);
     layout.entry(&two.manifest).write();
     let run = rm(&layout, &["@2"]);
@@ -685,7 +685,7 @@ fn a_position_reaches_what_has_neither_name_nor_digest() {
 }
 
 #[test]
-fn a_slip_of_the_finger_is_answered_with_what_was_meant() {
+fn similar_names_are_suggested_for_a_mistyped_one() {
     let mut layout = LayoutBuilder::new();
     for name in [
         "base",
@@ -716,13 +716,13 @@ fn a_slip_of_the_finger_is_answered_with_what_was_meant() {
     }
     for far in ["x", "nothing", "frontend:2026-11"] {
         let run = Cmd::new(["rm", "-n"]).arg(layout.path()).arg(far).run();
-        run.exits(1).warns("lists what is there");
+        run.exits(1).warns("lists its images");
     }
 }
 
-/// Nobody gave the tag as a name: it is that of the pinned name beside it.
+/// The tag is not a separate name: it belongs to the pinned name beside it.
 #[test]
-fn the_tag_beside_a_pinned_name_is_no_bare_tag() {
+fn the_tag_beside_a_pinned_name_is_not_a_bare_tag() {
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "app", &[b"app"]);
     let name = format!("ghcr.io/acme/app:v1@{}", image.manifest.digest);
@@ -732,7 +732,7 @@ fn the_tag_beside_a_pinned_name_is_no_bare_tag() {
     let run = rm(&layout, &["v1"]);
     run.exits(1).warns("No such image: v1:latest");
     layout.assert_has(image.parts(), &run);
-    // So the pinned name is the only one, and the image is removed with it.
+    // The pinned name is the only one, and the image is removed with it.
     let run = rm(&layout, &["ghcr.io/acme/app:v1"]);
     run.ok();
     assert_output(&run, &[&name], &image.parts());

@@ -1,4 +1,4 @@
-//! Several arguments: one state for all of them, one write, errors at the end, and exit codes as docker has them. IDs of images
+//! Several arguments: one state for all of them, one write, errors at the end, and exit statuses as in docker. IDs of images
 //! with several names.
 
 use crate::support::removed::{assert_entries, assert_output, bare, rm};
@@ -34,7 +34,7 @@ fn three(of_alpha: &[&str]) -> Three {
 }
 
 #[test]
-fn what_fails_does_not_stop_the_others_and_is_reported_last() {
+fn failures_do_not_stop_the_others_and_are_reported_last() {
     let Three {
         layout,
         alpha,
@@ -67,7 +67,7 @@ fn what_fails_does_not_stop_the_others_and_is_reported_last() {
 }
 
 #[test]
-fn errors_come_after_results_where_both_streams_are_one() {
+fn errors_follow_results_if_both_streams_are_one() {
     let Three { layout, .. } = three(&["alpha:1"]);
     let command = format!(
         "exec {} rm {} nosuch:1 alpha:1 2>&1",
@@ -90,8 +90,8 @@ fn errors_come_after_results_where_both_streams_are_one() {
 }
 
 #[test]
-fn force_forgives_what_is_not_there_and_nothing_else() {
-    // The images that are removed, besides; what is reported; the exit code with and without force.
+fn force_ignores_only_missing_images() {
+    // The images that are also removed; the report; the exit status with and without force.
     let conflict = "conflict: unable to delete";
     let cases: [(&[&str], &[&str], i32, i32); 7] = [
         (&["nosuch:1"], &["No such image: nosuch:1"], 1, 0),
@@ -136,7 +136,7 @@ fn force_forgives_what_is_not_there_and_nothing_else() {
 }
 
 #[test]
-fn an_argument_twice_counts_once() {
+fn a_repeated_argument_counts_once() {
     // docker reports the second one as missing.
     for arguments in [
         vec!["alpha:1", "alpha:1"],
@@ -172,7 +172,7 @@ fn an_id_with_several_names_is_a_conflict_that_lists_them() {
     for argument in [&id, &alpha.manifest.digest, &format!("sha256:{id}")] {
         let run = rm(&layout, &[argument]);
         run.exits(1).one_error_with_hint();
-        // docker says "in multiple repositories", and does not say which.
+        // docker reports "in multiple repositories", and does not list them.
         let line = format!(
             "ocisweep: conflict: unable to delete {id} (must be forced) - image is referenced by 3 names: acme/mid:3, alpha:1, zulu:7"
         );
@@ -201,7 +201,7 @@ fn two_tags_of_one_repository_are_two_names_as_well() {
 
 #[test]
 fn all_arguments_see_the_same_state() {
-    // docker processes one argument after another, so that the same two arguments end differently in another order.
+    // docker processes one argument after another, so the result depends on the order.
     let Three { alpha, .. } = three(&[]);
     let id = alpha.manifest.short().to_owned();
     for arguments in [["alpha:2", id.as_str()], [&id, "alpha:2"]] {
@@ -223,7 +223,7 @@ fn all_arguments_see_the_same_state() {
         ];
         assert_entries(&layout, &left, &run);
     }
-    // All of the names, one by one or by the way, are no conflict any more.
+    // All of the names together are not a conflict, in any order.
     for arguments in [
         vec!["alpha:1", "alpha:2"],
         vec!["alpha:2", "alpha:1", &id],
@@ -238,7 +238,7 @@ fn all_arguments_see_the_same_state() {
 }
 
 #[test]
-fn force_on_one_of_several_names_takes_only_that_one() {
+fn force_on_one_of_several_names_removes_only_that_one() {
     let Three { layout, alpha, .. } = three(&["alpha:1", "alpha:2"]);
     let run = rm(&layout, &["-f", "alpha:2"]);
     run.ok();

@@ -79,7 +79,7 @@ fn trash_ls_words_times_as_hold_ls_does() {
 }
 
 #[test]
-fn what_a_command_removes_comes_back_to_the_byte() {
+fn undo_restores_what_a_command_removed_to_the_byte() {
     for (args, more) in [
         (&["rm", "app:1"][..], false),
         (&["rm", "--no-prune", "app:1"], false),
@@ -109,10 +109,10 @@ fn what_a_command_removes_comes_back_to_the_byte() {
         assert_eq!(back.stderr.contains(kept), more, "{}", back.all());
         assert_eq!(in_trash(layout.path()), 0, "{}", back.all());
         let again = undo(layout.path(), &[]);
-        again.ok().warns("was undone before");
+        again.ok().warns("has already been undone");
         assert_back(&before, layout.path(), more.then_some("blobs"), &again);
         Cmd::new(["check"]).arg(layout.path()).run().ok();
-        // Now it is deleted for good.
+        // Now it is deleted permanently.
         Cmd::new([args[0]])
             .arg(layout.path())
             .args(["--grace", "0"])
@@ -129,7 +129,7 @@ fn fixture() -> (LayoutBuilder, Vec<Image>) {
     let app = layout.image("linux/amd64", "app", &[b"linux/amd64", b"app"]);
     let other = layout.image("linux/amd64", "other", &[b"linux/amd64", b"other"]);
     let dangling = layout.image("linux/amd64", "dangling", &[b"dangling"]);
-    layout.layer(b"nobody refers to this");
+    layout.layer(b"nothing references this");
     layout
         .tag(&index, "multi:1")
         .tag(&app.manifest, "app:1")
@@ -190,7 +190,7 @@ fn runs_are_undone_in_any_order() {
 }
 
 #[test]
-fn what_others_wrote_since_is_kept() {
+fn later_writes_of_others_are_kept() {
     let (layout, app, _) = app_and_other();
     let path = layout.path().to_owned();
     trashing(&path, &["rm", "app:1"]).ok();
@@ -227,7 +227,7 @@ fn what_others_wrote_since_is_kept() {
 }
 
 #[test]
-fn a_duration_of_zero_and_no_variable_delete_at_once() {
+fn without_a_duration_blobs_are_deleted_immediately() {
     for (flag, variable, is_trashed) in [
         (None, None, false),
         (None, Some(""), false),
@@ -273,7 +273,7 @@ fn in_trash_or_none(layout: &Path) -> usize {
 }
 
 #[test]
-fn nothing_but_its_own_rules_empties_the_trash() {
+fn only_its_own_rules_empty_the_trash() {
     let (layout, _) = fixture();
     let path = layout.path();
     trashing(path, &["rm", "-f", "app:1", "other:1"]).ok();
@@ -304,7 +304,7 @@ fn nothing_but_its_own_rules_empties_the_trash() {
         path.join("index.json").is_file(),
         "the layout is kept with its trash"
     );
-    // Its time is over: the next run with `--trash` empties it, and no other one.
+    // It has expired: the next run with `--trash` deletes it, and no other run.
     let name = names(path).remove(0);
     let record = path.join(".ocisweep/trash").join(&name).join("run.json");
     let text = fs::read_to_string(&record).expect("it is there");
@@ -328,7 +328,7 @@ fn nothing_but_its_own_rules_empties_the_trash() {
 }
 
 #[test]
-fn df_has_a_row_for_the_trash_and_counts_it_nowhere_else() {
+fn df_has_a_row_for_the_trash_that_no_other_row_includes() {
     let (layout, ..) = app_and_other();
     let df = || Cmd::new(["df"]).arg(layout.path()).run();
     let json = || {
@@ -355,7 +355,7 @@ fn df_has_a_row_for_the_trash_and_counts_it_nowhere_else() {
 }
 
 #[test]
-fn a_dry_run_says_what_the_run_does() {
+fn a_dry_run_reports_what_the_run_does() {
     let (layout, app, _) = app_and_other();
     let picture = snapshot(layout.path());
     let dry = trashing(layout.path(), &["rm", "-n", "app:1"]);
@@ -386,7 +386,7 @@ fn a_dry_run_says_what_the_run_does() {
 }
 
 #[test]
-fn what_is_listed_again_is_put_back_by_the_next_run() {
+fn blobs_that_are_listed_again_are_restored_by_the_next_run() {
     for args in [
         &["gc", "--grace", "0"][..],
         &["prune", "-f", "--grace", "0"],
@@ -396,7 +396,7 @@ fn what_is_listed_again_is_put_back_by_the_next_run() {
         let path = layout.path();
         let index = fs::read(path.join("index.json")).expect("it is there");
         trashing(path, &["rm", "app:1"]).ok();
-        // A writer that does not write blobs again which it saw.
+        // A writer that does not rewrite blobs that it has seen.
         fs::write(path.join("index.json"), &index).expect("it can be written");
         let check = Cmd::new(["check"]).arg(path).run();
         assert_ne!(check.code, Some(0), "{}", check.all());
@@ -409,7 +409,7 @@ fn what_is_listed_again_is_put_back_by_the_next_run() {
 }
 
 #[test]
-fn platforms_that_were_taken_out_on_purpose_are_not_put_back() {
+fn intentionally_dropped_platforms_are_not_restored() {
     for mode in ["sparse", "hollow"] {
         let mut layout = LayoutBuilder::new();
         let (index, _) = multi(&layout, &["linux/amd64", "linux/arm64"]);
@@ -434,7 +434,7 @@ fn platforms_that_were_taken_out_on_purpose_are_not_put_back() {
 }
 
 #[test]
-fn one_blob_alone_comes_back() {
+fn a_single_blob_can_be_restored() {
     let (layout, app, _) = app_and_other();
     trashing(layout.path(), &["rm", "app:1"]).ok();
     let digest = &app.config.digest;
@@ -462,7 +462,7 @@ fn one_blob_alone_comes_back() {
 }
 
 #[test]
-fn a_run_whose_blobs_are_gone_is_refused() {
+fn undoing_a_run_without_its_blobs_is_refused() {
     let (layout, app, _) = app_and_other();
     let path = layout.path();
     trashing(path, &["rm", "app:1"]).ok();
@@ -471,7 +471,7 @@ fn a_run_whose_blobs_are_gone_is_refused() {
         .join(".ocisweep/trash")
         .join(&name)
         .join(app.config.blob_path().trim_start_matches("blobs/"));
-    fs::remove_file(&blob).expect("it lies in the trash");
+    fs::remove_file(&blob).expect("it is in the trash");
     let picture = without_directory_times(&snapshot(path));
     let run = undo(path, &[]);
     run.refused()
@@ -485,7 +485,7 @@ fn a_run_whose_blobs_are_gone_is_refused() {
 }
 
 #[test]
-fn a_damaged_file_in_the_place_of_a_blob_is_reported_and_kept() {
+fn a_damaged_file_in_place_of_a_blob_is_reported_and_kept() {
     let (layout, app, _) = app_and_other();
     trashing(layout.path(), &["rm", "app:1"]).ok();
     layout.file(&app.config.blob_path(), b"damaged");
@@ -497,7 +497,7 @@ fn a_damaged_file_in_the_place_of_a_blob_is_reported_and_kept() {
 }
 
 #[test]
-fn each_layout_of_a_tree_has_a_run_of_its_own() {
+fn each_layout_of_a_tree_has_its_own_run() {
     let temp = memory_dir();
     let mut before = Vec::new();
     for name in ["a", "b", "c"] {
@@ -554,17 +554,17 @@ fn trash_is_emptied_by_age_and_by_name() {
         .warns("it is empty");
 }
 
-/// What `undo` has to restore.
+/// The files that `undo` has to restore.
 const FEATURES: Features = Features {
     // Temporary files are deleted, and not moved to the trash.
     writers: false,
-    // Each command would have to be told.
+    // It would need a flag for each command.
     ignored_indexes: false,
     ..Features::TOOLS
 };
 
-/// Random layouts and commands: each run is undone in turn, and every file is as it was before that run. A second writer in
-/// between, in a third of the cases, keeps what it wrote, and everything that was named is named and whole again.
+/// Random layouts and commands: each run is undone in turn, and every file is as before that run. In a third of the cases
+/// the changes of a second writer in between are kept, and everything that was named is named and intact again.
 #[test]
 fn random_runs_are_undone_to_the_byte() {
     let mut failures = Failures::default();
@@ -629,7 +629,7 @@ fn random_runs(
         if now.len() > known {
             pictures.push((before, now[known].clone()));
         } else {
-            // What the second writer lists again is put back by the next run.
+            // Blobs that the second writer lists again are restored by the next run.
             let is_cured = has_writer && run.stdout.contains("Restored: ");
             assert!(is_cured || bytes(path) == before, "{}{story}", run.all());
         }
@@ -662,7 +662,7 @@ fn random_runs(
     Ok(())
 }
 
-/// Panics unless everything is listed that was, and nothing else: but an untagged image may have been named by the second writer,
+/// Panics unless exactly the earlier images are listed: only an untagged image may have been named by the second writer,
 /// which then lists it.
 #[track_caller]
 fn assert_listed(start: &[String], layout: &Path, story: &str) {
@@ -702,7 +702,7 @@ fn assert_listed(start: &[String], layout: &Path, story: &str) {
     );
 }
 
-/// Returns the entries of `index.json` that are not of the second writer, in one order.
+/// Returns the entries of `index.json` that do not belong to the second writer, in a fixed order.
 fn entries_but_new(layout: &Path) -> Vec<String> {
     let mut entries = entries(layout);
     entries.retain(|entry| !is_new(entry));
@@ -710,7 +710,7 @@ fn entries_but_new(layout: &Path) -> Vec<String> {
     entries
 }
 
-/// Returns `true` if an entry is of the second writer.
+/// Returns `true` if an entry belongs to the second writer.
 fn is_new(entry: &str) -> bool {
     entry.contains("\"new:")
 }
@@ -722,8 +722,8 @@ fn entries(layout: &Path) -> Vec<String> {
     entries.map(Value::to_string).collect()
 }
 
-/// Lists an image as most programs do: all of `index.json` is written again, by a model of the document. It is a new one, or that
-/// of an entry.
+/// Lists an image as most programs do: `index.json` is rewritten from a data model. The image is a new one, or that of an
+/// entry.
 fn write_anew(layout: &LayoutBuilder, name: &str, listed: Option<&str>) {
     let path = layout.join("index.json");
     let text = fs::read_to_string(&path).expect("it is there");
@@ -747,7 +747,7 @@ fn write_anew(layout: &LayoutBuilder, name: &str, listed: Option<&str>) {
 
 /// An image that was listed with a name and without one is so again, whatever name another program has given it.
 #[test]
-fn an_entry_without_a_name_comes_back_beside_a_new_name_of_its_image() {
+fn an_entry_without_a_name_is_restored_beside_a_new_name_of_its_image() {
     for is_named in [true, false] {
         let (mut layout, app, other) = app_and_other();
         layout.clear_entries().entry(&app.manifest);
@@ -767,7 +767,7 @@ fn an_entry_without_a_name_comes_back_beside_a_new_name_of_its_image() {
         });
         let wanted = match is_named {
             true => [&before[..], &named[1..]].concat(),
-            // It was untagged, and is named.
+            // It was untagged, and is now named.
             false => named,
         };
         assert_eq!(entries(layout.path()), wanted, "{}", run.all());
@@ -811,7 +811,7 @@ fn a_tree_is_undone_layout_by_layout() {
     }
     // Done twice, it changes nothing.
     let again = undo(&[]);
-    again.ok().warns("was undone before");
+    again.ok().warns("has already been undone");
     for (path, before) in paths.iter().zip(&before) {
         assert_back(before, path, None, &again);
     }

@@ -1,5 +1,5 @@
-//! What is removed with a name: nothing while another name is left, only what nothing else needs with the last one. Entries that
-//! disagree with themselves or are listed twice.
+//! Removing names: nothing else is removed while another name remains; with the last one, only blobs that nothing else
+//! needs. Entries with conflicting names or listed twice.
 
 use std::fs;
 
@@ -8,11 +8,11 @@ use crate::support::json::{IMAGE_NAME, REF_NAME};
 use crate::support::removed::{assert_entries, assert_output, rm};
 use crate::support::{Desc, Image, LayoutBuilder};
 
-/// The annotation that old zarf writes in place of the others.
+/// The annotation that old zarf writes instead of the others.
 const BASE_NAME: &str = "org.opencontainers.image.base.name";
 
 #[test]
-fn one_of_several_names_is_removed_and_nothing_else() {
+fn only_one_of_several_names_is_removed() {
     let names = ["alpha:1", "alpha:2", "ghcr.io/acme/alpha:1"];
     for name in names {
         for force in [None, Some("-f")] {
@@ -94,7 +94,7 @@ fn the_last_name_keeps_blobs_that_other_images_share() {
 
 #[test]
 fn images_of_untagged_entries_are_kept() {
-    // Nobody knows what an entry without a name is for.
+    // The purpose of an entry without a name is unknown.
     let mut layout = LayoutBuilder::new();
     let one = layout.image("linux/amd64", "one", &[b"shared", b"one"]);
     let two = layout.image("linux/amd64", "two", &[b"shared"]);
@@ -113,7 +113,7 @@ fn images_of_untagged_entries_are_kept() {
 }
 
 #[test]
-fn both_images_of_one_call_are_removed_with_what_only_they_share() {
+fn both_images_of_one_call_are_removed_with_blobs_that_only_they_share() {
     let mut layout = LayoutBuilder::new();
     let one = layout.image("linux/amd64", "one", &[b"base", b"shared", b"one"]);
     let two = layout.image("linux/amd64", "two", &[b"base", b"shared", b"two"]);
@@ -185,7 +185,7 @@ fn imagetools(layout: &mut LayoutBuilder) -> (Image, Image) {
 }
 
 #[test]
-fn two_names_of_one_entry_that_disagree_are_removed_one_by_one() {
+fn two_different_names_of_one_entry_are_removed_one_by_one() {
     let pairs = [
         ("combined", "ghcr.io/acme/source:v1"),
         ("ghcr.io/acme/source:v1", "combined"),
@@ -200,7 +200,7 @@ fn two_names_of_one_entry_that_disagree_are_removed_one_by_one() {
         let run = rm(&layout, &[first]);
         run.ok();
         assert_output(&run, &[first], &[]);
-        // Only the annotation is cut; what is left is the text as it was.
+        // Only the annotation is cut; the rest of the text is unchanged.
         let after = fs::read_to_string(layout.join("index.json")).expect("it can be read");
         let cut = if first == "combined" {
             before.replace(&format!(", \"{REF_NAME}\":\"combined\""), "")
@@ -230,7 +230,7 @@ fn two_names_of_one_entry_that_disagree_are_removed_one_by_one() {
 }
 
 #[test]
-fn names_that_agree_are_one_name() {
+fn two_annotations_that_agree_are_one_name() {
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "app", &[b"app"]);
     let other = layout.image("linux/amd64", "other", &[b"other"]);
@@ -244,7 +244,7 @@ fn names_that_agree_are_one_name() {
 }
 
 #[test]
-fn a_base_name_is_a_name_where_there_is_no_other() {
+fn a_base_name_is_a_name_if_there_is_no_other() {
     let mut layout = LayoutBuilder::new();
     let old = layout.image("linux/amd64", "old", &[b"old"]);
     let new = layout.image("linux/amd64", "new", &[b"new"]);
@@ -270,8 +270,8 @@ fn a_base_name_is_a_name_where_there_is_no_other() {
 }
 
 #[test]
-fn identical_entries_are_one() {
-    // What `crane pull --annotate-ref` leaves when it runs twice.
+fn identical_entries_count_as_one() {
+    // Written by running `crane pull --annotate-ref` twice.
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "app", &[b"app"]);
     let other = layout.image("linux/amd64", "other", &[b"other"]);
@@ -373,7 +373,7 @@ fn absent_blobs_are_not_reported_as_deleted() {
 }
 
 #[test]
-fn docker_types_and_other_algorithms_are_as_good_as_any() {
+fn docker_types_and_other_algorithms_are_supported() {
     let mut layout = LayoutBuilder::new();
     let config = layout.blob(crate::support::media::DOCKER_CONFIG, b"{\"os\":\"linux\"}");
     let layer = layout.blob(crate::support::media::DOCKER_LAYER, b"docker");
@@ -395,9 +395,9 @@ fn docker_types_and_other_algorithms_are_as_good_as_any() {
     assert_output(&run, &["big:1"], &[&big, &config, &big_layer]);
 }
 
-/// An entry can refer to more than its own blob, in fields that are not defined yet.
+/// An entry can reference more than its own blob, in undefined fields.
 #[test]
-fn embedded_documents_are_removed_with_their_entry_only() {
+fn embedded_documents_are_removed_only_with_their_entry() {
     let mut layout = LayoutBuilder::new();
     let mut extras = Vec::new();
     for name in ["stays:1", "goes:1"] {
@@ -414,10 +414,10 @@ fn embedded_documents_are_removed_with_their_entry_only() {
     assert!(!layout.has(&extras[1]), "{}", run.all());
 }
 
-/// docker and BuildKit write the full name and its tag: taking the name away takes both annotations, or the tag alone
+/// docker and BuildKit write the full name and its tag: removing the name removes both annotations, otherwise the tag alone
 /// would be a name.
 #[test]
-fn a_name_in_two_annotations_is_taken_away_whole() {
+fn a_name_in_two_annotations_is_removed_from_both() {
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "app", &[b"app"]);
     layout

@@ -1,4 +1,4 @@
-//! The recorded corpus: layouts as other programs wrote them, and what must become of them.
+//! The recorded corpus: layouts as other programs wrote them, and the expected results.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus");
 pub(crate) struct Case {
     /// The name, which is that of both files.
     pub(crate) name: String,
-    /// The layouts in it; none where the case is not a layout at all.
+    /// The layouts in it; empty if the case is not a layout.
     pub(crate) layouts: Vec<CaseLayout>,
 }
 
@@ -26,9 +26,9 @@ pub(crate) struct Case {
 pub(crate) struct CaseLayout {
     /// The name of the case.
     pub(crate) case: String,
-    /// The directory of the layout below that of the case; `.` for the case itself.
+    /// The directory of the layout, relative to that of the case; `.` for the case itself.
     pub(crate) directory: String,
-    /// Everything that the corpus says about it.
+    /// The facts recorded about it.
     pub(crate) facts: Value,
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn strings(value: Option<&Value>) -> BTreeSet<String> {
         .collect()
 }
 
-/// Returns all cases, by name; a corpus that is not there is a failure, not an empty list.
+/// Returns all cases, by name; a missing corpus is a failure, not an empty list.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for file in fs::read_dir(CORPUS).expect("the corpus is part of the repository") {
@@ -134,7 +134,7 @@ pub(crate) fn unpack(name: &str) -> Unpacked {
 /// Unpacks a case into a directory, below its own name.
 pub(crate) fn unpack_into(name: &str, directory: &Path) {
     let file = fs::File::open(Path::new(CORPUS).join(format!("{name}.tar")));
-    let mut archive = tar::Archive::new(file.expect("the tar of a case is there"));
+    let mut archive = tar::Archive::new(file.expect("the tar of a case exists"));
     archive.set_preserve_permissions(true);
     archive.set_preserve_mtime(true);
     archive

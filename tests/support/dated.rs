@@ -1,6 +1,6 @@
 //! [`TestLayout`]: a layout in which every file has a fixed time, to be pruned and listed.
 //!
-//! The current time is [`NOW`], given to the program with `--now`; everything that a test does not date itself is a hundred days
+//! The current time is [`NOW`], given to the program with `--now`; every file without a time of its own is a hundred days
 //! old. So nothing here is in flight, and no test depends on the clock.
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub(crate) fn days_ago(days: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(NOW_SECONDS) - DAY * days
 }
 
-/// Returns `len` bytes that are no JSON; `salt` makes them unique.
+/// Returns `len` bytes that are not JSON; `salt` makes them unique.
 pub(crate) fn bulk(salt: &str, len: usize) -> Vec<u8> {
     let mut bytes = format!("\x1f\x08{salt}\n").into_bytes();
     bytes.resize(len.max(bytes.len()), b'.');
@@ -48,7 +48,7 @@ pub(crate) struct ImageBuilder {
 }
 
 impl ImageBuilder {
-    /// Begins an image without layers, labels and date; `salt` makes its config unique.
+    /// Creates an image without layers, labels and date; `salt` makes its config unique.
     pub(crate) fn new(salt: &str) -> Self {
         Self {
             salt: salt.to_owned(),
@@ -59,31 +59,31 @@ impl ImageBuilder {
         }
     }
 
-    /// Gives it a layer.
+    /// Adds a layer.
     pub(crate) fn layer(mut self, bytes: &[u8]) -> Self {
         self.layers.push(bytes.to_vec());
         self
     }
 
-    /// Gives it a layer of its own of that many bytes.
+    /// Adds a layer of that many bytes that no other image has.
     pub(crate) fn weighs(self, len: usize) -> Self {
         let bytes = bulk(&self.salt, len);
         self.layer(&bytes)
     }
 
-    /// Gives its config a date.
+    /// Sets the creation time in its config.
     pub(crate) fn created(mut self, text: &str) -> Self {
         self.created = Some(text.to_owned());
         self
     }
 
-    /// Gives its config a label.
+    /// Adds a label to its config.
     pub(crate) fn label(mut self, key: &str, value: &str) -> Self {
         self.labels.push((key.to_owned(), value.to_owned()));
         self
     }
 
-    /// Gives its config a platform.
+    /// Sets the platform in its config.
     pub(crate) fn platform(mut self, platform: &str) -> Self {
         platform.clone_into(&mut self.platform);
         self
@@ -135,7 +135,7 @@ pub(crate) struct TestLayout {
 }
 
 impl TestLayout {
-    /// Begins an empty one.
+    /// Creates an empty layout.
     pub(crate) fn new() -> Self {
         Self {
             layout: LayoutBuilder::new(),
@@ -143,7 +143,7 @@ impl TestLayout {
         }
     }
 
-    /// Begins an empty one in a directory.
+    /// Creates an empty layout in a directory.
     pub(crate) fn at(dir: &Path) -> Self {
         Self {
             layout: LayoutBuilder::at(dir),
@@ -177,30 +177,30 @@ impl TestLayout {
         self.untagged(days, &ImageBuilder::new(salt).layer(salt.as_bytes()))
     }
 
-    /// Names an image in docker save's list.
+    /// Adds an image to docker's `manifest.json`.
     pub(crate) fn saves(&mut self, name: &str, image: &Image) {
         let Image { config, layers, .. } = image;
         self.layout.save_element(&[name], config, layers);
     }
 
-    /// Makes a document that many days old.
+    /// Sets the age of a document, in days.
     pub(crate) fn added(&mut self, desc: &Desc, days: u64) {
         self.added_at(desc, days_ago(days));
     }
 
-    /// Dates a document.
+    /// Sets the modification time of a document.
     pub(crate) fn added_at(&mut self, desc: &Desc, time: SystemTime) {
         self.times.insert(desc.blob_path(), time);
     }
 
-    /// Writes `index.json` and dates every file.
+    /// Writes `index.json` and sets the time of every file.
     pub(crate) fn write(&self) -> &Self {
         self.layout.write();
         self.date();
         self
     }
 
-    /// Dates every file again, as [`write`](Self::write) does.
+    /// Sets the time of every file again, as [`write`](Self::write) does.
     pub(crate) fn date(&self) {
         for (path, stat) in snapshot(self.path()) {
             if stat.what != What::File {
@@ -230,7 +230,7 @@ impl TestLayout {
         self
     }
 
-    /// Begins a call of `prune` on this layout at the current time.
+    /// Creates a call of `prune` on this layout at the current time.
     pub(crate) fn call<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
         prune_call(self.path()).args(args)
     }
@@ -241,7 +241,7 @@ impl TestLayout {
         prune(self.path(), args)
     }
 
-    /// Prunes, and panics unless that ends with `code` and nothing changes.
+    /// Prunes, and panics unless the exit code is `code` and nothing changes.
     #[track_caller]
     pub(crate) fn refuses(&self, args: &[&str], code: i32) -> Run {
         let before = snapshot(self.path());

@@ -1,7 +1,7 @@
-//! Surroundings of a run: another user, a terminal, little memory, mounts, programs that may be absent.
+//! Environments of a run: another user, a terminal, little memory, mounts, programs that may be absent.
 //!
-//! What cannot be arranged on this machine is skipped, and the reason printed. With `OCISWEEP_REQUIRE_TOOLS=1` an absent program
-//! is a failure.
+//! Tests that are impossible on this machine are skipped, and the reason is printed. With `OCISWEEP_REQUIRE_TOOLS=1` an
+//! absent program is a failure.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -22,14 +22,14 @@ const REQUIRE: &str = "OCISWEEP_REQUIRE_TOOLS";
 /// The address space for [`bounded`], in KiB as `ulimit -v` counts: 1 GiB.
 const ADDRESS_SPACE_KIB: &str = "1048576";
 
-/// What has to be free in `/dev/shm` for tests to use it, in bytes: containers often have 64 MiB there.
+/// The space that must be free in `/dev/shm` for tests to use it, in bytes: in containers it often has 64 MiB.
 const ENOUGH_MEMORY: u64 = 2 << 30;
 
 /// A user that owns nothing, on every system.
 pub(crate) const NOBODY: u32 = 65534;
 
-/// Makes a temporary directory in memory, or where `TMPDIR` says: thousands of runs that sync would wait for a real disk. What
-/// depends on the order or the attributes of a real file system has its own tests, see [`disk_dir`].
+/// Creates a temporary directory in memory, or in `TMPDIR`: on a real disk, thousands of runs would wait for their syncs.
+/// Tests that depend on the order or the attributes of a real file system use [`disk_dir`].
 pub(crate) fn memory_dir() -> TempDir {
     let memory = Path::new("/dev/shm");
     let free = rustix::fs::statvfs(memory).map_or(0, |found| found.f_bavail * found.f_frsize);
@@ -42,21 +42,21 @@ pub(crate) fn memory_dir() -> TempDir {
     disk_dir()
 }
 
-/// Makes a temporary directory where the system has them.
+/// Creates a temporary directory in the default place of the system.
 pub(crate) fn disk_dir() -> TempDir {
     TempDir::new().expect("a temporary directory can be made")
 }
 
-/// Prints why a test does less than its name promises.
+/// Prints why a test checks less than its name promises.
 #[expect(
     clippy::print_stderr,
-    reason = "a test that is skipped in silence looks like one that passed"
+    reason = "a test that is skipped silently looks like one that passed"
 )]
 pub(crate) fn skip(reason: &str) {
     eprintln!("skipped: {reason}");
 }
 
-/// Prints why a test is skipped, or panics if nothing may be absent.
+/// Prints why a test is skipped, or panics if no program may be absent.
 #[track_caller]
 pub(crate) fn skip_unless_required(reason: &str) {
     assert!(
@@ -80,7 +80,7 @@ pub(crate) fn has_tools(tools: &[&str]) -> bool {
     absent.is_empty()
 }
 
-/// Returns `true` if `strace` is there and may trace.
+/// Returns `true` if `strace` exists and may trace.
 #[track_caller]
 pub(crate) fn has_strace() -> bool {
     if !has_tools(&["strace"]) {
@@ -91,7 +91,10 @@ pub(crate) fn has_strace() -> bool {
     probe.args(args.split(' '));
     let probe = run(probe);
     if probe.code != Some(0) {
-        skip(&format!("`strace` may not trace here: {}", probe.stderr));
+        skip(&format!(
+            "`strace` may not trace on this machine: {}",
+            probe.stderr
+        ));
     }
     probe.code == Some(0)
 }
@@ -101,11 +104,11 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Shows no progress: on a busy machine any work lasts longer than the half second after which a terminal gets a line of it.
+/// Disables progress: on a busy machine any work can last longer than the half second after which a terminal shows progress.
 pub(crate) const NO_PROGRESS: &str = "--progress=never";
 
-/// Copies a program. Another process does it: what this one has open for writing may be open in a child of another test for a
-/// moment longer, and a file that anybody may write cannot be executed.
+/// Copies a program in another process: a file that this process opens for writing may stay open for a moment in a child of
+/// another test, and a file that is open for writing cannot be executed.
 #[track_caller]
 pub(crate) fn install(program: &Path, at: &Path) {
     let mut install = new_command("install");
@@ -113,7 +116,7 @@ pub(crate) fn install(program: &Path, at: &Path) {
     run(install).ok();
 }
 
-/// Makes a script that can be executed.
+/// Writes an executable script.
 #[track_caller]
 pub(crate) fn install_script(text: &str, at: &Path) {
     let source = at.with_extension("source");
@@ -135,7 +138,8 @@ pub(crate) fn shell_line<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> 
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Makes a command that runs `script` with the program and its arguments as `$@`, after `before`, which are `$1` and so on.
+/// Creates a command that runs `script` with the program and its arguments as `$@`, after `before`, which are `$1` and so
+/// on.
 pub(crate) fn shell<S: AsRef<OsStr>>(
     script: &str,
     before: &[&OsStr],
@@ -155,12 +159,12 @@ pub(crate) fn shell<S: AsRef<OsStr>>(
 pub(crate) fn bounded<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
     let script = format!("ulimit -v {ADDRESS_SPACE_KIB} && exec \"$@\"");
     let mut command = shell(&script, &[], args);
-    // Each thread takes address space for its stack and its heap; their number depends on the machine.
+    // Each thread needs address space for its stack and its heap; the number of threads depends on the machine.
     command.env("RAYON_NUM_THREADS", "4");
     run(command)
 }
 
-/// Runs the program with stacks of 1 MiB and 256 KiB, so that a recursion of some thousand calls ends it.
+/// Runs the program with stacks of 1 MiB and 256 KiB, so that a recursion of a few thousand calls overflows.
 #[track_caller]
 pub(crate) fn with_small_stack<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
     let mut command = shell("ulimit -s 1024 && exec \"$@\"", &[], args);
@@ -177,7 +181,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Starts a line of shell. `None`: there is nothing that makes a terminal here.
+    /// Starts a shell command line. `None`: no terminal can be created on this machine.
     #[track_caller]
     pub(crate) fn start(
         line: &str,
@@ -187,7 +191,7 @@ impl Terminal {
         Some(Self::on(Pty::open()?, line, directory, environment))
     }
 
-    /// Starts the program without colours on 200 columns, with a redirection of the shell behind it.
+    /// Starts the program without colours on 200 columns, followed by a redirection of the shell.
     #[track_caller]
     pub(crate) fn program<S: AsRef<OsStr>>(
         args: impl IntoIterator<Item = S>,
@@ -213,7 +217,7 @@ impl Terminal {
         }
     }
 
-    /// Reads until the question is on the terminal.
+    /// Reads until the question is displayed.
     pub(crate) fn wait_for_question(mut self) -> Self {
         let mut buffer = [0; 4096];
         while !self.seen.windows(5).any(|window| window == b"[y/N]") {
@@ -228,7 +232,7 @@ impl Terminal {
     /// Types `answer`, ends the input, and returns every byte that appears on the terminal.
     #[track_caller]
     pub(crate) fn bytes(mut self, answer: &str) -> Output {
-        // The first end hands over a line that has none.
+        // The first end of input submits an unfinished line.
         let keys = [answer.as_bytes(), &[END_OF_INPUT, END_OF_INPUT]].concat();
         // A program that does not read its input may have ended already; that is no failure of the test.
         let _ignored = self.person.write_all(&keys);
@@ -257,8 +261,8 @@ pub(crate) struct Unprivileged {
 }
 
 impl Unprivileged {
-    /// Gives `directory` with everything below to a user without rights, so that permissions mean something. A test that is
-    /// not run by root needs nothing.
+    /// Changes the owner of `directory` and everything below to an unprivileged user, so that permissions take effect.
+    /// Without root there is nothing to do.
     pub(crate) fn owning(directory: &Path) -> Self {
         let mut program = PathBuf::from(PROGRAM);
         let mut copy = None;
@@ -266,7 +270,7 @@ impl Unprivileged {
             let place = disk_dir();
             program = place.path().join("ocisweep");
             fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))
-                .expect("others may look into it");
+                .expect("others can read it");
             install(Path::new(PROGRAM), &program);
             copy = Some(place);
             give_away(directory);
@@ -278,7 +282,7 @@ impl Unprivileged {
         }
     }
 
-    /// Runs the program as that user, in the directory. `None`: that user cannot reach it here.
+    /// Runs the program as that user, in the directory. `None`: that user cannot access it on this machine.
     #[track_caller]
     pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Option<Run> {
         let args: Vec<S> = args.into_iter().collect();
@@ -311,9 +315,9 @@ impl Unprivileged {
     }
 }
 
-/// Gives a directory with everything below to [`NOBODY`].
+/// Changes the owner of a directory and everything below to [`NOBODY`].
 fn give_away(path: &Path) {
-    lchown(path, Some(NOBODY), Some(NOBODY)).expect("root can give a file away");
+    lchown(path, Some(NOBODY), Some(NOBODY)).expect("root can change the owner of a file");
     if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
         for name in fs::read_dir(path).expect("root can list a directory") {
             give_away(&name.expect("root can list a directory").path());
@@ -321,8 +325,8 @@ fn give_away(path: &Path) {
     }
 }
 
-/// Runs the program in a mount namespace of its own, after `script`, which ends with 99 if it cannot mount. `None`: that needs
-/// rights that are not here.
+/// Runs the program in a mount namespace of its own, after `script`, which ends with 99 if it cannot mount. `None`: the
+/// privileges for that are missing.
 #[track_caller]
 pub(crate) fn in_namespace<S: AsRef<OsStr>>(
     directory: &Path,

@@ -1,10 +1,10 @@
-//! How much the tests do. `cargo test` takes a sample of what differs in a number only: seeds, calls that fail, moments of a kill. Every
-//! test runs, whatever the extent. `OCISWEEP_EXTENT=wide` is what a change has to pass, `all` leaves nothing out.
+//! The extent of the tests. `cargo test` samples cases that differ only in a number: seeds, calls that fail, moments of a
+//! kill. Every test runs at every extent. A change must pass `OCISWEEP_EXTENT=wide`; `all` runs every case.
 
-/// The variable that asks for more.
+/// The variable that sets the extent.
 const VARIABLE: &str = "OCISWEEP_EXTENT";
 
-/// How much is wanted.
+/// The extent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Extent {
     /// A sample that takes a minute or two.
@@ -15,7 +15,7 @@ pub(crate) enum Extent {
     All,
 }
 
-/// Returns what is wanted.
+/// Returns the requested extent.
 #[track_caller]
 pub(crate) fn extent() -> Extent {
     let Some(value) = std::env::var_os(VARIABLE) else {
@@ -29,12 +29,12 @@ pub(crate) fn extent() -> Extent {
     }
 }
 
-/// Returns `true` if this one of many is taken: in a sample each `sample`-th, in a wide run each `wide`-th.
+/// Returns `true` if a case is selected: every `sample`-th in a sample, every `wide`-th in a wide run.
 pub(crate) fn takes(turn: usize, sample: usize, wide: usize) -> bool {
     turn.is_multiple_of(every(sample, wide))
 }
 
-/// Returns the distance between those that are taken.
+/// Returns the distance between selected cases.
 pub(crate) fn every(sample: usize, wide: usize) -> usize {
     match extent() {
         Extent::Sample => sample,

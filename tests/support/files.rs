@@ -14,7 +14,7 @@ use super::digest_of;
 pub(crate) struct Files(BTreeMap<String, Vec<u8>>);
 
 impl Files {
-    /// Reads them; links are followed, and what is neither file nor directory is left out.
+    /// Reads them; links are followed, and anything that is neither a file nor a directory is omitted.
     pub(crate) fn of(layout: &Path) -> Self {
         let mut files = BTreeMap::new();
         let mut open = vec![PathBuf::new()];
@@ -33,7 +33,7 @@ impl Files {
         Self(files)
     }
 
-    /// Reads a layout whose blobs lie in a pool as if they were its own.
+    /// Reads a layout whose blobs are in a pool as if they were its own.
     pub(crate) fn in_pool(layout: &Path, pool: &Path) -> Self {
         let mut files = Self::of(layout).0;
         let blobs = Self::of(pool).0;
@@ -80,7 +80,7 @@ impl Files {
         self.0.iter()
     }
 
-    /// Returns what is other than in `expected`, a line each.
+    /// Returns the differences from `expected`, one per line.
     pub(crate) fn differences(&self, expected: &Self) -> String {
         let mut lines = Vec::new();
         for (path, bytes) in &expected.0 {
@@ -109,7 +109,7 @@ impl Files {
         self.get(&format!("blobs/{}", digest.replacen(':', "/", 1)))
     }
 
-    /// Returns what is missing or damaged of what is reachable: digests with a line each.
+    /// Returns the reachable blobs that are missing or damaged: digests with one line each.
     pub(crate) fn broken(&self) -> BTreeMap<String, String> {
         let is_whole = |digest: &str| {
             let algorithm = digest.split(':').next().unwrap_or_default();
@@ -121,7 +121,7 @@ impl Files {
             .into_iter()
             .filter(|(digest, _)| !is_whole(digest))
             .map(|(digest, path)| {
-                let line = format!("{digest} is missing or damaged, wanted by {path}");
+                let line = format!("{digest} is missing or damaged, referenced by {path}");
                 (digest, line)
             })
             .collect();
@@ -132,8 +132,9 @@ impl Files {
         broken
     }
 
-    /// Returns what `index.json`, the holds and docker's `manifest.json` reference, directly or not, and what refers to that:
-    /// each digest with a reference path. Documents that are not here are read in `earlier`; holds count where `is_active`.
+    /// Returns the digests that `index.json`, the holds and docker's `manifest.json` reference, directly or not, and their
+    /// referrers, each with a reference path. Documents that are missing now are read from `earlier`; a hold counts if
+    /// `is_active`.
     pub(crate) fn reachable(
         &self,
         earlier: &Self,
@@ -161,7 +162,7 @@ impl Files {
         reached
     }
 
-    /// Returns what is named from outside the blobs: digests, each with the place that names it.
+    /// Returns the digests that are referenced from outside the blobs, each with the place of the reference.
     fn roots(&self, is_active: impl Fn(&Value) -> bool) -> Vec<(String, String)> {
         let mut roots = Vec::new();
         let index = self.json("index.json").unwrap_or_default();
@@ -250,7 +251,7 @@ pub(crate) fn blob_path(layout: &Path, digest: &str) -> PathBuf {
     layout.join("blobs").join(digest.replacen(':', "/", 1))
 }
 
-/// Returns the entries of `index.json`, each as it is written.
+/// Returns the entries of `index.json` as they are written.
 pub(crate) fn entries(layout: &Path) -> Vec<String> {
     let text = fs::read_to_string(layout.join("index.json")).expect("index.json can be read");
     let fields: BTreeMap<String, Box<RawValue>> =
@@ -268,7 +269,7 @@ pub(crate) fn field(entry: &str, key: &str) -> Option<String> {
     Some(entry.get(key)?.as_str()?.to_owned())
 }
 
-/// Returns what each document of a layout references.
+/// Returns the references of each document of a layout.
 pub(crate) fn references_of(layout: &Path) -> BTreeMap<String, BTreeSet<String>> {
     let files = Files::of(layout);
     let blobs = files.paths().into_iter();

@@ -21,7 +21,7 @@ impl Findings {
         Self { run, layout }
     }
 
-    /// Returns class by digest of everything that is not as it should be.
+    /// Returns the class of every blob that is not `ok`, by digest.
     pub(crate) fn found(&self) -> BTreeMap<String, String> {
         let items = self.layout["items"].as_array().expect("items");
         items
@@ -45,7 +45,7 @@ impl Findings {
     pub(crate) fn count(&self, class: &str) -> u64 {
         let classes = self.layout["classes"].as_array().expect("classes");
         let found = classes.iter().find(|found| found["class"] == class);
-        found.expect("every class is there")["blobs"]
+        found.expect("every class is present")["blobs"]
             .as_u64()
             .expect("a number")
     }

@@ -1,5 +1,5 @@
-//! What holds around every call that deletes. [`checked`] runs a command four times and compares: dry and for real, as text and as
-//! JSON, and the disk before and after.
+//! Invariants of every call that deletes. [`checked`] runs a command four times and compares: dry and for real, as text and
+//! as JSON, and the disk before and after.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use super::run::{items, total};
 use super::snapshot::copy_dir;
 use super::{Cmd, Files, Run, Snapshot, assert_same, snapshot, without_directory_times};
 
-/// The outcome of a call that passed every check.
+/// The result of a call that passed every check.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
     /// The run on the layout itself.
@@ -34,7 +34,7 @@ pub(crate) struct Invariants<'a> {
     may_be_sparse: bool,
 }
 
-/// Runs a command that deletes and returns the outcome. Beside it, it panics unless
+/// Runs a command that deletes and returns the result. It panics unless
 /// - a dry run changes nothing, ends with the same exit code, and prints the same with "would", as text and as JSON;
 /// - text, JSON and disk agree: each deleted file is reported once, and no other; names and totals are the same;
 /// - everything that is still listed, held or named by docker's `manifest.json` has every blob that it had;
@@ -46,7 +46,7 @@ pub(crate) fn checked(layout: &Path, call: &Cmd) -> Checked {
 }
 
 impl<'a> Invariants<'a> {
-    /// Begins with a call that has neither `-n` nor `--format`.
+    /// Takes a call without `-n` and `--format`.
     pub(crate) fn of(layout: &'a Path, call: &Cmd) -> Self {
         Self {
             layout,
@@ -57,19 +57,19 @@ impl<'a> Invariants<'a> {
         }
     }
 
-    /// Adds arguments that only the real run takes.
+    /// Adds arguments that only the real run gets.
     pub(crate) fn execute(mut self, args: &'static [&'static str]) -> Self {
         self.execute = args;
         self
     }
 
-    /// Runs it on the layout itself with JSON, and as text on a copy, in place of the other way round.
+    /// Runs it with JSON on the layout itself and as text on a copy, instead of the reverse.
     pub(crate) fn in_json(mut self) -> Self {
         self.is_json = true;
         self
     }
 
-    /// For calls that make an image sparse on purpose: whether the listed images are whole is left to the test.
+    /// For calls that make an image sparse on purpose: the test itself checks whether the listed images are complete.
     pub(crate) fn may_be_sparse(mut self) -> Self {
         self.may_be_sparse = true;
         self
@@ -138,7 +138,7 @@ impl<'a> Invariants<'a> {
     }
 }
 
-/// Returns the output of a dry run in the words of a run.
+/// Returns the output of a dry run with the words of a real run.
 fn as_if_done(dry: &Run) -> String {
     dry.stdout
         .lines()
@@ -160,7 +160,7 @@ fn as_if_done(dry: &Run) -> String {
         .collect()
 }
 
-/// Returns a report in the words of a run, without the path of the layout.
+/// Returns a report with the words of a real run, without the path of the layout.
 fn as_if_done_json(report: &Value) -> Value {
     fn convert(value: &mut Value) {
         match value {
@@ -190,8 +190,8 @@ fn as_if_done_json(report: &Value) -> Value {
     report
 }
 
-/// Panics unless JSON lists the same names and blobs as the lines do, in the same order, with the sum as the total. A prune lists
-/// images: their names are all among the lines, beside those of what belongs to them and those that kept images lose.
+/// Panics unless JSON lists the same names and blobs as the text, in the same order, with their sum as the total. A prune
+/// lists images: the text contains all their names, and also those of their referrers and those that kept images lose.
 #[track_caller]
 fn check_text(text: &Run, json: &Value, all: &str) {
     let mut names = Vec::new();
@@ -242,7 +242,7 @@ fn check_text(text: &Run, json: &Value, all: &str) {
     }
 }
 
-/// Panics unless the files that are gone are those that are reported, each once, and no other file has changed.
+/// Panics unless exactly the deleted files are reported, each once, and no other file has changed.
 #[track_caller]
 fn check_files(before: &Snapshot, after: &Snapshot, text: &Run, json: &Value, all: &str) {
     let is_own = |path: &Path| path.starts_with(".ocisweep");
@@ -264,8 +264,8 @@ fn check_files(before: &Snapshot, after: &Snapshot, text: &Run, json: &Value, al
         let is_first = reported.insert(PathBuf::from(path), size).is_none();
         assert!(is_first, "{item} is reported twice\n{all}");
     }
-    assert_eq!(gone, reported, "what is gone and what is reported\n{all}");
-    // Files that are edited may differ, and no other.
+    assert_eq!(gone, reported, "deleted and reported files\n{all}");
+    // Only edited files may differ.
     let is_edited = |path: &Path| {
         let names = ["index.json", "manifest.json", "repositories"];
         names.iter().any(|name| path == Path::new(name)) || is_own(path)
@@ -306,7 +306,7 @@ fn check_whole(before: &Files, after: &Files, now: Timestamp, all: &str) {
     }
 }
 
-/// Panics if a lock file or a temporary file of the program is there.
+/// Panics if a lock file or a temporary file of the program exists.
 #[track_caller]
 pub(crate) fn assert_no_litter(path: &Path, all: &str) {
     let litter: Vec<PathBuf> = snapshot(path)
@@ -324,7 +324,7 @@ pub(crate) fn human(bytes: u64) -> String {
     if bytes < 1000 {
         return format!("{bytes}B");
     }
-    // What is rounded is the quotient as a binary number: 10805 bytes are less than 10.805 kB there.
+    // The quotient is rounded as a binary number: as such, 10805 bytes are less than 10.805 kB.
     let scale: u64 = match bytes {
         ..1_000_000 => 1000,
         1_000_000..1_000_000_000 => 1_000_000,

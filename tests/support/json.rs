@@ -57,7 +57,7 @@ pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
 pub(crate) struct Json(String);
 
 impl Json {
-    /// Takes `text` for JSON without looking at it.
+    /// Wraps `text` without parsing it.
     pub(crate) fn raw(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -143,13 +143,13 @@ impl Obj {
         Self::default()
     }
 
-    /// Adds a key at the end, also when it is there already.
+    /// Adds a key at the end, even if it is already present.
     pub(crate) fn with(mut self, key: &str, value: impl Into<Json>) -> Self {
         self.0.push((key.to_owned(), value.into()));
         self
     }
 
-    /// Gives a key its only value, in the place where it stood first.
+    /// Sets the only value of a key, at its first position.
     pub(crate) fn set(mut self, key: &str, value: impl Into<Json>) -> Self {
         let place = self.0.iter().position(|(name, _)| name == key);
         let place = place.unwrap_or(self.0.len());
@@ -159,13 +159,13 @@ impl Obj {
         self
     }
 
-    /// Takes a key out.
+    /// Removes a key.
     pub(crate) fn without(mut self, key: &str) -> Self {
         self.0.retain(|(name, _)| name != key);
         self
     }
 
-    /// Spells a key differently, for instance `layers` as `Layers`.
+    /// Changes the spelling of a key, for instance `layers` as `Layers`.
     pub(crate) fn rename(mut self, key: &str, spelling: &str) -> Self {
         for (name, _) in &mut self.0 {
             if name == key {
@@ -191,7 +191,7 @@ impl Obj {
     }
 }
 
-/// A descriptor: what a document or `index.json` says about a blob.
+/// A descriptor, as documents and `index.json` contain it.
 #[derive(Clone, Debug)]
 pub(crate) struct Desc {
     /// The digest, in the form `algorithm:hex`.
@@ -225,34 +225,34 @@ impl Desc {
         Self::new(media_type, &sha256(bytes), size)
     }
 
-    /// Describes a blob that is in no layout: its digest is that of the word `seed`.
+    /// Describes a blob that no layout contains: its digest is that of the word `seed`.
     pub(crate) fn missing(media_type: &str, seed: &str) -> Self {
         Self::new(media_type, &digest_of("sha256", seed.as_bytes()), 7)
     }
 
-    /// Adds an annotation, also when it is there already.
+    /// Adds an annotation, even if it is already present.
     pub(crate) fn annotate(mut self, key: &str, value: impl Into<Json>) -> Self {
         self.annotations = self.annotations.with(key, value);
         self
     }
 
-    /// Gives it a tag, by `org.opencontainers.image.ref.name`.
+    /// Sets its tag, by `org.opencontainers.image.ref.name`.
     pub(crate) fn tagged(self, tag: &str) -> Self {
         self.annotate(REF_NAME, tag)
     }
 
-    /// Gives it a full name, by `io.containerd.image.name`.
+    /// Sets its full name, by `io.containerd.image.name`.
     pub(crate) fn named(self, name: &str) -> Self {
         self.annotate(IMAGE_NAME, name)
     }
 
-    /// Gives it a full name with its tag beside it, as docker and BuildKit write it.
+    /// Sets its full name and its tag, as docker and BuildKit write them.
     pub(crate) fn dockered(&self, name: &str) -> Self {
         let (_, tag) = name.rsplit_once(':').expect("a name with a tag");
         self.clone().named(name).tagged(tag)
     }
 
-    /// Gives it a platform, written as `os/architecture` or `os/architecture/variant`.
+    /// Sets its platform, written as `os/architecture` or `os/architecture/variant`.
     pub(crate) fn platform(self, platform: &str) -> Self {
         let mut parts = platform.split('/');
         let os = parts.next().unwrap_or_default();
@@ -272,41 +272,41 @@ impl Desc {
             .annotate("vnd.docker.reference.digest", child.digest.as_str())
     }
 
-    /// Gives it an artifact type.
+    /// Sets its artifact type.
     pub(crate) fn artifact_type(self, artifact_type: &str) -> Self {
         self.set("artifactType", artifact_type)
     }
 
-    /// Carries `bytes` in `data`.
+    /// Embeds `bytes` in `data`.
     pub(crate) fn data(self, bytes: &[u8]) -> Self {
         self.set("data", base64(bytes))
     }
 
-    /// Calls it by another media type than the one it has.
+    /// Sets another media type than that of the blob.
     pub(crate) fn typed(mut self, media_type: &str) -> Self {
         media_type.clone_into(&mut self.media_type);
         self.set("mediaType", media_type)
     }
 
-    /// Adds a key at the end, also when it is there already.
+    /// Adds a key at the end, even if it is already present.
     pub(crate) fn with(mut self, key: &str, value: impl Into<Json>) -> Self {
         self.fields = self.fields.with(key, value);
         self
     }
 
-    /// Gives a key its only value.
+    /// Sets the only value of a key.
     pub(crate) fn set(mut self, key: &str, value: impl Into<Json>) -> Self {
         self.fields = self.fields.set(key, value);
         self
     }
 
-    /// Takes a key out.
+    /// Removes a key.
     pub(crate) fn without(mut self, key: &str) -> Self {
         self.fields = self.fields.without(key);
         self
     }
 
-    /// Spells a key differently.
+    /// Changes the spelling of a key.
     pub(crate) fn rename(mut self, key: &str, spelling: &str) -> Self {
         self.fields = self.fields.rename(key, spelling);
         self
@@ -343,7 +343,7 @@ impl Desc {
 /// A document that refers to blobs: index, manifest or anything else in JSON.
 #[derive(Clone, Debug)]
 pub(crate) struct Doc {
-    /// The media type under which the document is described.
+    /// The media type in descriptors of the document.
     pub(crate) media_type: String,
     fields: Obj,
     annotations: Obj,
@@ -425,41 +425,41 @@ impl Doc {
         Self::custom(media::SCHEMA1, fields)
     }
 
-    /// Makes it refer to a subject.
+    /// Sets its subject.
     pub(crate) fn subject(self, subject: &Desc) -> Self {
         self.set("subject", subject)
     }
 
-    /// Gives it an artifact type.
+    /// Sets its artifact type.
     pub(crate) fn artifact_type(self, artifact_type: &str) -> Self {
         self.set("artifactType", artifact_type)
     }
 
-    /// Adds an annotation, also when it is there already.
+    /// Adds an annotation, even if it is already present.
     pub(crate) fn annotate(mut self, key: &str, value: impl Into<Json>) -> Self {
         self.annotations = self.annotations.with(key, value);
         self
     }
 
-    /// Adds a key at the end, also when it is there already.
+    /// Adds a key at the end, even if it is already present.
     pub(crate) fn with(mut self, key: &str, value: impl Into<Json>) -> Self {
         self.fields = self.fields.with(key, value);
         self
     }
 
-    /// Gives a key its only value.
+    /// Sets the only value of a key.
     pub(crate) fn set(mut self, key: &str, value: impl Into<Json>) -> Self {
         self.fields = self.fields.set(key, value);
         self
     }
 
-    /// Takes a key out.
+    /// Removes a key.
     pub(crate) fn without(mut self, key: &str) -> Self {
         self.fields = self.fields.without(key);
         self
     }
 
-    /// Spells a key differently.
+    /// Changes the spelling of a key.
     pub(crate) fn rename(mut self, key: &str, spelling: &str) -> Self {
         self.fields = self.fields.rename(key, spelling);
         self
@@ -492,7 +492,7 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
             let letter = ALPHABET
                 .get(digit)
                 .copied()
-                .expect("six bits name a letter");
+                .expect("six bits are the index of a letter");
             text.push(if place <= chunk.len() {
                 char::from(letter)
             } else {

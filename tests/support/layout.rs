@@ -1,4 +1,4 @@
-//! [`LayoutBuilder`]: layouts written blob by blob, as sound or as broken as a test wants them.
+//! [`LayoutBuilder`]: layouts written blob by blob, as valid or as broken as a test needs them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ use super::environment::{disk_dir, memory_dir};
 use super::json::{Desc, Doc, Json, Obj, media};
 use super::{Run, digest_of, sha256};
 
-/// What [`LayoutBuilder::image`] wrote.
+/// The result of [`LayoutBuilder::image`].
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     /// The descriptor of the manifest, as `index.json` or an index would list it.
@@ -47,12 +47,13 @@ impl Image {
     }
 }
 
-/// How long ago the blobs of a layout were written, unless a test says otherwise.
+/// The age of the blobs of a layout, unless a test sets another one.
 const WRITTEN: Duration = Duration::from_secs(3 * 3600);
 
 /// Writes a layout into a directory of its own, which is deleted when the builder is dropped.
 ///
-/// Blobs are written at once; `index.json` and docker's `manifest.json` are written by [`write`](Self::write), as often as wanted.
+/// Blobs are written immediately; `index.json` and docker's `manifest.json` are written by [`write`](Self::write), which can
+/// be called repeatedly.
 #[derive(Debug)]
 pub(crate) struct LayoutBuilder {
     dir: PathBuf,
@@ -60,17 +61,17 @@ pub(crate) struct LayoutBuilder {
     index: Obj,
     raw_index: Option<Vec<u8>>,
     elements: Vec<Json>,
-    /// Dropped last: everything above is in it.
+    /// Dropped last: it contains everything above.
     temp: Option<TempDir>,
 }
 
 impl LayoutBuilder {
-    /// Begins a layout with `oci-layout` and an empty `blobs/sha256` in a new temporary directory, in memory if possible.
+    /// Creates a layout with `oci-layout` and an empty `blobs/sha256` in a new temporary directory, in memory if possible.
     pub(crate) fn new() -> Self {
         Self::below(memory_dir())
     }
 
-    /// Begins one on disk.
+    /// Creates a layout on disk.
     pub(crate) fn on_disk() -> Self {
         Self::below(disk_dir())
     }
@@ -81,7 +82,7 @@ impl LayoutBuilder {
         builder
     }
 
-    /// Begins a layout in `dir`, which is made and which is kept.
+    /// Creates a layout in `dir`, which is created and not deleted.
     pub(crate) fn at(dir: &Path) -> Self {
         fs::create_dir_all(dir.join("blobs/sha256")).expect("the layout directory can be made");
         let builder = Self {
@@ -103,9 +104,9 @@ impl LayoutBuilder {
         &self.dir
     }
 
-    /// Returns the directory that the layout is in, for what is beside it.
+    /// Returns the parent directory of the layout, for other files in it.
     pub(crate) fn outside(&self) -> &Path {
-        self.dir.parent().expect("a layout lies in a directory")
+        self.dir.parent().expect("a layout is in a directory")
     }
 
     /// Returns a path inside the layout.
@@ -113,17 +114,17 @@ impl LayoutBuilder {
         self.dir.join(relative)
     }
 
-    /// Returns `true` if a blob is there, as a file or as a link.
+    /// Returns `true` if a blob exists, as a file or as a link.
     pub(crate) fn has(&self, desc: &Desc) -> bool {
         fs::symlink_metadata(self.join(&desc.blob_path())).is_ok()
     }
 
-    /// Returns `true` if an image is there with all its blobs.
+    /// Returns `true` if an image exists with all its blobs.
     pub(crate) fn has_all(&self, image: &Image) -> bool {
         image.parts().into_iter().all(|desc| self.has(desc))
     }
 
-    /// Panics unless all of these blobs are there.
+    /// Panics unless all of these blobs exist.
     #[track_caller]
     pub(crate) fn assert_has<'a>(&self, descs: impl IntoIterator<Item = &'a Desc>, run: &Run) {
         for desc in descs {
@@ -141,12 +142,12 @@ impl LayoutBuilder {
         self.forged(&digest_of(algorithm, bytes), media_type, bytes)
     }
 
-    /// Stores bytes under a digest that need not be theirs.
+    /// Stores bytes under a digest, which need not match.
     pub(crate) fn forged(&self, digest: &str, media_type: &str, bytes: &[u8]) -> Desc {
         let size = u64::try_from(bytes.len()).expect("a length fits into 64 bits");
         let desc = Desc::new(media_type, digest, size);
         self.file(&desc.blob_path(), bytes);
-        // As what was unpacked keeps its time: older than any grace period that was not set by a user.
+        // Unpacked files keep their times: they are older than any grace period that no user set.
         self.age(&desc.blob_path(), WRITTEN);
         desc
     }
@@ -176,7 +177,7 @@ impl LayoutBuilder {
         self.blob_as(algorithm, &doc.media_type, doc.text().as_bytes())
     }
 
-    /// Stores a document under the digest of the word `seed`, which is known before the document is: so cycles are made.
+    /// Stores a document under the digest of the word `seed`, which is known before the document is: this allows cycles.
     pub(crate) fn put_forged(&self, seed: &str, doc: &Doc) -> Desc {
         self.forged(
             &sha256(seed.as_bytes()),
@@ -204,7 +205,7 @@ impl LayoutBuilder {
         self.index(&children)
     }
 
-    /// Stores a whole image, config and layers included, without listing it; `salt` makes its config unique.
+    /// Stores a complete image with config and layers, without listing it; `salt` makes its config unique.
     pub(crate) fn image(&self, platform: &str, salt: &str, layers: &[&[u8]]) -> Image {
         let layers: Vec<Desc> = layers.iter().map(|bytes| self.layer(bytes)).collect();
         let text = config_text(platform, salt, &layers);
@@ -242,7 +243,7 @@ impl LayoutBuilder {
         self.entry(desc.clone().tagged(tag))
     }
 
-    /// Forgets all entries.
+    /// Removes all entries.
     pub(crate) fn clear_entries(&mut self) -> &mut Self {
         self.entries.clear();
         self
@@ -254,7 +255,7 @@ impl LayoutBuilder {
         self
     }
 
-    /// Makes `index.json` these bytes, whatever the entries are.
+    /// Uses these bytes as `index.json`, whatever the entries are.
     pub(crate) fn raw_index(&mut self, bytes: &[u8]) -> &mut Self {
         self.raw_index = Some(bytes.to_vec());
         self
@@ -294,7 +295,7 @@ impl LayoutBuilder {
         self.file("repositories", object.json().text().as_bytes())
     }
 
-    /// Writes `index.json`, and `manifest.json` when it has elements.
+    /// Writes `index.json`, and `manifest.json` if it has elements.
     pub(crate) fn write(&self) -> &Self {
         let text = self
             .index
@@ -315,10 +316,10 @@ impl LayoutBuilder {
         self
     }
 
-    /// Writes any file in the layout, with the directories above it.
+    /// Writes any file in the layout, and its parent directories.
     pub(crate) fn file(&self, relative: &str, bytes: &[u8]) -> &Self {
         let path = self.join(relative);
-        let parent = path.parent().expect("a file lies in a directory");
+        let parent = path.parent().expect("a file is in a directory");
         fs::create_dir_all(parent).expect("the directory can be made");
         if path.exists() {
             fs::remove_file(&path).expect("the older file can be replaced");
@@ -327,30 +328,30 @@ impl LayoutBuilder {
         self
     }
 
-    /// Makes an empty directory in the layout.
+    /// Creates an empty directory in the layout.
     pub(crate) fn directory(&self, relative: &str) -> &Self {
         fs::create_dir_all(self.join(relative)).expect("the directory can be made");
         self
     }
 
-    /// Makes a symbolic link in the layout, in place of whatever was there.
+    /// Creates a symbolic link in the layout and replaces what existed at its path.
     pub(crate) fn symlink(&self, relative: &str, target: impl AsRef<Path>) -> &Self {
         let path = self.join(relative);
-        let parent = path.parent().expect("a link lies in a directory");
+        let parent = path.parent().expect("a link is in a directory");
         fs::create_dir_all(parent).expect("the directory can be made");
         self.remove(relative);
         std::os::unix::fs::symlink(target, &path).expect("the link can be made");
         self
     }
 
-    /// Makes a hard link in the layout to any file.
+    /// Creates a hard link in the layout to any file.
     pub(crate) fn hard_link(&self, relative: &str, original: &Path) -> &Self {
         self.remove(relative);
         fs::hard_link(original, self.join(relative)).expect("the hard link can be made");
         self
     }
 
-    /// Makes a FIFO in the layout, which blocks a process that opens it carelessly.
+    /// Creates a FIFO in the layout, which blocks a process that opens it without `O_NONBLOCK`.
     pub(crate) fn fifo(&self, relative: &str) -> &Self {
         self.remove(relative);
         rustix::fs::mknodat(
@@ -364,7 +365,7 @@ impl LayoutBuilder {
         self
     }
 
-    /// Removes a file, a link or a whole directory of the layout, if it is there.
+    /// Removes a file, a link or a whole directory of the layout, if it exists.
     pub(crate) fn remove(&self, relative: &str) -> &Self {
         let path = self.join(relative);
         let Ok(found) = fs::symlink_metadata(&path) else {
@@ -375,7 +376,7 @@ impl LayoutBuilder {
         } else {
             fs::remove_file(&path)
         };
-        gone.expect("what the test made can be removed");
+        gone.expect("files of the test can be removed");
         self
     }
 
@@ -384,12 +385,12 @@ impl LayoutBuilder {
         self.remove(&desc.blob_path())
     }
 
-    /// Removes `oci-layout`, as BuildKit caches and hauler stores come.
+    /// Removes `oci-layout`, which BuildKit caches and hauler stores lack.
     pub(crate) fn without_marker(&self) -> &Self {
         self.remove("oci-layout")
     }
 
-    /// Makes blobs as recent as what a writer has put a moment ago.
+    /// Sets the times of blobs to now, as if a writer had just stored them.
     pub(crate) fn fresh<'a>(&self, descs: impl IntoIterator<Item = &'a Desc>) -> &Self {
         for desc in descs {
             self.age(&desc.blob_path(), Duration::ZERO);
@@ -401,7 +402,7 @@ impl LayoutBuilder {
     pub(crate) fn age(&self, relative: &str, age: Duration) -> &Self {
         let time = SystemTime::now()
             .checked_sub(age)
-            .expect("the age is less than that of the clock");
+            .expect("the age is less than the time since 1970");
         self.modified(relative, time)
     }
 
@@ -418,7 +419,8 @@ impl LayoutBuilder {
         self
     }
 
-    /// Takes an exclusive flock on a file of the layout, which is made if need be; it is held while the answer lives.
+    /// Takes an exclusive flock on a file of the layout, which is created if necessary, and holds it until the result is
+    /// dropped.
     pub(crate) fn flock(&self, relative: &str) -> FileLock {
         let path = self.join(relative);
         let file = if path.is_dir() {
@@ -431,17 +433,17 @@ impl LayoutBuilder {
     }
 }
 
-/// An exclusive flock, held until it is dropped: the one way in which tests take one.
+/// An exclusive flock, held until this is dropped: the only way in which tests take one.
 #[derive(Debug)]
 pub(crate) struct FileLock(fs::File);
 
 impl FileLock {
     #[track_caller]
     pub(crate) fn of(file: fs::File) -> Self {
-        Self::try_of(file).expect("nobody else holds the lock")
+        Self::try_of(file).expect("no other process holds the lock")
     }
 
-    /// `None`: somebody holds it.
+    /// `None`: another process holds it.
     pub(crate) fn try_of(file: fs::File) -> Option<Self> {
         let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
         rustix::fs::flock(&file, exclusive).ok()?;
@@ -454,7 +456,7 @@ impl FileLock {
 }
 
 impl Drop for FileLock {
-    /// Closing is not enough: a child that another test starts may have the file for a moment longer.
+    /// Closing the file is not enough: a child that another test starts may keep it open for a moment.
     fn drop(&mut self) {
         let _closed = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock);
     }
@@ -462,7 +464,7 @@ impl Drop for FileLock {
 
 /// Sets the modification time of a file or directory.
 pub(crate) fn set_modified(path: &Path, time: SystemTime) {
-    // Reading is enough to set times of one's own file, and blobs are often read-only.
+    // Read access is enough to set the times of one's own file, and blobs are often read-only.
     fs::File::open(path)
         .and_then(|file| file.set_modified(time))
         .expect("the modification time can be set");

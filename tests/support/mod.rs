@@ -1,24 +1,24 @@
-//! What the integration tests share: layouts, the program, and what holds around every call.
+//! Helpers of the integration tests: layouts, runs of the program, and the invariants of every call.
 //!
-//! - [`json`]: JSON text in which keys may repeat, change case and be plainly wrong; descriptors and documents made of it.
+//! - [`json`]: JSON text in which keys may be repeated, in odd case or wrong; descriptors and documents made of it.
 //! - [`layout`]: [`LayoutBuilder`] writes a layout blob by blob.
 //! - [`dated`]: [`TestLayout`], a layout in which every file has a fixed time.
 //! - [`test_dir`]: [`TestDir`], a directory with several layouts.
 //! - [`tools`]: [`ClientDir`], a directory in which `umoci` and `skopeo` build images.
 //! - [`samples`]: layouts that several tests start from.
 //! - [`corpus`]: the recorded layouts of other programs.
-//! - [`run`]: [`Cmd`] runs the program, [`Run`] is the outcome.
-//! - [`invariants`]: [`checked`] runs a command with everything that is promised of every call.
+//! - [`run`]: [`Cmd`] runs the program, [`Run`] is the result.
+//! - [`invariants`]: [`checked`] runs a command and checks the invariants of every call.
 //! - [`pruned`]: the same for `prune`, with the verdicts.
 //! - [`removed`]: the same for `rm`, with its output.
-//! - [`restored`]: what `undo` has to restore.
+//! - [`restored`]: the files that `undo` has to restore.
 //! - [`environment`]: other users, terminals, mounts, little memory, programs that may be absent.
 //! - [`findings`]: the report of `check`.
 //! - [`files`]: a layout in memory, and what is reachable in it.
 //! - [`snapshot`]: the state of a directory, to the nanosecond.
 //! - [`transcript`]: comparison of output with recorded files.
 //! - [`typing`]: [`Typing`], an interactive shell in which keys are pressed.
-//! - [`stopping`]: [`Stopping`], the real file system until a call at which something happens.
+//! - [`stopping`]: [`Stopping`], the real file system with a fault at one call.
 #![expect(
     dead_code,
     unused_imports,
@@ -133,7 +133,7 @@ pub(crate) fn for_each<T>(
 
 /// Returns a time from nanoseconds since 1970.
 pub(crate) fn at(nanoseconds: i128) -> jiff::Timestamp {
-    jiff::Timestamp::from_nanosecond(nanoseconds).expect("a time that can be told")
+    jiff::Timestamp::from_nanosecond(nanoseconds).expect("a time that the system can represent")
 }
 
 /// Returns a duration from nanoseconds.

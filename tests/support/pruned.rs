@@ -1,4 +1,4 @@
-//! [`prune`]: a prune with every check around it, and [`Pruned`], its outcome.
+//! [`prune`]: a prune with every check, and [`Pruned`], its result.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,7 @@ use super::dated::NOW;
 use super::invariants::Invariants;
 use super::{Cmd, Run, differences, snapshot, without_directory_times};
 
-/// Begins a call of `prune` on a layout at the current time.
+/// Creates a call of `prune` on a layout at the current time.
 pub(crate) fn prune_call(layout: &Path) -> Cmd {
     Cmd::new(["prune", "--now", NOW]).arg(layout)
 }
@@ -26,7 +26,7 @@ pub(crate) fn strings(value: &Value, key: &str) -> Vec<String> {
         .collect()
 }
 
-/// What a prune reported of one image.
+/// The report of a prune on one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) digest: String,
@@ -35,23 +35,23 @@ pub(crate) struct Verdict {
     pub(crate) reasons: Vec<String>,
 }
 
-/// A prune that was done.
+/// A completed prune.
 #[derive(Clone, Debug)]
 pub(crate) struct Pruned {
     /// The real run, in JSON.
     pub(crate) run: Run,
-    /// What it reported of each image.
+    /// The report on each image.
     pub(crate) verdicts: Vec<Verdict>,
-    /// The blobs that went, with their length.
+    /// The deleted blobs, with their length.
     pub(crate) deleted: BTreeMap<String, u64>,
-    /// The names that are left.
+    /// The remaining names.
     pub(crate) names: BTreeSet<String>,
-    /// The digests of the entries that are left, in order.
+    /// The digests of the remaining entries, in order.
     pub(crate) entries: Vec<String>,
 }
 
 impl Pruned {
-    /// Panics unless exactly these names are left.
+    /// Panics unless exactly these names remain.
     #[track_caller]
     pub(crate) fn leaves(&self, names: &[&str]) -> &Self {
         let wanted: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -59,20 +59,20 @@ impl Pruned {
         self
     }
 
-    /// Panics unless it ended with 0.
+    /// Panics unless it exited with 0.
     #[track_caller]
     pub(crate) fn ok(&self) -> &Self {
         self.run.ok();
         self
     }
 
-    /// Returns what was reported of the image that has this name or digest.
+    /// Returns the report on the image with this name or digest.
     #[track_caller]
     pub(crate) fn verdict(&self, image: &str) -> &Verdict {
         let found = self.verdicts.iter().find(|verdict| {
             verdict.digest == image || verdict.names.iter().any(|name| name == image)
         });
-        found.unwrap_or_else(|| panic!("nothing is said of {image}\n{}", self.run.all()))
+        found.unwrap_or_else(|| panic!("{image} is not reported\n{}", self.run.all()))
     }
 
     /// Panics unless the image is removed or kept for exactly these reasons.
@@ -89,13 +89,13 @@ impl Pruned {
                     .collect::<Vec<_>>()
             ),
             (goes, reasons.to_vec()),
-            "what is said of {image}\n{}",
+            "report on {image}\n{}",
             self.run.all()
         );
         self
     }
 
-    /// Panics unless exactly these blobs went.
+    /// Panics unless exactly these blobs were deleted.
     #[track_caller]
     pub(crate) fn deletes<'a>(&self, digests: impl IntoIterator<Item = &'a String>) -> &Self {
         let wanted: BTreeSet<&String> = digests.into_iter().collect();
@@ -170,7 +170,7 @@ pub(crate) fn listed(layout: &Path) -> Vec<(String, Vec<String>)> {
         .into_iter()
         .flatten()
         .map(|entry| {
-            // Drawn layouts write keys in odd case, which Go reads.
+            // Random layouts have keys in odd case, which Go accepts.
             let mut fields = entry.as_object().into_iter().flatten();
             let digest = fields.find(|(key, _)| key.eq_ignore_ascii_case("digest"));
             let digest = digest.and_then(|(_, value)| value.as_str());
@@ -190,7 +190,7 @@ pub(crate) fn listed(layout: &Path) -> Vec<(String, Vec<String>)> {
         .collect()
 }
 
-/// Returns what a run reported of each image of its layouts.
+/// Returns the report of a run on each image of its layouts.
 #[track_caller]
 pub(crate) fn verdicts(run: &Run) -> Vec<Verdict> {
     let json = run.json();

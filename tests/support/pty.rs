@@ -1,4 +1,4 @@
-//! Commands on a terminal of their own: a pseudoterminal, of which `setsid` makes the controlling one of a new session.
+//! Commands on a terminal of their own: a pseudoterminal, which `setsid` makes the controlling terminal of a new session.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -11,18 +11,19 @@ use rustix::termios::{LocalModes, OptionalActions, Winsize, tcgetattr, tcsetattr
 use super::environment::has_tools;
 use super::run::new_command;
 
-/// Ends the input of a program that reads lines: what follows it is empty.
+/// Ends the input of a program that reads lines: Ctrl-D on an empty line.
 pub(crate) const END_OF_INPUT: u8 = 0x04;
 
 /// A new terminal.
 pub(crate) struct Pty {
-    /// The side of the person: reads the screen, writes what is typed.
+    /// The user's side: reads the screen, writes what is typed.
     person: File,
     program: OwnedFd,
 }
 
 impl Pty {
-    /// Opens one without a size, as the kernel makes it, with echo. `None`: nothing makes a controlling terminal of it here.
+    /// Opens a terminal without a size, as the kernel creates it, with echo. `None`: it cannot become a controlling terminal
+    /// on this machine.
     #[track_caller]
     pub(crate) fn open() -> Option<Self> {
         if !has_tools(&["setsid"]) {
@@ -53,7 +54,7 @@ impl Pty {
         self
     }
 
-    /// Does not show what is typed, which the program may or may not have been quick enough to switch off.
+    /// Disables echo, since the program may or may not be fast enough to disable it before something is typed.
     pub(crate) fn without_echo(self) -> Self {
         let mut modes = tcgetattr(&self.program).expect("it has modes");
         modes.local_modes -= LocalModes::ECHO;
@@ -61,7 +62,7 @@ impl Pty {
         self
     }
 
-    /// Returns what will run a line of shell on it, with an environment that does not depend on ours.
+    /// Returns a command that runs a shell command line on it, with an environment that does not depend on ours.
     pub(crate) fn shell(&self, line: &str) -> Command {
         let stream = || Stdio::from(self.program.try_clone().expect("it can be opened again"));
         let mut command = new_command("setsid");
@@ -74,7 +75,7 @@ impl Pty {
         command
     }
 
-    /// Starts it. The screen ends with the last process on the terminal: nothing here keeps that open.
+    /// Starts it. The output ends with the last process on the terminal: this process keeps no handle of it.
     #[track_caller]
     pub(crate) fn start(self, mut command: Command) -> (Child, File) {
         let child = command.spawn().expect("`setsid` can be started");

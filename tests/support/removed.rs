@@ -1,4 +1,4 @@
-//! [`rm`]: an `rm` with every check around it, and its output.
+//! [`rm`]: an `rm` with every check, and its output.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -14,7 +14,7 @@ pub(crate) fn rm(layout: &LayoutBuilder, args: &[&str]) -> Run {
     Invariants::of(path, &bare(path, args)).check().run
 }
 
-/// As [`rm`], for calls that make an image sparse on purpose: whether the listed images are whole is left to the test.
+/// As [`rm`], for calls that make an image sparse on purpose: the test itself checks whether the listed images are complete.
 #[track_caller]
 pub(crate) fn rm_sparse(layout: &LayoutBuilder, args: &[&str]) -> Run {
     let path = layout.path();
@@ -22,7 +22,7 @@ pub(crate) fn rm_sparse(layout: &LayoutBuilder, args: &[&str]) -> Run {
     Invariants::of(path, &call).may_be_sparse().check().run
 }
 
-/// Begins a call of `rm` without any checks.
+/// Creates a call of `rm` without checks.
 pub(crate) fn bare<S: AsRef<OsStr>>(layout: &Path, args: impl IntoIterator<Item = S>) -> Cmd {
     Cmd::new(["rm"]).arg(layout).args(args)
 }
@@ -47,8 +47,8 @@ pub(crate) fn assert_entries(layout: &LayoutBuilder, expected: &[Desc], run: &Ru
     );
 }
 
-/// Panics unless standard output is these lines, and the total if anything may have been deleted. The lines that name
-/// platforms, and those that say what keeps an image, are left to the tests of these.
+/// Panics unless standard output is these lines, and the total if anything may have been deleted. Lines about platforms, and
+/// those that explain why an image is kept, have tests of their own.
 #[track_caller]
 pub(crate) fn assert_output(run: &Run, untagged: &[&str], deleted: &[&Desc]) {
     let mut text: String = untagged
@@ -74,7 +74,7 @@ pub(crate) fn familiar(name: &str) -> &str {
     official.filter(|rest| !rest.contains('/')).unwrap_or(name)
 }
 
-/// Returns output without the lines that name platforms and what keeps an image.
+/// Returns output without the lines about platforms and those that explain why an image is kept.
 pub(crate) fn without_dropped(stdout: &str) -> String {
     stdout
         .lines()

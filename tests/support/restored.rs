@@ -1,4 +1,4 @@
-//! What `undo` has to restore: the bytes of every file that is not this program's own.
+//! What `undo` must restore: the bytes of every file that is not the program's own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use super::{Run, snapshot};
 /// The bytes of files, by path below a directory.
 pub(crate) type Bytes = BTreeMap<PathBuf, Vec<u8>>;
 
-/// Returns the bytes of every file that is in no directory of the program.
+/// Returns the bytes of every file outside the program's own directories.
 pub(crate) fn bytes(directory: &Path) -> Bytes {
     let names = snapshot(directory).into_keys();
     let is_own = |name: &Path| name.iter().any(|part| part == ".ocisweep");
@@ -22,8 +22,8 @@ pub(crate) fn bytes(directory: &Path) -> Bytes {
         .collect()
 }
 
-/// Panics unless a run succeeded, and every file below a directory is as it was. `written`: the directory in which documents
-/// that the undone run wrote may be left.
+/// Panics unless a run succeeded, and every file below a directory is unchanged. `written`: the directory in which documents
+/// of the undone run may remain.
 #[track_caller]
 pub(crate) fn assert_back(before: &Bytes, directory: &Path, written: Option<&str>, run: &Run) {
     run.ok();

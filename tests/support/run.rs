@@ -1,6 +1,6 @@
-//! [`Cmd`] runs the program, [`Run`] is its outcome: exit code, standard output, standard error, JSON and the report in it.
+//! [`Cmd`] runs the program, [`Run`] is its result: exit code, standard output, standard error, JSON and the report in it.
 //!
-//! Every process runs under a watchdog, so that a test ends even if the program does not.
+//! Every process runs under a watchdog, so that a test ends even if the program hangs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -18,10 +18,10 @@ use serde_json::Value;
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_ocisweep");
 
-/// How long a process may run. Far more than any needs, also without optimisation and on a busy machine.
+/// The time limit of a process. Far more than any needs, even without optimisation and on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// How much output is read. A program that prints without end must not exhaust the memory of the test.
+/// The maximum output that is read. A program that prints endlessly must not exhaust the memory of the test.
 const MAX_OUTPUT_BYTES: u64 = 64 << 20;
 
 /// One call of the program.
@@ -34,17 +34,17 @@ pub(crate) struct Cmd {
 }
 
 impl Cmd {
-    /// Begins a call with these arguments.
+    /// Creates a call with these arguments.
     pub(crate) fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
         Self::default().args(args)
     }
 
-    /// Begins `gc LAYOUT --grace 0`.
+    /// Creates the call `gc LAYOUT --grace 0`.
     pub(crate) fn gc(layout: &Path) -> Self {
         Self::new(["gc"]).arg(layout).args(["--grace", "0"])
     }
 
-    /// Begins `gc LAYOUT --grace 0 --format json`.
+    /// Creates the call `gc LAYOUT --grace 0 --format json`.
     pub(crate) fn gc_json(layout: &Path) -> Self {
         Self::gc(layout).args(["--format", "json"])
     }
@@ -62,7 +62,7 @@ impl Cmd {
         self
     }
 
-    /// Puts another path in the place of an argument.
+    /// Replaces an argument by another path.
     pub(crate) fn replacing_arg(mut self, old: &Path, new: &Path) -> Self {
         for arg in &mut self.args {
             if arg == old.as_os_str() {
@@ -72,7 +72,7 @@ impl Cmd {
         self
     }
 
-    /// Returns the time that the call takes for the current one.
+    /// Returns the call's current time.
     pub(crate) fn now(&self) -> Timestamp {
         let mut args = self.args.iter().map(|arg| arg.to_string_lossy());
         match args.find(|arg| arg == "--now").and_then(|_| args.next()) {
@@ -94,7 +94,7 @@ impl Cmd {
         self
     }
 
-    /// Gives it something to read; without this its standard input is empty.
+    /// Sets its standard input, which is otherwise empty.
     pub(crate) fn input(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.input = bytes.as_ref().to_vec();
         self
@@ -115,7 +115,7 @@ impl Cmd {
         command.spawn().expect("the program can be started")
     }
 
-    /// Runs it to the end, or kills it and panics when it takes too long.
+    /// Runs it to the end, or kills it and panics if it takes too long.
     #[track_caller]
     pub(crate) fn run(&self) -> Run {
         let args: Vec<_> = self.args.iter().map(|arg| arg.to_string_lossy()).collect();
@@ -125,8 +125,8 @@ impl Cmd {
     }
 }
 
-/// Begins a call of any program, without the variables of who runs the tests on which the outcome would depend: those that
-/// ocisweep reads, and those by which other programs choose a language.
+/// Creates a call of any program, without environment variables that would affect the result: those that ocisweep reads, and
+/// those that set the language of other programs.
 pub(crate) fn new_command(program: impl AsRef<OsStr>) -> Command {
     const UNSET: [&str; 12] = [
         "CI",
@@ -168,7 +168,7 @@ pub(crate) fn run(command: Command) -> Run {
     try_run(command).unwrap_or_else(|error| panic!("cannot start {line}: {error}"))
 }
 
-/// As [`run`], with the error of a command that cannot be started.
+/// Like [`run`], but returns the error of a command that cannot be started.
 #[track_caller]
 pub(crate) fn try_run(mut command: Command) -> std::io::Result<Run> {
     let line = format!("{command:?}");
@@ -179,7 +179,7 @@ pub(crate) fn try_run(mut command: Command) -> std::io::Result<Run> {
     Ok(Run::wait(line, command.spawn()?))
 }
 
-/// Waits for the end of a process whose output is piped, and gives it `input` if its standard input is.
+/// Waits for the end of a process whose output is piped, and writes `input` to its standard input if that is piped.
 #[track_caller]
 pub(crate) fn wait_for(mut child: Child, input: &[u8], line: &str) -> Output {
     let stdout = child.stdout.take().map(drain);
@@ -219,7 +219,7 @@ fn wait(
             child.wait().expect("a child can be waited for");
             panic!("it hangs: no end after {} s\n{line}", TIMEOUT.as_secs());
         }
-        // Its streams are closed, so this is its last moment.
+        // Its streams are closed, so it is about to exit.
         sleep(Duration::from_micros(100));
     };
     let (Some(stdout), Some(stderr)) = streams else {
@@ -232,19 +232,19 @@ fn wait(
     }
 }
 
-/// Reads a stream to its end in a thread of its own.
+/// Reads a stream to its end in a separate thread.
 fn drain(stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     spawn(move || {
         let mut bytes = Vec::new();
-        // What came before an error is what there is.
+        // After an error, only the bytes before it are returned.
         let _read = stream.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes);
         let _nobody_waits = sender.send(bytes);
     });
     receiver
 }
 
-/// The outcome of a call: exit code and output.
+/// The result of a call: exit code and output.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     /// The command line, for messages.
@@ -258,7 +258,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Describes the outcome of a process.
+    /// Describes the result of a process.
     pub(crate) fn of(line: String, output: &Output) -> Self {
         Self {
             line,
@@ -394,7 +394,7 @@ impl Run {
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("the output is no JSON: {error}\n{}", self.all()))
+            .unwrap_or_else(|error| panic!("the output is not JSON: {error}\n{}", self.all()))
     }
 
     /// Returns standard output as a report on deletions.
@@ -413,7 +413,7 @@ impl Run {
 pub(crate) struct Item {
     /// The digest.
     pub(crate) digest: String,
-    /// What the report calls it.
+    /// Its type in the report.
     pub(crate) kind: String,
     /// Length in bytes.
     pub(crate) size: u64,
@@ -421,20 +421,20 @@ pub(crate) struct Item {
     pub(crate) action: String,
 }
 
-/// What `--format json` says about a run that deletes, all layouts taken together.
+/// The `--format json` report of a run that deletes, over all layouts.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
-    /// Whether the run calls itself a dry one.
+    /// Whether the report is that of a dry run.
     pub(crate) dry_run: bool,
     /// The paths of the layouts.
     pub(crate) layouts: Vec<String>,
     /// All items of all layouts that have a digest.
     pub(crate) items: Vec<Item>,
-    /// Number of blobs deleted, by the totals.
+    /// Number of blobs deleted, according to the totals.
     pub(crate) deleted_blobs: u64,
-    /// Length of the blobs deleted, by the totals.
+    /// Length of the blobs deleted, according to the totals.
     pub(crate) deleted_bytes: u64,
-    /// Bytes freed, by the totals.
+    /// Bytes freed, according to the totals.
     pub(crate) freed_bytes: u64,
 }
 
@@ -469,7 +469,7 @@ impl Report {
         })
     }
 
-    /// Returns digest and length of what was, or would be, deleted.
+    /// Returns digest and length of the blobs that were, or would be, deleted.
     pub(crate) fn deleted(&self) -> BTreeMap<String, u64> {
         let word = if self.dry_run {
             "would-delete"
@@ -483,7 +483,7 @@ impl Report {
             .collect()
     }
 
-    /// Returns the words that the items use for what is done.
+    /// Returns the actions of the items.
     pub(crate) fn actions(&self) -> BTreeSet<String> {
         self.items.iter().map(|item| item.action.clone()).collect()
     }
@@ -513,7 +513,7 @@ pub(crate) fn items(report: &Value) -> impl Iterator<Item = &Value> {
         .flatten()
 }
 
-/// Returns the digests that a report gives this action, over all layouts.
+/// Returns the digests with this action in a report, over all layouts.
 pub(crate) fn with_action(report: &Value, action: &str) -> Vec<String> {
     let mut digests: Vec<String> = items(report)
         .filter(|item| item.get("action").and_then(Value::as_str) == Some(action))

@@ -1,4 +1,4 @@
-//! Sample layouts: a little of everything, for tests that damage, disturb or interrupt.
+//! Sample layouts with a little of everything, for tests that damage them, change them concurrently or interrupt a run.
 
 use std::fs;
 use std::ops::{Deref, DerefMut};
@@ -13,7 +13,7 @@ use super::{Cmd, Desc, Image, LayoutBuilder, Run, Snapshot, assert_same, media, 
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Temporary files of writers that a crash left behind.
+/// Temporary files of writers, left by a crash.
 pub(crate) const STALE_FILES: [&str; 5] = [
     "oci-put-blob123456789",
     ".umoci-123456789/blob-1",
@@ -22,7 +22,7 @@ pub(crate) const STALE_FILES: [&str; 5] = [
     ".ocisweep/.ocisweep-ghijkl",
 ];
 
-/// An intact layout with one orphan, and files beside it that no command may touch.
+/// An intact layout with one orphan, and files outside it that no command may touch.
 #[derive(Debug)]
 pub(crate) struct GuardedLayout {
     pub(crate) builder: LayoutBuilder,
@@ -44,10 +44,10 @@ impl GuardedLayout {
         let amd64 = builder.image("linux/amd64", "amd64", &[b"amd64 layer"]);
         let arm64 = builder.image("linux/arm64", "arm64", &[b"arm64 layer"]);
         let multi = builder.platforms(&[("linux/amd64", &amd64), ("linux/arm64", &arm64)]);
-        let orphan = builder.layer(b"nobody refers to this");
+        let orphan = builder.layer(b"nothing references this");
         builder.tag(&app.manifest, "app").tag(&multi, "multi");
         builder.write();
-        // Places to which a path out of the layout would lead, one of them with the name of a blob.
+        // Targets of paths that escape the layout, one of them with the name of a blob.
         let outside = builder.outside().join("outside");
         fs::create_dir_all(outside.join("sha256")).expect("a directory can be made");
         for name in ["precious", &format!("sha256/{}", orphan.hex())] {
@@ -63,12 +63,12 @@ impl GuardedLayout {
         }
     }
 
-    /// Takes a picture of the layout and of everything beside it.
+    /// Takes a snapshot of the layout and of everything next to it.
     pub(crate) fn picture(&self) -> Snapshot {
         snapshot(self.outside())
     }
 
-    /// Panics unless everything of the two tagged images is there, and the files outside are as they were.
+    /// Panics unless all blobs of the two tagged images exist, and the files outside are unchanged.
     #[track_caller]
     pub(crate) fn assert_whole(&self, context: &str) {
         for desc in self.live() {
@@ -77,7 +77,7 @@ impl GuardedLayout {
         self.assert_outside(context);
     }
 
-    /// Panics unless the files outside are as they were.
+    /// Panics unless the files outside are unchanged.
     #[track_caller]
     pub(crate) fn assert_outside(&self, context: &str) {
         let outside = self.outside().join("outside");
@@ -97,13 +97,13 @@ impl GuardedLayout {
         live
     }
 
-    /// Sweeps without grace.
+    /// Sweeps with `--grace 0`.
     #[track_caller]
     pub(crate) fn gc(&self) -> Run {
         Cmd::gc(self.path()).run()
     }
 
-    /// Sweeps, and panics unless that is refused with one line and nothing changed.
+    /// Sweeps, and panics unless that is refused with one line and nothing changes.
     #[track_caller]
     pub(crate) fn gc_is_refused(&self) -> Run {
         let before = self.picture();
@@ -187,8 +187,8 @@ impl IntactLayout {
     }
 }
 
-/// A layout with everything that commands write: entries, docker's lists, holds, orphans and stale temporary files. All of it
-/// is three days old, so that nothing counts as being written.
+/// A layout with everything that commands edit: entries, docker's lists, holds, orphans and stale temporary files. All of it
+/// is three days old, so that nothing is in flight.
 #[derive(Debug)]
 pub(crate) struct FullLayout {
     pub(crate) builder: LayoutBuilder,
@@ -209,7 +209,7 @@ pub(crate) struct FullLayout {
 }
 
 impl FullLayout {
-    /// Writes it into a directory of its own.
+    /// Writes it to a new directory.
     pub(crate) fn new() -> Self {
         let temp = memory_dir();
         let mut layout = Self::at(&temp.path().join("layout"));
@@ -217,7 +217,7 @@ impl FullLayout {
         layout
     }
 
-    /// Writes it into `dir`, which is made and which is kept.
+    /// Writes it to `dir`, which is created and not deleted.
     pub(crate) fn at(dir: &Path) -> Self {
         let mut builder = LayoutBuilder::at(dir);
         let one = builder.image("linux/amd64", "one", &[b"base layer", b"one layer"]);
@@ -237,7 +237,7 @@ impl FullLayout {
             lost.manifest.clone(),
             lost.config.clone(),
             lost.top().clone(),
-            builder.layer(b"nobody refers to this"),
+            builder.layer(b"nothing references this"),
             builder.blob(media::STRANGE, br#"{"nobody":"refers to this"}"#),
         ];
         builder
@@ -270,12 +270,12 @@ impl FullLayout {
         layout
     }
 
-    /// Makes everything three days old.
+    /// Sets the age of everything to three days.
     pub(crate) fn make_old(&self) {
         make_old(self.path());
     }
 
-    /// Returns what dropping `linux/arm64` may take out of an index that is kept.
+    /// Returns what dropping `linux/arm64` may remove from an index that is kept.
     pub(crate) fn of_arm64(&self) -> Vec<String> {
         let mut digests = self.arm64.digests();
         digests.extend(self.attestation.digests());
@@ -306,7 +306,7 @@ macro_rules! is_a_layout {
 
 is_a_layout!(GuardedLayout IntactLayout FullLayout);
 
-/// Makes a directory and everything in it three days old.
+/// Sets the age of a directory and everything in it to three days.
 pub(crate) fn make_old(path: &Path) {
     if path.is_dir() {
         for name in fs::read_dir(path).expect("a directory can be listed") {

@@ -1,4 +1,4 @@
-//! Pictures of a directory, for "not a byte changed".
+//! Snapshots of a directory, to verify that nothing changed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::run::new_command;
 use super::{hex, sha256};
 
-/// What a name in a directory is.
+/// The type of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum What {
     /// A regular file.
@@ -22,10 +22,10 @@ pub(crate) enum What {
     Other,
 }
 
-/// Everything about one name that a test may require to be unchanged.
+/// The state of one directory entry, as far as tests require it to be unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
-    /// What it is.
+    /// Its type.
     pub(crate) what: What,
     /// Permissions, without the type.
     pub(crate) mode: u32,
@@ -40,14 +40,14 @@ pub(crate) struct Stat {
 /// A directory by relative path; the directory itself is the empty path.
 pub(crate) type Snapshot = BTreeMap<PathBuf, Stat>;
 
-/// Takes a picture of `dir` and everything below; links are not followed.
+/// Takes a snapshot of `dir` and everything below; links are not followed.
 pub(crate) fn snapshot(dir: &Path) -> Snapshot {
     let mut picture = Snapshot::new();
     let mut open = vec![PathBuf::new()];
     while let Some(relative) = open.pop() {
         let path = dir.join(&relative);
         let found = fs::symlink_metadata(&path)
-            .unwrap_or_else(|error| panic!("cannot look at {}: {error}", relative.display()));
+            .unwrap_or_else(|error| panic!("cannot stat {}: {error}", relative.display()));
         let kind = found.file_type();
         let (what, content) = if kind.is_dir() {
             let names = fs::read_dir(&path).expect("a directory of the test can be listed");
@@ -80,7 +80,7 @@ pub(crate) fn snapshot(dir: &Path) -> Snapshot {
     picture
 }
 
-/// Returns the picture with the times of directories set to zero, since removing a name changes them.
+/// Returns the snapshot with the times of directories set to zero, since removing a name changes them.
 pub(crate) fn without_directory_times(picture: &Snapshot) -> Snapshot {
     let mut picture = picture.clone();
     for stat in picture.values_mut() {
@@ -91,7 +91,7 @@ pub(crate) fn without_directory_times(picture: &Snapshot) -> Snapshot {
     picture
 }
 
-/// Returns what differs between two pictures, a line each; nothing when they are the same.
+/// Returns the differences between two snapshots, one per line; empty if they are equal.
 pub(crate) fn differences(before: &Snapshot, after: &Snapshot) -> String {
     let mut lines = Vec::new();
     for (path, old) in before {
@@ -109,7 +109,7 @@ pub(crate) fn differences(before: &Snapshot, after: &Snapshot) -> String {
     lines.join("\n")
 }
 
-/// Panics with the differences when two pictures differ; `context` is printed with them.
+/// Panics with the differences if two snapshots differ; `context` is printed with them.
 #[track_caller]
 pub(crate) fn assert_same(before: &Snapshot, after: &Snapshot, context: &str) {
     let found = differences(before, after);
@@ -148,7 +148,7 @@ fn hex_or_text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap_or_else(|_| hex(bytes))
 }
 
-/// Takes a picture without reading files, of layouts that are too large to be read twice: length, time and inode by path.
+/// Takes a snapshot without reading files, for layouts that are too large to be read twice: length, time and inode by path.
 pub(crate) fn outline(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
     let mut found = BTreeMap::new();
     let mut open = vec![dir.to_owned()];
@@ -173,7 +173,7 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
     );
 }
 
-/// Returns `true` if something is a plain file.
+/// Returns `true` if the path is a regular file.
 pub(crate) fn is_file(picture: &Snapshot, name: &str) -> bool {
     picture
         .get(Path::new(name))

@@ -1,4 +1,4 @@
-//! A file system that stops at call N, or lets something else happen there.
+//! A file system that fails at call N, or runs something else there.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -10,32 +10,32 @@ use ocisweep::fs::{Disk, FileTime, Fs, Removed, Renamed};
 use ocisweep::oci::Digest;
 use ocisweep::oci::digest::DeletableName;
 
-/// What happens at the chosen call.
+/// The fault at the chosen call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Way {
-    /// It fails, and so does every later one: the process is as good as dead.
+    /// This call and every later one fail, as if the process had died.
     Dies,
-    /// It alone fails.
+    /// Only this call fails.
     Fails,
-    /// It does its work and says that it failed.
+    /// It succeeds and reports a failure.
     Lies,
     /// It panics.
     Panics,
-    /// It alone fails, because the disk is full.
+    /// Only this call fails, with a full disk.
     Fills,
-    /// The disk is full for it and for everything that is written later.
+    /// The disk is full for this call and for all later writes.
     StaysFull,
-    /// It does its work and says that the disk is full.
+    /// It succeeds and reports a full disk.
     FillsLate,
-    /// Something else happens right before it.
+    /// Other code runs right before it.
     Meets(fn(&Path)),
-    /// Something else happens right after it.
+    /// Other code runs right after it.
     Then(fn(&Path)),
-    /// Something else happens, and then the disk is full.
+    /// Other code runs, and then the disk is full.
     MeetsFull(fn(&Path)),
 }
 
-/// The real file system, until it stops.
+/// The real file system, until the fault.
 #[derive(Debug)]
 pub(crate) struct Stopping {
     way: Way,
@@ -46,7 +46,7 @@ pub(crate) struct Stopping {
 }
 
 impl Stopping {
-    /// `layout` is what another program writes to.
+    /// `layout` is the one that another program writes to.
     pub(crate) fn new(way: Way, at: usize, layout: &Path) -> Self {
         Self {
             way,
@@ -56,7 +56,7 @@ impl Stopping {
         }
     }
 
-    /// Notes a call, and lets it happen or not.
+    /// Records a call, and decides whether it is executed.
     fn pass<T>(&self, call: String, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let writes = call.starts_with("replace ") || call.starts_with("make ");
         let number = {
@@ -95,7 +95,7 @@ impl Stopping {
         }
     }
 
-    /// Returns the calls so far.
+    /// Returns the calls made so far.
     pub(crate) fn calls(&self) -> Vec<String> {
         self.calls
             .lock()

@@ -1,4 +1,5 @@
-//! [`TestDir`]: a directory with several layouts, in which commands run, so that paths are short and the same everywhere.
+//! [`TestDir`]: a directory with several layouts, in which commands run, so that paths are short and the same on every
+//! machine.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,10 +13,10 @@ use tempfile::TempDir;
 use super::environment::{Unprivileged, disk_dir, memory_dir, with_mount};
 use super::{Cmd, Image, LayoutBuilder, Run, corpus, transcript};
 
-/// The current time for recorded layouts: some days after the corpus was recorded, so that nothing in it is recent.
+/// The current time for recorded layouts: some days after the corpus was recorded, so that nothing in it is in flight.
 pub(crate) const NOW: &str = "2026-11-24T12:00:00Z";
 
-/// A directory that is removed when this is dropped.
+/// A directory that is deleted when this is dropped.
 #[derive(Debug)]
 pub(crate) struct TestDir {
     directory: TempDir,
@@ -23,14 +24,14 @@ pub(crate) struct TestDir {
     pub(crate) text: String,
 }
 
-/// What is in some directories: each inode once.
+/// The size of some directories, each inode counted once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bytes {
-    /// Length of each inode.
+    /// The sum of the lengths.
     pub(crate) inodes: BTreeMap<(u64, u64), u64>,
-    /// The same as the disk counts it.
+    /// The sum of the allocated blocks.
     pub(crate) allocated: u64,
-    /// Names, of which an inode may have several.
+    /// The number of names; an inode may have several.
     pub(crate) names: u64,
 }
 
@@ -42,17 +43,17 @@ impl Bytes {
 }
 
 impl TestDir {
-    /// Makes an empty one in memory.
+    /// Creates an empty one in memory.
     pub(crate) fn new() -> Self {
         Self::of(memory_dir(), &[])
     }
 
-    /// Unpacks the cases of the corpus with these names on disk.
+    /// Unpacks the named cases of the corpus on disk.
     pub(crate) fn with_cases(cases: &[&str]) -> Self {
         Self::of(disk_dir(), cases)
     }
 
-    /// Does the same on another file system.
+    /// Like [`with_cases`](Self::with_cases), on another file system.
     pub(crate) fn below(parent: &Path, cases: &[&str]) -> Self {
         let directory = TempDir::new_in(parent).expect("a temporary directory can be made");
         Self::of(directory, cases)
@@ -86,7 +87,7 @@ impl TestDir {
             .to_owned()
     }
 
-    /// Makes a layout that lists one image by the name `v1`, with an orphan beside it.
+    /// Creates a layout that lists one image by the name `v1`, and has one orphan.
     pub(crate) fn layout(&self, relative: &str) -> (LayoutBuilder, Image) {
         let mut layout = LayoutBuilder::at(&self.join(relative));
         let content = format!("layer of {relative}");
@@ -112,12 +113,12 @@ impl TestDir {
         blob
     }
 
-    /// Begins a call in the directory.
+    /// Creates a call in the directory.
     pub(crate) fn cmd(&self, args: &[&str]) -> Cmd {
         Cmd::new(args).current_dir(self.path())
     }
 
-    /// Begins a call in the directory, at [`NOW`].
+    /// Creates a call in the directory, at [`NOW`].
     pub(crate) fn cmd_now(&self, args: &[&str]) -> Cmd {
         Cmd::new(["--now", NOW]).args(args).current_dir(self.path())
     }
@@ -128,21 +129,21 @@ impl TestDir {
         self.cmd(args).run()
     }
 
-    /// Runs the program in the directory as a user for whom permissions count, and who owns everything there. `None`: that user
-    /// cannot reach the program here.
+    /// Runs the program in the directory as an unprivileged user who owns everything in it. `None`: that user cannot access
+    /// the program on this machine.
     #[track_caller]
     pub(crate) fn run_without_rights(&self, args: &[&str]) -> Option<Run> {
         Unprivileged::owning(self.path()).run(args)
     }
 
-    /// Runs the program in the directory, with a file system of its own at `at` that holds a copy of `copied`. `None`: nothing
-    /// can be mounted here.
+    /// Runs the program in the directory, with a separate file system at `at` that contains a copy of `copied`. `None`:
+    /// mounting is not permitted.
     #[track_caller]
     pub(crate) fn run_with_mount(&self, at: &str, copied: &str, args: &[&str]) -> Option<Run> {
         with_mount(self.path(), at, copied, args)
     }
 
-    /// Runs the program at [`NOW`] and notes the output.
+    /// Runs the program at [`NOW`] and records the output.
     #[track_caller]
     pub(crate) fn run_noted(&mut self, args: &[&str]) -> Run {
         let run = self.cmd_now(args).run();
@@ -151,7 +152,7 @@ impl TestDir {
         run
     }
 
-    /// Notes the output of a call: stdout, then stderr, then an exit code other than 0.
+    /// Records the output of a call: stdout, then stderr, then an exit code other than 0.
     pub(crate) fn note(&mut self, line: &str, run: &Run) {
         let Run {
             code,
@@ -169,14 +170,14 @@ impl TestDir {
         }
     }
 
-    /// Compares everything that was noted with a file in `tests/cli/snapshots/`.
+    /// Compares the recorded output with a file in `tests/cli/snapshots/`.
     #[track_caller]
     pub(crate) fn matches(&self, name: &str) {
         let here = self.path().to_string_lossy();
         transcript::matches(name, &self.text.replace(&*here, "[DIR]"));
     }
 
-    /// Walks through every regular file whose path below the directory passes.
+    /// Visits every regular file whose path below the directory matches.
     pub(crate) fn bytes(&self, wanted: impl Fn(&Path) -> bool) -> Bytes {
         let mut bytes = Bytes::default();
         let mut open = vec![self.path().to_owned()];
@@ -199,7 +200,7 @@ impl TestDir {
         bytes
     }
 
-    /// Walks through the blobs and the temporary files of writers.
+    /// Visits the blobs and the temporary files of writers.
     pub(crate) fn blobs(&self) -> Bytes {
         let is_counted = |part: &std::ffi::OsStr| part == "blobs" || part == ".uploads";
         self.bytes(|path| path.iter().any(is_counted))
@@ -215,7 +216,7 @@ fn quoted(arg: &str) -> String {
     }
 }
 
-/// Returns how many entries the `index.json` of a layout has.
+/// Returns the number of entries in the `index.json` of a layout.
 #[track_caller]
 pub(crate) fn entries(layout: &Path) -> usize {
     let text = fs::read(layout.join("index.json")).expect("there is an index.json");

@@ -1,4 +1,4 @@
-//! `umoci` and `skopeo` in a [`TestDir`]: how real clients make, change and copy images.
+//! `umoci` and `skopeo` in a [`TestDir`]: real clients create, change and copy images.
 
 use std::fs;
 use std::ops::Deref;
@@ -21,18 +21,18 @@ impl Deref for ClientDir {
 }
 
 impl ClientDir {
-    /// Makes one. `None`: a program is absent, and that is allowed.
+    /// Creates one. `None`: a program is absent, and that is allowed.
     #[track_caller]
     pub(crate) fn new() -> Option<Self> {
         has_tools(&["umoci", "skopeo"]).then(|| Self(TestDir::new()))
     }
 
-    /// Runs a program in the directory and returns the outcome.
+    /// Runs a program in the directory and returns the result.
     #[track_caller]
     pub(crate) fn attempt(&self, tool: &str, args: &[&str]) -> Run {
         let mut command = new_command(tool);
         command.args(args).current_dir(self.path());
-        // Nothing of the user who runs the tests: no settings, no logins, no cache.
+        // Nothing belongs to the user who runs the tests: no settings, no logins, no cache.
         for variable in ["HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "TMPDIR"] {
             command.env(variable, self.path());
         }
@@ -65,17 +65,17 @@ impl ClientDir {
         self.skopeo(&args);
     }
 
-    /// Makes an empty layout.
+    /// Creates an empty layout.
     pub(crate) fn init(&self, layout: &str) {
         self.umoci(&["init", "--layout", layout]);
     }
 
-    /// Makes an image without layers.
+    /// Creates an image without layers.
     pub(crate) fn new_image(&self, image: &str) {
         self.umoci(&["new", "--image", image]);
     }
 
-    /// Adds a layer with one file to an image, and gives the result a tag of its own if one is named.
+    /// Adds a layer with one file to an image, and tags the result if a tag is given.
     pub(crate) fn insert(&self, image: &str, file: &str, content: &str, tag: Option<&str>) {
         let source = self.text_of("to-be-inserted");
         fs::write(&source, content).expect("a file can be written");
@@ -98,8 +98,8 @@ impl ClientDir {
         self.umoci(&args);
     }
 
-    /// Changes a file in a bundle and packs the difference into an image, which is what the bundle rests on from then on:
-    /// a bundle that rests on a manifest which no tag names any more cannot be packed after a sweep by anybody.
+    /// Changes a file in a bundle and repacks it as an image, which then is the base of the bundle: a bundle whose base
+    /// manifest has no tag any more cannot be repacked after a sweep by any tool.
     pub(crate) fn repack(&self, image: &str, bundle: &str, file: &str, content: &str) {
         let path = self.join(bundle).join("rootfs").join(file);
         fs::write(path, content).expect("a file of a bundle can be written");
@@ -115,7 +115,7 @@ impl ClientDir {
         self.umoci(&args);
     }
 
-    /// Copies a whole layout, as it is.
+    /// Copies a whole layout.
     pub(crate) fn clone_layout(&self, from: &str, to: &str) {
         copy_dir(&self.join(from), &self.join(to));
     }
@@ -125,7 +125,7 @@ impl ClientDir {
         blobs(&self.join(layout)).len()
     }
 
-    /// Sweeps a layout without grace, with every check of [`checked`]; returns the digests that were deleted.
+    /// Sweeps a layout with `--grace 0` and every check of [`checked`]; returns the deleted digests.
     #[track_caller]
     pub(crate) fn gc(&self, layout: &str) -> Vec<String> {
         let path = self.join(layout);
@@ -135,7 +135,7 @@ impl ClientDir {
     }
 }
 
-/// Returns the flag that lets `umoci` do without root.
+/// Returns the flag with which `umoci` runs without root.
 fn rootless() -> Option<&'static str> {
     (!is_root()).then_some("--rootless")
 }

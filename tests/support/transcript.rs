@@ -20,7 +20,7 @@ pub(crate) fn matches(name: &str, text: &str) {
     );
 }
 
-/// Returns both sides around the first line in which they differ, then the new text as a whole.
+/// Returns both sides around the first different line, then the whole new text.
 fn first_difference(expected: &str, text: &str) -> String {
     let common = expected
         .lines()
@@ -34,7 +34,7 @@ fn first_difference(expected: &str, text: &str) -> String {
             .to_owned()
     };
     format!(
-        "line {}\nwas: {}\nnow: {}\n\nnow as a whole:\n{text}",
+        "line {}\nwas: {}\nnow: {}\n\nwhole new text:\n{text}",
         common + 1,
         line(expected),
         line(text)

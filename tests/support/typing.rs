@@ -12,7 +12,7 @@ use super::environment::has_tools;
 use super::pty::Pty;
 use super::run::PROGRAM;
 
-/// How long a shell may take to answer. Far more than any needs, also on a busy machine.
+/// The time limit for an answer of a shell. Far more than any needs, even on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A shell that completes `ocisweep`, and a command `args` that prints its arguments, in the same way.
@@ -21,12 +21,12 @@ pub(crate) struct Typing {
     child: Child,
     keys: File,
     screen: Receiver<Vec<u8>>,
-    /// What was shown and not waited for yet.
+    /// Output that no call has waited for yet.
     seen: String,
 }
 
 impl Typing {
-    /// Starts one in a directory, which is the home directory too. `None`: there is no such shell here.
+    /// Starts a shell in a directory, which is also the home directory. `None`: this shell is not installed.
     #[track_caller]
     pub(crate) fn start(shell: &'static str, directory: &Path) -> Option<Self> {
         if !has_tools(&[shell]) {
@@ -71,7 +71,8 @@ impl Typing {
         Some(typing)
     }
 
-    /// Loads the script, and defines `args`. What the marks are made of keeps the typed lines from being taken for output.
+    /// Loads the script, and defines `args`. The marks are composed so that the echo of a typed line is not mistaken for
+    /// output.
     fn set_up(&mut self) {
         let line = match self.shell {
             "bash" => {
@@ -103,7 +104,7 @@ impl Typing {
             .expect("the shell reads");
     }
 
-    /// Waits for what is shown, and returns everything up to its end since the last call.
+    /// Waits for a text on the screen, and returns the output from the last call to its end.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
         let deadline = Instant::now() + TIMEOUT;
@@ -123,7 +124,7 @@ impl Typing {
         }
     }
 
-    /// Types a line behind `args `, runs it, and returns the arguments.
+    /// Types a line after `args `, runs it, and returns the arguments.
     #[track_caller]
     pub(crate) fn args(&mut self, line: &str) -> Vec<String> {
         self.press(&format!("args {line}\r"));
@@ -141,7 +142,7 @@ impl Typing {
 
 impl Drop for Typing {
     fn drop(&mut self) {
-        // The terminal goes with it, and the shell with the terminal.
+        // Dropping this closes the terminal, which ends the shell.
         let _ended = self.child.kill();
         let _status = self.child.wait();
     }

@@ -1,20 +1,20 @@
-//! The rooms of the library build on one another in one direction, and no files use one another in a circle.
+//! The modules of the library depend on one another in one direction, and no files depend on one another in a circle.
 //!
-//! The arrows are drawn from the `use` lines and from paths that begin with `crate::`, without those of tests. A name that
-//! a room hands on (`pub use`) is followed to the file that defines it. Between a `mod.rs` and the files of its own
-//! directory arrows may go both ways: the one is the front door of the others.
+//! The arrows are drawn from the `use` lines and from paths that begin with `crate::`, without those of tests. A re-exported
+//! name (`pub use`) is followed to the file that defines it. Between a `mod.rs` and the files of its own directory arrows
+//! may point both ways.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Source, sources};
 
-/// The rooms of the library, from the bottom up. A file uses only its own room and those before it.
+/// The modules of the library, from the bottom up. A file uses only its own module and those before it.
 const ROOMS: &[&str] = &[
     "vectors", "parse", "clock", "threads", "oci", "error", "progress", "fs", "layout", "archive",
     "graph", "model", "plan", "execute", "report", "ops",
 ];
 
-/// The rooms of the command, from the bottom up. All of them are above the library.
+/// The modules of the command, from the bottom up. All of them are above the library.
 const COMMAND_ROOMS: &[&str] = &[
     "exit",
     "term",
@@ -43,12 +43,12 @@ const COMMAND_ROOMS: &[&str] = &[
 /// A path in the source: `["oci", "digest"]`.
 type Path = Vec<String>;
 
-/// What one file says of others.
+/// The dependencies of one file.
 #[derive(Default)]
 struct Uses {
     /// Paths from the root of the crate.
     paths: BTreeSet<Path>,
-    /// Names that the file hands on, with where they come from.
+    /// Re-exported names, with their origins.
     exports: BTreeMap<String, Path>,
 }
 
@@ -73,7 +73,7 @@ impl Library {
     /// Returns the file that defines what a path names.
     fn defines(&self, path: &Path) -> Option<&Path> {
         let mut path = path.clone();
-        // A name is handed on a few times at most.
+        // A name is re-exported a few times at most.
         for _ in 0..8 {
             let known = (0..=path.len()).rev().find_map(|len| {
                 let file = self.files.get_key_value(&path[..len]);
@@ -85,7 +85,7 @@ impl Library {
                 None => return Some(file),
             }
         }
-        panic!("{path:?} is handed on in a circle");
+        panic!("{path:?} is re-exported in a circle");
     }
 
     /// Returns the files that a file uses, without itself and the root of the crate.
@@ -159,7 +159,7 @@ fn uses(source: &Source, files: &BTreeSet<Path>) -> Uses {
     uses
 }
 
-/// Returns where the next `use` is: at the beginning of a line, or behind nothing but its visibility.
+/// Returns the position of the next `use`: at the beginning of a line, or after its visibility.
 fn find_use(text: &str) -> Option<usize> {
     let mut found = text.match_indices("use ").map(|(at, _)| at);
     found.find(|at| {
@@ -222,7 +222,7 @@ fn from_root(path: &str, here: &Path, files: &BTreeSet<Path>) -> Option<Path> {
 }
 
 #[test]
-fn every_room_uses_only_those_below_it() {
+fn every_module_uses_only_those_below_it() {
     let library = Library::read();
     let rank = |file: &Path| {
         let place = |room: &String, rooms: &[&str]| {
@@ -251,7 +251,7 @@ fn every_room_uses_only_those_below_it() {
 }
 
 #[test]
-fn no_files_use_one_another_in_a_circle() {
+fn no_files_depend_on_one_another_in_a_circle() {
     let library = Library::read();
     let is_door = |a: &Path, b: &Path| a.starts_with(b) || b.starts_with(a);
     let mut left: BTreeMap<&Path, BTreeSet<&Path>> = library
@@ -263,7 +263,7 @@ fn no_files_use_one_another_in_a_circle() {
             (file, arrows.collect())
         })
         .collect();
-    // Whoever uses nothing that is left is in no circle.
+    // A file without remaining dependencies is not in a circle.
     loop {
         let free: Vec<&Path> = left
             .iter()
@@ -293,7 +293,7 @@ fn no_files_use_one_another_in_a_circle() {
 }
 
 #[test]
-fn names_that_are_handed_on_are_followed() {
+fn reexported_names_are_followed() {
     let library = Library::read();
     let path = |text: &str| -> Path { text.split("::").map(str::to_owned).collect() };
     for (used, defined) in [

@@ -1,4 +1,4 @@
-//! Rules about the sources that neither the compiler nor clippy checks; what may be called where is in `clippy.toml`.
+//! Rules about the sources that neither the compiler nor clippy checks; `clippy.toml` lists disallowed calls.
 
 mod arrows;
 
@@ -76,7 +76,7 @@ fn deletion_code_has_no_dry_run_to_forget() {
 }
 
 #[test]
-fn every_file_says_what_it_is() {
+fn every_file_begins_with_its_purpose() {
     let broken: Vec<String> = sources(&["src", "tests"])
         .into_iter()
         .filter(|source| {
@@ -89,7 +89,7 @@ fn every_file_says_what_it_is() {
 }
 
 #[test]
-fn no_file_is_too_long_to_be_read() {
+fn no_file_is_too_long() {
     let lines_of = |source: &Source| (source.path.clone(), source.body().count());
     let broken: Vec<String> = sources(&["src"])
         .iter()
@@ -101,9 +101,9 @@ fn no_file_is_too_long_to_be_read() {
     assert_none(&broken, &rule);
 }
 
-/// Closing the file does not end a lock while a child that another test starts has it too.
+/// Closing the file does not release a lock while a child of another test has it open too.
 #[test]
-fn tests_take_locks_that_end_when_they_say_so() {
+fn tests_take_locks_that_are_released_reliably() {
     // Put together, so that this file does not break the rule itself.
     let word = concat!("Flock", "Operation");
     // POSIX locks belong to a process and are not inherited.
@@ -116,7 +116,7 @@ fn tests_take_locks_that_end_when_they_say_so() {
     assert_none(&broken, "locks of the tests are a `FileLock`");
 }
 
-/// Else it inherits `OCISWEEP_TRASH`, `NO_COLOR`, `TZ` and the like from the shell of who runs the tests.
+/// Otherwise it inherits `OCISWEEP_TRASH`, `NO_COLOR`, `TZ` and the like from the shell that runs the tests.
 #[test]
 fn tests_start_programs_in_one_environment() {
     // Put together, so that this file does not break the rule itself.
@@ -132,7 +132,7 @@ fn tests_start_programs_in_one_environment() {
 }
 
 #[test]
-fn what_is_left_to_do_has_a_number() {
+fn open_tasks_name_an_issue() {
     // Put together, so that this file does not break the rule itself.
     let words = [
         concat!("TO", "DO"),

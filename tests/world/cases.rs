@@ -1,5 +1,5 @@
-//! Seeds of random cases. They are the same in every run; the variables `PREFIX_CASES`, `PREFIX_FIRST` and `PREFIX_SEED` set their
-//! number, the number of the first, or the one seed that a failure names. Without them a sample takes a third.
+//! Seeds of random cases. They are the same in every run; the variables `PREFIX_CASES`, `PREFIX_FIRST` and `PREFIX_SEED` set
+//! their number, the number of the first case, or the single seed that a failure prints. Without them a sample runs a third.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::fmt::Debug;
 
 use crate::support::extent::{Extent, extent};
 
-/// Calls `visit` with `count` seeds, or a third of them in a sample, or with those that the variables choose.
+/// Calls `visit` with `count` seeds, with a third of them in a sample, or with those that the variables select.
 pub(crate) fn each_seed(
     prefix: &str,
     count: u64,
@@ -21,7 +21,7 @@ pub(crate) fn each_seed(
     every_seed(prefix, count, length, visit);
 }
 
-/// Does the same, whatever the extent: for what costs little.
+/// The same at every extent, for cheap cases.
 pub(crate) fn every_seed(
     prefix: &str,
     count: u64,
@@ -56,12 +56,12 @@ fn variable(name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 
-/// The cases that failed: size, seed, and what happened.
+/// The cases that failed: size, seed, and a description.
 #[derive(Debug, Default)]
 pub(crate) struct Failures(Vec<(usize, u64, String)>);
 
 impl Failures {
-    /// Adds one.
+    /// Adds a failed case.
     pub(crate) fn add(&mut self, size: usize, seed: u64, story: String) {
         self.0.push((size, seed, story));
     }
@@ -85,7 +85,7 @@ impl Failures {
     }
 }
 
-/// Panics unless each kind is one in so many cases: a change of the generator could silently leave nothing to test.
+/// Panics unless each kind occurs often enough: a change of the generator could silently leave nothing to test.
 #[track_caller]
 pub(crate) fn assert_kinds<K: Ord + Borrow<str> + Debug>(
     kinds: &[&str],

@@ -1,8 +1,8 @@
 //! The generator: draws a [`World`] from a finite string of random bytes.
 //!
-//! Every draw has a first choice that is the plain one, and an exhausted source draws first choices: shorter sources make plainer
-//! worlds, which is what minimising a failure relies on. Images come first, as tools write them; [`wild`](super::wild) adds what
-//! no tool writes; the lists over both come last.
+//! The first choice of every draw is the simplest, and an exhausted source draws first choices: shorter sources yield
+//! simpler worlds, which allows a failure to be minimised. Images as tools write them are drawn first, then the content of
+//! [`wild`](super::wild) that no tool writes, then the lists of both.
 
 use arbtest::arbitrary::{Result, Unstructured};
 
@@ -14,7 +14,7 @@ use crate::world::layout::{
     OLD_TEMPORARY, Place, Platform, Ref, SUBJECTS, SecondForm, SecondIndex, Shape, State, World,
 };
 
-/// Names that are there once: of three repositories, and of none.
+/// Names that occur once: of three repositories, and without one.
 pub(crate) const TAGS: [&str; 9] = [
     "app:1",
     "app:2",
@@ -34,13 +34,13 @@ const REPOSITORIES: [(u16, &str); 4] = [
     (10, "redis"),
 ];
 
-/// What layers of images have at least, in bytes.
+/// The minimum size of layers of images, in bytes.
 const LENGTHS: [usize; 6] = [20, 50, 100, 400, 900, 2000];
 
-/// The age of what has no date of its own, in hours.
+/// The age of documents without a date of their own, in hours.
 const OLD: Option<u64> = Some(100 * 24);
 
-/// Says yes in `percent` of a hundred cases, and no when the source is exhausted.
+/// Returns `true` in `percent` of a hundred cases, and `false` if the source is exhausted.
 pub(crate) fn chance(u: &mut Unstructured<'_>, percent: u8) -> Result<bool> {
     let draw: u8 = u.int_in_range(0..=99)?;
     Ok(draw >= 100_u8.saturating_sub(percent))
@@ -122,9 +122,9 @@ pub(super) struct Hand<'a, 'b> {
     pub(super) world: World,
     images: Vec<Image>,
     layers: Vec<usize>,
-    /// The names of [`TAGS`] that are left.
+    /// The unused names of [`TAGS`].
     tags: Vec<&'static str>,
-    /// Whether anything has a name.
+    /// Whether any image has a name.
     has_names: bool,
 }
 
@@ -434,7 +434,7 @@ impl Hand<'_, '_> {
             (if odd { 15 } else { 0 }, media::ATTESTATION),
         ];
         let artifact = weighted(self.u, &artifacts)?;
-        // More of those whose digest may be cut.
+        // More of those whose digest may be abbreviated.
         let tagged = u16::from(self.has_names) * if is_long { 3 } else { 1 };
         let mut how = weighted(
             self.u,
@@ -454,7 +454,7 @@ impl Hand<'_, '_> {
         if how == "kind" && subject.names.is_empty() {
             how = "named";
         }
-        // Old cosign writes none where a digest tag says it.
+        // Old cosign writes no subject where a digest tag has the same meaning.
         let has_subject = match how {
             "unlisted" | "untagged" => true,
             _ => odd && self.chance(50)? || how == "named",
@@ -468,10 +468,10 @@ impl Hand<'_, '_> {
             refs.push(Ref::plain(subject.node, media_type, Place::Subject));
         }
         let mut node = self.document(Shape::Manifest, refs)?;
-        // A document without a subject is an image, whatever its type is.
+        // A document without a subject is an image, whatever its type.
         self.edit(node).artifact_type = (odd || has_subject).then_some(artifact);
         if odd && how.starts_with("digest tag") && self.chance(15)? {
-            // The tag names an index of referrers, as the distribution specification has it.
+            // The tag names an index of referrers, as in the distribution specification.
             let child = self.listed(node);
             node = self.document(Shape::Index, vec![child])?;
         }
@@ -573,7 +573,7 @@ impl Hand<'_, '_> {
             return Ok(());
         }
         let mut refs: Vec<Ref> = Vec::new();
-        // Only what has digest, size and media type counts for a descriptor there.
+        // In such a file, only an object with digest, size and media type counts as a descriptor.
         let entries: Vec<Ref> = self
             .world
             .entries
@@ -620,7 +620,7 @@ impl Hand<'_, '_> {
         Ok(())
     }
 
-    /// Dates documents: of different days, or of one, as what is unpacked from an archive.
+    /// Sets the times of documents: on different days, or on the same one, as if unpacked from an archive.
     fn times(&mut self) -> Result<()> {
         let undated = if self.on.undated { 8 } else { 0 };
         let one = maybe(self.u, 22, |u| {
@@ -629,7 +629,7 @@ impl Hand<'_, '_> {
             Ok((!is_undated).then_some(hours))
         })?;
         for image in self.images.clone() {
-            // Few enough moments that several images share a day.
+            // So few times that several images share a day.
             let hours = match one {
                 Some(hours) => hours,
                 None if self.chance(undated)? => None,
@@ -640,11 +640,11 @@ impl Hand<'_, '_> {
         Ok(())
     }
 
-    /// Draws what is around the blobs: holds, links, foreign files, no `oci-layout`.
+    /// Draws everything around the blobs: holds, links, foreign files, a missing `oci-layout`.
     fn around(&mut self) -> Result<()> {
         let is_wild = self.on.wild.is_some();
         if self.on.holds && self.chance(20)? {
-            // What a hold may be on: images, and in wild layouts whatever has a digest that a hold may have.
+            // The possible targets of holds: images, and in wild layouts everything whose digest a hold can contain.
             let can_be_held = |position: &usize| {
                 let is_entry = self
                     .world

@@ -1,11 +1,12 @@
-//! [`Features`]: what a random layout may hold. A test turns off what its judge cannot predict, and says why.
+//! [`Features`]: the allowed contents of a random layout. A test disables features that its oracle cannot predict, and
+//! explains why.
 
 use crate::world::layout::{FOREIGN, Foreign};
 
-/// How much harm a layout may hold.
+/// The amount of damage in a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
-    /// Nearly every entry is one with which a sweep is possible.
+    /// Nearly all entries allow a sweep.
     Calm,
     /// Anything may be listed.
     Wild,
@@ -14,18 +15,18 @@ pub(crate) enum Mood {
 /// How images are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
-    /// Each image has one, and no other image has it.
+    /// Each image has a unique name.
     One,
     /// Tags and full names, each at most once, in `org.opencontainers.image.ref.name`.
     Tags,
-    /// In every form that a tool writes, some on two images.
+    /// Names in every form that a tool writes, some on two images.
     Forms,
 }
 
-/// Which draws are on.
+/// The enabled draws.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Features {
-    /// The least and the greatest number of images, indexes of images and referrers.
+    /// The minimum and maximum number of images, indexes of images and referrers.
     pub(crate) images: (usize, usize),
     /// Blobs and documents that no tool writes: damage, forged digests, odd keys, wrong types, unknown places.
     pub(crate) wild: Option<Mood>,
@@ -37,17 +38,17 @@ pub(crate) struct Features {
     pub(crate) platforms: bool,
     /// Signatures and the like: by subject, digest tag and annotation.
     pub(crate) referrers: bool,
-    /// Referrers of which tools tell in other ways: attestations, indexes of referrers, tags in a repository, `kind`.
+    /// Referrers that tools mark in other ways: attestations, indexes of referrers, tags in a repository, `kind`.
     pub(crate) odd_referrers: bool,
     /// Documents under sha512.
     pub(crate) algorithms: bool,
     /// docker's `manifest.json`, and `repositories`.
     pub(crate) docker_save: bool,
-    /// What else keeps blobs: annotations with a digest, second indexes, names that only docker's list has.
+    /// Other reasons to keep blobs: annotations with a digest, second indexes, names that only docker's list contains.
     pub(crate) lists: bool,
     /// Second indexes that commands leave out.
     pub(crate) ignored_indexes: bool,
-    /// Manifests that nothing lists.
+    /// Unlisted manifests.
     pub(crate) orphans: bool,
     /// Documents of 1970.
     pub(crate) undated: bool,
@@ -57,12 +58,12 @@ pub(crate) struct Features {
     pub(crate) holds: bool,
     /// Blobs with another name outside the layout.
     pub(crate) links: bool,
-    /// What else may be in the directory.
+    /// Other files in the directory.
     pub(crate) foreign: &'static [Foreign],
 }
 
 impl Features {
-    /// What tools write: everything that is not damaged.
+    /// The content that tools write: everything except damage.
     pub(crate) const TOOLS: Self = Self {
         images: (1, 8),
         wild: None,
@@ -83,7 +84,7 @@ impl Features {
         foreign: &FOREIGN,
     };
 
-    /// Images with a name each, and their layers.
+    /// Images with one name each, and their layers.
     pub(crate) const PLAIN: Self = Self {
         images: (1, 5),
         wild: None,

@@ -1,4 +1,5 @@
-//! What a prune of a drawn layout has to do, by the plainest reasoning there is: sets of images, joined until nothing changes.
+//! The expected result of a prune of a random layout, by the simplest reasoning: sets of images, extended until nothing
+//! changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,18 +10,18 @@ use crate::world::layout::{Config, Content, Note, Place, Ref, SUBJECTS, Shape, W
 use crate::world::wish::Wish;
 use crate::world::write::hours_ago;
 
-/// What is to become of one image.
+/// The expected result for one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeleteResult {
     pub(crate) goes: bool,
     pub(crate) reasons: Vec<String>,
     /// Neither a budget nor anything else removes it.
     pub(crate) is_safe: bool,
-    /// The names that it loses while it is kept.
+    /// The names that are removed while it is kept.
     pub(crate) loses: Vec<String>,
 }
 
-/// A drawn layout with what was asked for; documents are called by the positions of their blobs.
+/// A drawn layout with the options; documents are identified by the positions of their blobs.
 pub(crate) struct Judge<'a> {
     pub(crate) world: &'a World,
     pub(crate) wish: &'a Wish,
@@ -54,13 +55,13 @@ impl Judge<'_> {
         entries.filter(move |entry| entry.target == position)
     }
 
-    /// Returns what its entries say that fits.
+    /// Returns the matching content of its entries.
     fn notes<T>(&self, position: usize, wanted: impl Fn(&str, &Note) -> Option<T>) -> Vec<T> {
         let notes = self.entries(position).flat_map(|entry| &entry.notes);
         notes.filter_map(|(key, note)| wanted(key, note)).collect()
     }
 
-    /// The names that were chosen for it.
+    /// Its selected names.
     pub(crate) fn chosen(&self, position: usize) -> Vec<String> {
         self.notes(position, |key, note| match note {
             Note::Text(name) if key == REF_NAME => Some(name.clone()),
@@ -68,7 +69,7 @@ impl Judge<'_> {
         })
     }
 
-    /// The image that it signs by its name.
+    /// The image that it signs according to its name.
     fn digest_tag_of(&self, position: usize) -> Option<usize> {
         let tags = self.notes(position, |_, note| match note {
             Note::DigestTag { of, .. } => Some(*of),
@@ -90,7 +91,7 @@ impl Judge<'_> {
         self.entries(position).count() > 0
     }
 
-    /// Whether a name was chosen for it.
+    /// Whether one of its names was selected.
     pub(crate) fn is_named(&self, position: usize) -> bool {
         !self.chosen(position).is_empty()
     }
@@ -112,7 +113,7 @@ impl Judge<'_> {
         self.content(position).at(Place::Subject).next()
     }
 
-    /// What it is about according to `index.json`.
+    /// Its subjects according to `index.json`.
     fn about(&self, position: usize) -> Option<usize> {
         let about = self.notes(position, |key, note| match note {
             Note::Digest(of) if SUBJECTS.contains(&key) => Some(*of),
@@ -126,7 +127,7 @@ impl Judge<'_> {
         children.into_iter()
     }
 
-    /// Everything that is live with these: what they reference, and referrers of that except those that are removed themselves.
+    /// Everything that these keep live: their references, and the referrers of those except removed ones.
     fn live(&self, roots: &Set, going: &Set) -> Set {
         let mut live = roots.clone();
         loop {
@@ -147,7 +148,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Entries without a name that nothing kept needs.
+    /// Entries without a name that no kept entry needs.
     pub(crate) fn dangling(&self) -> Set {
         if !self.has_names() {
             return Set::new();
@@ -169,7 +170,7 @@ impl Judge<'_> {
                 .filter(|p| is_about(*p, &live))
                 .collect();
             if stays.is_empty() {
-                // A digest tag is removed with what it is a tag of, and not otherwise.
+                // A digest tag is removed with its subject, and not otherwise.
                 let untagged = rest.iter().copied().filter(|p| !is_tag(p)).collect();
                 let going = self.live(&untagged, &Set::new());
                 let is_own = |p: &usize| is_tag(p) && !is_about(*p, &going);
@@ -185,7 +186,7 @@ impl Judge<'_> {
         rest
     }
 
-    /// Entries that have no fate of their own: parts and referrers of other entries.
+    /// Entries that are not judged separately: parts and referrers of other entries.
     pub(crate) fn followers(&self) -> Set {
         let mut below = Set::new();
         for entry in self.all().filter(|position| self.is_entry(*position)) {
@@ -208,7 +209,7 @@ impl Judge<'_> {
             below.extend(seen);
         }
         let dangling = self.dangling();
-        // What is named or held keeps what it is a referrer of, also where nothing lists that.
+        // A named or held referrer keeps its subject, even if nothing lists that.
         let is_anchor = |position: &usize| self.is_named(*position) || self.is_held(*position);
         let anchors = self.all().filter(is_anchor).collect();
         let anchored = self.live(&anchors, &Set::new());
@@ -225,12 +226,12 @@ impl Judge<'_> {
                     || is_anchored(self.about(*position))
                     || is_anchored(self.subject(*position));
                 let is_part = if self.has_names() {
-                    // Whatever does not dangle is needed by something; a digest tag may also be there for itself.
+                    // An entry that is not dangling is needed by something; a digest tag may also exist on its own.
                     self.digest_tag_of(*position).is_none()
                         || below.contains(position)
                         || anchored.contains(position)
                 } else {
-                    // What a hold keeps is kept with it here as well.
+                    // Blobs that a hold keeps are kept here as well.
                     below.contains(position) || anchored.contains(position)
                 };
                 self.is_entry(*position)
@@ -242,7 +243,7 @@ impl Judge<'_> {
             .collect()
     }
 
-    /// How many hours ago, by the clock that was asked for.
+    /// Its age in hours, by the chosen clock.
     fn hours(&self, position: usize) -> Option<u64> {
         if self.wish.by_created {
             self.created(position)
@@ -251,7 +252,7 @@ impl Judge<'_> {
         }
     }
 
-    /// How many hours ago its first manifest was built.
+    /// The age in hours of the build of its first manifest.
     fn created(&self, position: usize) -> Option<u64> {
         let mut open = vec![position];
         let mut seen = Set::from([position]);
@@ -269,7 +270,7 @@ impl Judge<'_> {
         self.hours(position).map(hours_ago)
     }
 
-    /// Orders images from the newest to the oldest. What has no date counts as new.
+    /// Sorts images from the newest to the oldest. Images without a date count as new.
     fn age(&self, position: usize) -> (u64, u64, std::cmp::Reverse<usize>) {
         let rank = |hours: Option<u64>| hours.map_or(0, |hours| hours + 1);
         let second = if self.wish.by_created {
@@ -284,7 +285,7 @@ impl Judge<'_> {
         )
     }
 
-    /// What is reported of an image that was preferred to the next one.
+    /// The tie-breaker by which an image precedes the next one.
     fn tie(&self, chosen: usize, next: Option<&usize>) -> &'static str {
         let Some(next) = next else { return "" };
         let ((time, created, _), (other_time, other_created, _)) =
@@ -296,7 +297,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Its names, but for those that a filter on names leaves alone.
+    /// Its names, except those that a filter on names excludes.
     fn chosen_names(&self, position: usize) -> Vec<String> {
         let mut names = self.names(position);
         if let Some(wanted) = self.wish.repository {
@@ -336,7 +337,7 @@ impl Judge<'_> {
         seen
     }
 
-    /// What becomes of each image that follows no other, before a budget takes more.
+    /// The result for each image that does not depend on another, before a budget removes more.
     pub(crate) fn fates(&self) -> BTreeMap<usize, DeleteResult> {
         let wish = self.wish;
         let dangling = self.dangling();
@@ -384,7 +385,7 @@ impl Judge<'_> {
             fate.reasons
                 .extend(rules.get(&position).into_iter().flatten().cloned());
             if !fate.reasons.is_empty() {
-                // No budget takes what a rule keeps.
+                // No budget removes an image that a rule keeps.
                 fate.is_safe = true;
                 continue;
             }
@@ -392,7 +393,7 @@ impl Judge<'_> {
             let names = self.names(position);
             let chosen = self.chosen_names(position);
             if chosen.len() < names.len() {
-                // The filter chose some of its names, and the others are not selected.
+                // The filter selected some of its names, and the others are not selected.
                 fate.is_safe = true;
                 if wish.max_size.is_none() || chooses {
                     let reason = format!("only {} passes the filters", chosen.join(", "));
@@ -438,7 +439,7 @@ impl Judge<'_> {
         reasons
     }
 
-    /// Why each of these is kept by the rules of age and number.
+    /// The rules of age and number that keep each of these.
     fn rules(&self, among: &[usize]) -> BTreeMap<usize, Vec<String>> {
         let wish = self.wish;
         let mut reasons: BTreeMap<usize, Vec<String>> = BTreeMap::new();
@@ -456,7 +457,7 @@ impl Judge<'_> {
         let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let any_named = among.iter().any(|position| self.is_named(*position));
         for &position in among {
-            // What has only a digest tag is no image of its repository.
+            // An image with only a digest tag is not an image of its repository.
             let mut names = self.chosen_names(position);
             names.retain(|name| self.chosen(position).contains(name));
             let is_tag = self.digest_tag_of(position).is_some();
@@ -495,7 +496,7 @@ impl Judge<'_> {
                 (wish.monthly, "monthly", "%Y-%m"),
             ] {
                 let Some(count) = count else { continue };
-                // The day of an archive does not count: there the day counts on which an image was built.
+                // The build date counts, not that of the archive.
                 let times: BTreeSet<_> = members.iter().map(|other| self.hours(*other)).collect();
                 let is_archive = members.len() > 1 && times.len() == 1 && !wish.by_created;
                 let mut seen = BTreeSet::new();
@@ -527,7 +528,7 @@ impl Judge<'_> {
         reasons
     }
 
-    /// The entries that are left when these are removed: all others, except followers of nothing kept.
+    /// The entries that remain when these are removed: all others, except those that depend on removed ones.
     pub(crate) fn left(&self, going: &Set) -> Set {
         let followers = self.followers();
         let mut roots: Set = self
@@ -537,7 +538,8 @@ impl Judge<'_> {
                 is_root && !going.contains(position)
             })
             .collect();
-        // Parts and referrers of what is removed go with it; what else only that needed is removed if it passes the filters itself.
+        // Parts and referrers of removed images are removed with them; anything else that only those needed is removed if it
+        // passes the filters itself.
         let mut along = going.clone();
         loop {
             let mut more = along.clone();
@@ -572,7 +574,7 @@ impl Judge<'_> {
         self.live(&self.left(going), going)
     }
 
-    /// The order in which a budget takes images.
+    /// The order in which a budget removes images.
     pub(crate) fn budget_key(
         &self,
         position: usize,
@@ -596,7 +598,7 @@ fn repository(name: &str) -> &str {
         .map_or("", |(repository, _)| repository)
 }
 
-/// The patterns of the drawn wishes.
+/// The patterns of the drawn options.
 fn is_kept_by(pattern: &str, name: &str) -> bool {
     match pattern {
         "**" => true,

@@ -1,10 +1,10 @@
-//! What a drawn layout holds: a change of the generator could silently leave something out.
+//! The features of a random layout: a change of the generator could silently omit some.
 
 use std::collections::BTreeSet;
 
 use crate::world::layout::{Content, Document, Place, Ref, Shape, State, World};
 
-/// Everything that the generator draws, as [`kinds`] calls it.
+/// Everything that the generator draws, as named by [`kinds`].
 pub(crate) const KINDS: &str = "
 sha256, sha384, sha512, state Whole, state Absent, state Forged, state Cut, state Hollow, linked, written in 1970, fresh,
 content Binary, content Plain, content Config, content Pretence, content Statement, content List, content Document, built,
@@ -27,7 +27,7 @@ foreign oci-put-blob2718, foreign 0123456789.tmp-123, no entries, no names, some
 several names of an image, one name of two images, shared layer, documents of one time, missing child, listed child,
 index of images, two of a platform, index with a subject, listed referrer, unlisted referrer, referrer of a referrer";
 
-/// Returns what a world holds.
+/// Returns the features of a world.
 pub(crate) fn kinds(world: &World) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     // The name of a variant, without its fields.
@@ -107,7 +107,7 @@ pub(crate) fn kinds(world: &World) -> BTreeSet<String> {
     found
 }
 
-/// Returns what is only seen in several references together.
+/// Returns the features that are visible only in several references together.
 fn shape_of_images(world: &World) -> [(&'static str, bool); 27] {
     let nodes = || world.nodes.iter().enumerate();
     let documents: Vec<(usize, &Document)> = nodes()

@@ -1,7 +1,7 @@
-//! An image layout as an idea: what refers to what, before it becomes bytes.
+//! An abstract image layout: the references between blobs, before it is written.
 //!
-//! The generator makes a [`World`], the writer turns it into files, and the oracles judge it. An oracle that takes the description
-//! never parses what the writer wrote, so a mistake in reading JSON cannot hide in both the program and its judge.
+//! The generator creates a [`World`], the writer turns it into files, and the oracles judge it. An oracle that uses this
+//! description never parses the written files, so the program and the oracle cannot share a bug in reading JSON.
 
 use crate::support::json::{IMAGE_NAME, REF_NAME};
 use crate::support::media;
@@ -25,7 +25,7 @@ pub(crate) const ATTESTS: &str = "vnd.docker.reference.digest";
 /// A whole layout.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct World {
-    /// The blobs, present or not; they name each other by position.
+    /// The blobs, present or not; they reference each other by position.
     pub(crate) nodes: Vec<Node>,
     /// The entries of `index.json`.
     pub(crate) entries: Vec<Ref>,
@@ -41,7 +41,7 @@ pub(crate) struct World {
     pub(crate) second: Vec<SecondIndex>,
     /// The blobs that are held.
     pub(crate) holds: Vec<usize>,
-    /// What is in the layout and not the program's concern.
+    /// Foreign files in the layout.
     pub(crate) foreign: Vec<Foreign>,
     /// Whether the run is given `--allow-missing`.
     pub(crate) allow_missing: bool,
@@ -52,7 +52,7 @@ pub(crate) struct World {
 /// How `index.json` is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum IndexStyle {
-    /// As the specification has it.
+    /// As in the specification.
     #[default]
     Plain,
     /// Without `schemaVersion` and `mediaType`.
@@ -63,7 +63,7 @@ pub(crate) enum IndexStyle {
     Twice,
     /// With `"manifests": null`; only without entries.
     Null,
-    /// With an entry whose digest is not one.
+    /// With an entry whose digest is invalid.
     InvalidDigest,
 }
 
@@ -83,9 +83,9 @@ pub(crate) struct Element {
 pub(crate) struct SecondIndex {
     /// How it is written.
     pub(crate) form: SecondForm,
-    /// What it lists.
+    /// The listed blobs.
     pub(crate) refs: Vec<Ref>,
-    /// Whether commands are told to leave it out.
+    /// Whether commands get a flag to ignore it.
     pub(crate) is_ignored: bool,
 }
 
@@ -94,7 +94,7 @@ pub(crate) struct SecondIndex {
 pub(crate) enum SecondForm {
     /// As hauler does: an index of another name.
     Hauler,
-    /// As kitops does: an index under a coded name.
+    /// As kitops does: an index with an encoded name.
     Kitops,
     /// As kitops does: descriptors as values of one object.
     Values,
@@ -119,28 +119,28 @@ impl SecondForm {
 pub(crate) struct Node {
     /// The algorithm of its digest.
     pub(crate) algorithm: &'static str,
-    /// What it contains.
+    /// Its content.
     pub(crate) content: Content,
-    /// Whether it is there, and what it is.
+    /// Whether it exists, and its condition.
     pub(crate) state: State,
-    /// How many hours before now it was written; `None` is 1970.
+    /// Its age in hours; `None` is 1970.
     pub(crate) hours: Option<u64>,
     /// Whether the file has another name outside the layout.
     pub(crate) is_linked: bool,
 }
 
-/// Whether a blob is there, and whole.
+/// The condition of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It is there, of the digest by which it is called.
+    /// It exists and matches its digest.
     Whole,
-    /// It is referred to and not there.
+    /// It is referenced, but missing.
     Absent,
-    /// It is there and parses, and its digest is another one.
+    /// It exists and can be parsed, but does not match its digest.
     Forged,
-    /// It is there, cut in the middle.
+    /// It exists, truncated in the middle.
     Cut,
-    /// It is there, with no bytes in it.
+    /// It exists and is empty.
     Hollow,
 }
 
@@ -150,26 +150,26 @@ impl State {
         self != Self::Absent
     }
 
-    /// Returns `true` if the bytes are not those of the digest.
+    /// Returns `true` if the bytes do not match the digest.
     pub(crate) fn damaged(self) -> bool {
         matches!(self, Self::Forged | Self::Cut | Self::Hollow)
     }
 }
 
-/// What a blob contains.
+/// The content of a blob.
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
-    /// Bytes that do not begin like JSON, at least so many.
+    /// At least this many bytes, which do not begin like JSON.
     Binary(usize),
-    /// JSON that refers to nothing.
+    /// JSON without references.
     Plain,
     /// An image config.
     Config(Config),
     /// Text that begins like JSON and is not JSON.
     Pretence,
-    /// An in-toto statement on a blob: it has a `subject`, which is no descriptor.
+    /// An in-toto statement on a blob: it has a `subject`, which is not a descriptor.
     Statement {
-        /// The blob it speaks of.
+        /// The blob that it describes.
         about: usize,
     },
     /// A JSON array of descriptors.
@@ -183,7 +183,7 @@ pub(crate) enum Content {
 pub(crate) struct Config {
     /// As `os/architecture/variant`.
     pub(crate) platform: &'static str,
-    /// How many hours before now it was built, if it tells.
+    /// Its age in hours by its creation time, if it has one.
     pub(crate) created: Option<u64>,
     /// The value of the label `env`.
     pub(crate) label: Option<&'static str>,
@@ -192,17 +192,17 @@ pub(crate) struct Config {
 /// A JSON object that refers to blobs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Document {
-    /// What it is by design; decides the natural places of references.
+    /// Its intended type; decides the natural places of references.
     pub(crate) shape: Shape,
     /// Its own `mediaType`, if it has one.
     pub(crate) own_type: Option<&'static str>,
     /// Its `artifactType`, if it has one.
     pub(crate) artifact_type: Option<&'static str>,
-    /// What it refers to.
+    /// Its references.
     pub(crate) refs: Vec<Ref>,
-    /// A descriptor in a known place whose digest is not one.
+    /// A descriptor in a known place with an invalid digest.
     pub(crate) flaw: Option<(Place, &'static str)>,
-    /// Blobs it mentions without describing them.
+    /// Blobs that it mentions without a descriptor.
     pub(crate) mentions: Vec<usize>,
     /// Whether known keys are written in odd case.
     pub(crate) odd_keys: bool,
@@ -215,13 +215,13 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    /// Returns `true` if it is about another blob.
+    /// Returns `true` if it has a subject.
     pub(crate) fn has_subject(&self) -> bool {
         self.refs.iter().any(|item| item.place == Place::Subject)
     }
 }
 
-/// What a document is by design: of OCI, of docker, or unknown to every reader.
+/// The intended type of a document: of OCI, of docker, or unknown to every reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Shape {
     #[default]
@@ -235,7 +235,7 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    /// The media type by which such a document is called.
+    /// The media type of such a document.
     pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::Manifest => media::MANIFEST,
@@ -269,17 +269,17 @@ pub(crate) struct Ref {
     pub(crate) target: usize,
     /// A second blob, under a second `digest` key of the same descriptor.
     pub(crate) twin: Option<usize>,
-    /// The media types it is given: one, none, or two under a duplicated key.
+    /// Its media types: one, none, or two under a duplicated key.
     pub(crate) types: Vec<&'static str>,
-    /// Where it is; of no meaning in `index.json`.
+    /// Its place; ignored in `index.json`.
     pub(crate) place: Place,
     /// How `size` is written.
     pub(crate) size: Size,
     /// Whether its keys are written in odd case.
     pub(crate) odd_keys: bool,
-    /// What it carries in `data`.
+    /// Its `data`.
     pub(crate) data: Data,
-    /// The platform that it is given.
+    /// Its platform.
     pub(crate) platform: Option<Platform>,
     /// Its annotations.
     pub(crate) notes: Vec<(&'static str, Note)>,
@@ -292,7 +292,7 @@ pub(crate) struct Platform {
     pub(crate) name: &'static str,
     /// `os.version`.
     pub(crate) version: Option<&'static str>,
-    /// The one of `os.features`.
+    /// The single element of `os.features`.
     pub(crate) feature: Option<&'static str>,
 }
 
@@ -307,13 +307,13 @@ pub(crate) enum Note {
     Pinned(String, usize),
     /// The digest of another blob as a tag.
     DigestTag {
-        /// What precedes the tag.
+        /// The text before the tag.
         repository: &'static str,
         /// The blob.
         of: usize,
-        /// Whether the digits end after 64.
+        /// Whether the digits are cut after 64.
         is_cut: bool,
-        /// What follows the digits.
+        /// The text after the digits.
         suffix: &'static str,
     },
 }
@@ -340,7 +340,7 @@ impl Ref {
         self
     }
 
-    /// Gives it a platform.
+    /// Sets its platform.
     pub(crate) fn on(mut self, name: &'static str) -> Self {
         self.platform = Some(Platform {
             name,
@@ -350,7 +350,7 @@ impl Ref {
         self
     }
 
-    /// Gives it a tag.
+    /// Sets its tag.
     pub(crate) fn tagged(self, tag: &str) -> Self {
         self.note(REF_NAME, Note::Text(tag.to_owned()))
     }
@@ -361,7 +361,7 @@ impl Ref {
         is_typed && self.size != Size::Absent && !self.odd_keys
     }
 
-    /// Returns the annotations that name it.
+    /// Returns the annotations that contain its names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &Note> {
         let keys = [REF_NAME, IMAGE_NAME, BASE_NAME];
         let notes = self.notes.iter();
@@ -371,7 +371,7 @@ impl Ref {
     }
 }
 
-/// How `size` is written: as it is, as something else, or not at all.
+/// How `size` is written: correctly, wrong, or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
     Right,
@@ -379,7 +379,7 @@ pub(crate) enum Size {
     Absent,
 }
 
-/// What a descriptor carries in `data`: the blob, something that is no base64, or nothing.
+/// The `data` of a descriptor: the blob, invalid base64, or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Data {
     None,
@@ -387,10 +387,11 @@ pub(crate) enum Data {
     Rubbish,
 }
 
-/// What is in a layout and not the program's concern: its path, its text (none is a directory), and how many hours old it is.
+/// A foreign file in a layout: its path, its text (`None`: it is a directory), and its age in hours.
 pub(crate) type Foreign = (&'static str, &'static str, u32);
 
-/// What is foreign and shows no writer: files whose names are no digests, too deep, of another algorithm, beside `index.json`.
+/// Foreign files that do not indicate a writer: with invalid digests as names, too deep, of another algorithm, next to
+/// `index.json`.
 #[rustfmt::skip]
 pub(crate) const FOREIGN: [Foreign; 11] = [
     ("blobs/sha256/README", "note", 2400),
@@ -409,14 +410,14 @@ pub(crate) const FOREIGN: [Foreign; 11] = [
 /// The temporary file of a writer that ended days ago, which is garbage.
 pub(crate) const OLD_TEMPORARY: Foreign = ("oci-put-blob2718", "half a blob", 50);
 
-/// Temporary files of writers that are at work.
+/// Temporary files of active writers.
 #[rustfmt::skip]
 pub(crate) const FRESH_TEMPORARY: [Foreign; 2] = [
     ("oci-put-blob31415", "half a blob", 0),
     ("blobs/sha256/c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789.tmp-123", "young", 0),
 ];
 
-/// What a media type says about a blob: a document that must be read, a leaf that never is, or nothing.
+/// The meaning of a media type: a document that must be read, a leaf that never is, or unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Document,
@@ -424,7 +425,7 @@ pub(crate) enum Role {
     Unknown,
 }
 
-/// Tells what a media type says about a blob.
+/// Returns the meaning of a media type.
 pub(crate) fn role(media_type: &str) -> Role {
     match media_type {
         media::INDEX
@@ -445,7 +446,7 @@ pub(crate) fn role(media_type: &str) -> Role {
 }
 
 impl Content {
-    /// Returns what it refers to.
+    /// Returns its references.
     pub(crate) fn refs(&self) -> &[Ref] {
         match self {
             Self::List(refs) => refs,
@@ -479,7 +480,7 @@ impl World {
         self.entries.iter().chain(second).chain(inside)
     }
 
-    /// Returns the second indexes that commands are told to leave out.
+    /// Returns the second indexes that commands get a flag to ignore.
     pub(crate) fn ignored(&self) -> Vec<String> {
         let second = self.second.iter().filter(|index| index.is_ignored);
         second.map(|index| index.form.file().to_owned()).collect()
@@ -495,7 +496,7 @@ impl World {
         names.collect()
     }
 
-    /// Returns `true` if one name is on two images.
+    /// Returns `true` if two images have the same name.
     pub(crate) fn is_ambiguous(&self) -> bool {
         self.entries.iter().any(|left| {
             let mut others = self.entries.iter().filter(|it| it.target != left.target);
@@ -507,6 +508,6 @@ impl World {
     pub(crate) fn node(&self, position: usize) -> &Node {
         self.nodes
             .get(position)
-            .expect("references name nodes that exist")
+            .expect("references are to nodes that exist")
     }
 }

@@ -1,9 +1,10 @@
-//! Random layouts, how they are written, and the oracles that decide what a command must do to them.
+//! Random layouts, how they are written, and the oracles of the expected results.
 //!
-//! - [`layout`]: a layout as references between blobs, before it becomes bytes; [`draw`] and [`wild`] draw one, [`write`] writes it.
-//! - [`features`]: what a drawn layout may hold; [`kinds`]: what it holds.
-//! - [`oracle`]: what a sweep of it may and must do.
-//! - [`wish`]: filters and a policy; [`judge`]: what a prune must do.
+//! - [`layout`]: a layout as references between blobs, before it is written; [`draw`] and [`wild`] draw one, [`write`]
+//!   writes it.
+//! - [`features`]: the allowed contents of a random layout; [`kinds`]: its actual contents.
+//! - [`oracle`]: what a sweep of it may do and must do.
+//! - [`wish`]: random filters and a policy; [`judge`]: the expected result of a prune.
 //! - [`cases`]: seeds, their variables, and the report of failures.
 
 pub(crate) mod cases;

@@ -1,20 +1,20 @@
-//! The judge: what a sweep of a [`World`] may and must do, by the plainest reasoning there is.
+//! The oracle: what a sweep of a [`World`] may do and must do, by the simplest reasoning.
 //!
-//! It repeats "what is referred to by something live is live" until nothing changes, over sets, from the abstract description.
+//! From the abstract description it adds references of live nodes to a set until nothing changes.
 //!
 //! Rules, from the promises of the program:
-//! - Roots are all entries, what is held, what second indexes list, and the configs and layers of docker-save elements.
-//! - An annotation whose value is the digest of a blob that is here references it, but for those that describe.
-//! - What a media type calls a layer or config is never read; what it calls a document must be readable and of its digest;
-//!   anything else is read if it begins like JSON, and is compared with its digest in any case.
+//! - Roots are all entries, held blobs, the lists of second indexes, and the configs and layers of docker-save elements.
+//! - An annotation whose value is the digest of a present blob references it, except for descriptive ones.
+//! - A blob that a media type declares as a layer or config is never read; a declared document must be readable and match
+//!   its digest; anything else is read if it begins like JSON, and is compared with its digest in any case.
 //! - References count in every place, in any case of the keys, and however often a key occurs there.
-//! - An orphan in JSON whose `subject` is live is live with all that is below, whether its digest is right or not, unless it is
-//!   an attestation of the kind that is always listed.
-//! - A damaged document that is reached refuses the sweep. So does a missing one that `index.json` lists itself, unless a live
-//!   descriptor carries it in `data`: then what it references is known, and live. An unlisted referrer of a wrong digest is live,
-//!   and what its descriptors carry counts.
+//! - An orphan in JSON whose `subject` is live is live, with everything below it, whether it matches its digest or not,
+//!   unless it is an attestation of the kind that is always listed.
+//! - The sweep is refused if a damaged document is reached, or if a document that `index.json` lists is missing, unless a
+//!   live descriptor embeds it in `data`: then its references are known, and live. An unlisted referrer with a wrong digest
+//!   is live, and the `data` of its descriptors counts.
 //!
-//! Where the promises leave room, the verdict has room too: [`Verdict::may_refuse`] and [`Verdict::may_stay`].
+//! If the promises allow several results, the verdict does so as well: [`Verdict::may_refuse`] and [`Verdict::may_stay`].
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ use crate::world::layout::{
     ATTESTS, Content, Data, Document, IndexStyle, Note, Place, Ref, Role, State, World, role,
 };
 
-/// What a sweep may and must do.
+/// What a sweep may do and must do.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Verdict {
     /// Why it must refuse; empty if it must not.
@@ -40,11 +40,11 @@ pub(crate) struct Verdict {
 
 /// Judges a world.
 pub(crate) fn judge(world: &World) -> Verdict {
-    // Three readings, each a superset of the one before. What the first finds damaged is damaged by any reading.
+    // Three readings, each a superset of the previous one. A node that the first finds damaged is damaged in every reading.
     let strict = Marking::run(world, Forged::Ignored, LeafReferrers::Leaves);
     let normal = Marking::run(world, Forged::Followed, LeafReferrers::Leaves);
     let generous = Marking::run(world, Forged::Followed, LeafReferrers::Read);
-    // But for a missing document: what a referrer of a wrong digest carries counts.
+    // Except for a missing document: the `data` in a referrer with a wrong digest counts.
     let mut must_refuse = strict.damage;
     must_refuse.extend(normal.missing_roots(world));
     let mut verdict = Verdict {
@@ -57,8 +57,8 @@ pub(crate) fn judge(world: &World) -> Verdict {
     verdict.may_refuse.extend(generous.doubts);
     for node in &generous.misnamed {
         let reason = format!("node {node} is called a document and is none");
-        // Its digest is right, so it is known to hold no references. Where another descriptor calls it a layer, that one may
-        // be believed; where all call it a document, something is wrong.
+        // Its digest is right, so it is known to contain no references. If another descriptor has the media type of a layer,
+        // the program may trust that one; if all descriptors have that of a document, something is wrong.
         if strict.misnamed.contains(node) && !generous.otherwise.contains(node) {
             verdict.must_refuse.insert(reason);
         } else {
@@ -68,7 +68,7 @@ pub(crate) fn judge(world: &World) -> Verdict {
 
     if world.entries.is_empty() && world.index != IndexStyle::InvalidDigest && !world.allow_empty {
         let has_blobs = world.nodes.iter().any(|node| node.state.present());
-        // A hold does not show that the list is whole; another list of something that is here does.
+        // A hold does not prove that the list is complete; another list with a present blob does.
         let second = world.second.iter().filter(|second| !second.is_ignored);
         let mut others = second
             .flat_map(|second| second.refs.iter().map(|item| item.target))
@@ -102,14 +102,14 @@ pub(crate) fn judge(world: &World) -> Verdict {
     verdict
 }
 
-/// Whether orphans of a wrong digest are honoured as referrers.
+/// Whether orphans with a wrong digest count as referrers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Forged {
     Ignored,
     Followed,
 }
 
-/// Whether a document that is live as a layer is inspected as a referrer, too, and whether an annotated subject is kept.
+/// Whether a document that is live as a layer is also inspected as a referrer, and whether an annotated subject is kept.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum LeafReferrers {
     #[default]
@@ -124,22 +124,22 @@ struct Marking {
     referrers: BTreeSet<usize>,
     /// Nodes whose references have been followed.
     read: BTreeSet<usize>,
-    /// References waiting: node, media type, what is in `data`, whether `index.json` lists it.
+    /// References to follow: node, media type, content of `data`, whether `index.json` lists it.
     waiting: Vec<(usize, &'static str, Data, bool)>,
     seen: BTreeSet<(usize, &'static str, bool, bool)>,
     damage: BTreeSet<String>,
     doubts: BTreeSet<String>,
-    /// Nodes that are called documents and cannot be.
+    /// Nodes with the media type of a document that cannot be one.
     misnamed: BTreeSet<usize>,
-    /// Nodes that some descriptor calls anything but a document.
+    /// Nodes to which some descriptor gives another media type than that of a document.
     otherwise: BTreeSet<usize>,
-    /// Documents that `index.json` lists and that are not there, by node.
+    /// Missing documents that `index.json` lists, by node.
     missing_roots: BTreeSet<usize>,
-    /// Nodes that some live descriptor carries in `data`.
+    /// Nodes that some live descriptor embeds in `data`.
     carried: BTreeSet<usize>,
-    /// Nodes that are not there and that some live descriptor calls a document.
+    /// Missing nodes to which some live descriptor gives the media type of a document.
     absent_documents: BTreeSet<usize>,
-    /// Nodes that some live descriptor carries in `data` while calling them layers.
+    /// Nodes that some live descriptor with the media type of a layer embeds in `data`.
     carried_as_layers: BTreeSet<usize>,
 }
 
@@ -153,7 +153,7 @@ impl Marking {
             marking.enqueue(world, entry, true);
         }
         for held in &world.holds {
-            // A hold has no type: its content decides.
+            // A hold has no media type: the content decides.
             marking.waiting.push((*held, "", Data::None, false));
         }
         for second in world.second.iter().filter(|second| !second.is_ignored) {
@@ -181,7 +181,7 @@ impl Marking {
         marking
     }
 
-    /// Why a sweep is refused for documents that `index.json` lists, that are not there, and that no live descriptor carries.
+    /// The reasons to refuse a sweep for missing documents that `index.json` lists and that no live descriptor embeds.
     fn missing_roots(&self, world: &World) -> BTreeSet<String> {
         let unknown = self.missing_roots.difference(&self.carried);
         unknown
@@ -190,7 +190,7 @@ impl Marking {
             .collect()
     }
 
-    /// Follows everything that waits.
+    /// Follows all pending references.
     fn follow(&mut self, world: &World) {
         while let Some((position, media_type, data, listed)) = self.waiting.pop() {
             self.live.insert(position);
@@ -227,7 +227,7 @@ impl Marking {
                 }
             } else if node.state.damaged() {
                 let reason = format!("node {position} is damaged and reached");
-                // These two hold no descriptors that count, so a program may know them for leaves.
+                // These two contain no descriptors that count, so a program may treat them as leaves.
                 if matches!(media_type, media::IN_TOTO | media::CACHE_CONFIG) {
                     self.doubts.insert(reason);
                 } else {
@@ -239,9 +239,9 @@ impl Marking {
         }
     }
 
-    /// Reads a node that is whole, as a document of known type or by its content.
+    /// Reads an intact node, as a document of known type or by its content.
     fn read_content(&mut self, world: &World, position: usize, known: bool) {
-        // What only `data` has may be taken for damaged or for not there.
+        // A node that exists only in `data` may count as damaged or as missing.
         let certain = known && world.node(position).state != State::Absent;
         match &world.node(position).content {
             Content::Binary(_) | Content::Pretence if certain => {
@@ -290,7 +290,7 @@ impl Marking {
     fn enqueue(&mut self, world: &World, reference: &Ref, listed: bool) {
         for (key, note) in &reference.notes {
             let Note::Digest(target) = note else { continue };
-            // A referrer need not keep what it is about.
+            // A referrer need not keep its subject.
             let counts = self.leaves == LeafReferrers::Read || !key.ends_with("subject");
             if counts && *key != ATTESTS && world.node(*target).state.present() {
                 self.waiting.push((*target, "", Data::None, false));
@@ -298,7 +298,7 @@ impl Marking {
         }
         for target in std::iter::once(reference.target).chain(reference.twin) {
             if reference.place == Place::FsLayers && !listed {
-                // A schema 1 layer has no type; it is a layer all the same.
+                // A schema 1 layer has no media type; it is a layer nevertheless.
                 if world.node(target).state.damaged() {
                     self.doubts
                         .insert(format!("schema 1 layer {target} is damaged"));
@@ -323,9 +323,10 @@ impl Marking {
         }
     }
 
-    /// Reads documents that are only there in the `data` of a descriptor that calls them layers.
+    /// Reads documents that exist only in the `data` of a descriptor with the media type of a layer.
     ///
-    /// Whoever takes that for a reason not to miss a document of `index.json` must follow it, too. Elsewhere it is optional.
+    /// A program that therefore does not report a document of `index.json` as missing must also follow its references. For
+    /// other documents that is optional.
     fn unwrap(&mut self, world: &World) -> bool {
         let found: Vec<usize> = self
             .carried_as_layers
@@ -358,7 +359,7 @@ impl Marking {
                 State::Forged => forged == Forged::Followed,
                 State::Absent | State::Cut | State::Hollow => false,
             };
-            // A layer with a subject may have been read in search of referrers before it was known for a layer.
+            // A layer with a subject may have been read in the search for referrers before it was known to be a layer.
             let reached = self.live.contains(&position);
             if !readable
                 || self.read.contains(&position)

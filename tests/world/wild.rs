@@ -1,4 +1,5 @@
-//! What no tool writes: damaged and forged blobs, keys in odd case or twice, wrong types, unknown places, lists of anything.
+//! Content that no tool writes: damaged and forged blobs, keys in odd case or repeated, wrong types, unknown places, lists
+//! of anything.
 
 use arbtest::arbitrary::{Result, Unstructured};
 
@@ -11,7 +12,7 @@ use crate::world::layout::{
 };
 use crate::world::oracle::judge;
 
-/// Strings that are no digests, each wrong in its own way.
+/// Strings that are not digests, each for a different reason.
 const INVALID_DIGESTS: [&str; 7] = [
     "sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
     "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85",
@@ -55,7 +56,7 @@ impl Hand<'_, '_> {
             world.nodes.push(node);
         }
         for position in 0..count {
-            // Late documents are seldom listed; half of them become signatures and the like.
+            // Late documents are rarely listed; half of them become signatures and the like.
             let subject = if position * 2 > count { 50 } else { 15 };
             let content = filled(u, world, first + position, subject)?;
             world.nodes[first + position].content = content;
@@ -68,7 +69,7 @@ impl Hand<'_, '_> {
     }
 }
 
-/// Draws what a node is; references come later, when it is known which nodes may be referred to.
+/// Draws the type of a node; references are drawn later, when the possible targets are known.
 fn bare_node(u: &mut Unstructured<'_>, position: usize, count: usize) -> Result<Node> {
     let low = [
         (60, Kind::Binary),
@@ -138,7 +139,7 @@ fn bare_node(u: &mut Unstructured<'_>, position: usize, count: usize) -> Result<
 
 /// Draws the references of a node.
 ///
-/// A digest must be known before it can be referred to, so a node refers to nodes before it, or to forged ones anywhere.
+/// A digest must be known before it can be referenced, so a node references earlier nodes, or forged ones anywhere.
 fn filled(
     u: &mut Unstructured<'_>,
     world: &World,
@@ -150,7 +151,7 @@ fn filled(
         .filter(|other| *other < position || world.node(*other).state == State::Forged)
         .collect();
     Ok(match &world.node(position).content {
-        // The very first node has nothing to speak of.
+        // The first node has no possible target.
         Content::Statement { .. } | Content::List(_) if pool.is_empty() => Content::Plain,
         Content::Statement { .. } => Content::Statement {
             about: *u.choose(&pool)?,
@@ -245,7 +246,7 @@ fn document_refs(
             ],
         )?;
     } else if shape != Shape::Schema1 && shape != Shape::Strange && chance(u, 4)? {
-        // A document with a flaw has no subject here: what a flawed orphan with a live subject is, is not documented.
+        // A document with a flaw gets no subject: the status of a flawed orphan with a live subject is not documented.
         document.flaw = Some((
             *u.choose(&[place, Place::Subject])?,
             *u.choose(&INVALID_DIGESTS)?,
@@ -296,7 +297,7 @@ fn reference(
             .iter()
             .all(|media_type| media_type.is_empty())
     {
-        // Without type and size it would not have the shape of a descriptor.
+        // Without media type and size it would not have the shape of a descriptor.
         reference.size = Size::Right;
     }
     let whole = matches!(world.node(target).state, State::Whole | State::Absent);
@@ -317,7 +318,7 @@ fn reference(
     {
         reference.data = weighted(u, &[(90, Data::Embedded), (10, Data::Rubbish)])?;
     } else if chance(u, 3)? && place != Place::FsLayers {
-        // Two digests under one type: only of two blobs that this type suits alike.
+        // Two digests with one media type: only of two blobs that this type fits equally.
         let same = |other: &usize| {
             *other != target
                 && std::mem::discriminant(&world.node(*other).content)
@@ -331,7 +332,7 @@ fn reference(
     Ok(Some(reference))
 }
 
-/// Draws the media type under which a node is referred to: mostly its own, sometimes none, seldom a wrong one.
+/// Draws the media type of a reference to a node: mostly its own, sometimes none, rarely a wrong one.
 fn types(u: &mut Unstructured<'_>, world: &World, target: usize) -> Result<Vec<&'static str>> {
     let natural: &[(u16, &'static str)] = match &world.node(target).content {
         Content::Binary(_) => &[
@@ -377,7 +378,7 @@ fn types(u: &mut Unstructured<'_>, world: &World, target: usize) -> Result<Vec<&
     typed(u, picked)
 }
 
-/// Writes "no media type" in one of its two ways.
+/// Writes a missing media type in one of two ways.
 fn typed(u: &mut Unstructured<'_>, media_type: &'static str) -> Result<Vec<&'static str>> {
     if media_type.is_empty() && chance(u, 50)? {
         return Ok(Vec::new());
@@ -405,7 +406,7 @@ fn entries(u: &mut Unstructured<'_>, world: &mut World, mood: Mood) -> Result<()
             _ => reference(u, world, &pool, Place::Manifests, |_| true)?,
         };
         let Some(mut entry) = entry else { continue };
-        // Two digests or two types in index.json are one error or another; documents are where they must be followed.
+        // Two digests or two media types in index.json may be errors; in documents they must be followed.
         entry.twin = None;
         entry.types.truncate(1);
         let copies = if chance(u, 10)? { 2 } else { 1 };
@@ -442,7 +443,7 @@ fn entries(u: &mut Unstructured<'_>, world: &mut World, mood: Mood) -> Result<()
     Ok(())
 }
 
-/// Draws docker-save elements; their configs and layers are whole or absent, since nothing is promised for damaged ones.
+/// Draws docker-save elements; their configs and layers are intact or absent, since nothing is promised for damaged ones.
 fn elements(u: &mut Unstructured<'_>, world: &mut World) -> Result<()> {
     let usable: Vec<usize> = (0..world.nodes.len())
         .rev()

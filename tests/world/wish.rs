@@ -1,17 +1,17 @@
-//! Random wishes for a prune: filters, keep rules and a budget.
+//! Random options of a prune: filters, keep rules and a budget.
 
 use arbtest::arbitrary::{Result, Unstructured};
 
 use crate::world::draw::{TAGS, chance, maybe};
 
-/// What is asked for, as flags and as what they mean.
+/// The options, as flags and as values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wish {
     pub(crate) all: bool,
     pub(crate) until_hours: Option<u64>,
     pub(crate) label: Option<(bool, &'static str)>,
     pub(crate) repository: Option<&'static str>,
-    /// Goes by when images were built.
+    /// Ages are by the build dates of images.
     pub(crate) by_created: bool,
     pub(crate) last: Option<usize>,
     pub(crate) within_hours: Option<u64>,
@@ -25,7 +25,7 @@ pub(crate) struct Wish {
     pub(crate) allow_empty: bool,
 }
 
-/// Draws what is asked for.
+/// Draws the options.
 pub(crate) fn wish(u: &mut Unstructured<'_>) -> Result<Wish> {
     let number = |u: &mut Unstructured<'_>| u.int_in_range(0..=3_usize);
     let hours = |u: &mut Unstructured<'_>| Ok(u.int_in_range(0..=40_u64)? * 17 + 5);
@@ -64,7 +64,7 @@ pub(crate) fn wish(u: &mut Unstructured<'_>) -> Result<Wish> {
 }
 
 impl Wish {
-    /// Returns the flags, with the list at this path.
+    /// Returns the flags; the list is at this path.
     pub(crate) fn args(&self, list: &str) -> Vec<String> {
         let mut args = Vec::new();
         let mut flag = |name: &str, value: Option<String>| {

@@ -1,4 +1,4 @@
-//! Turns a world into files, and into a text for people.
+//! Writes a world to disk, and describes it as text.
 
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -19,18 +19,18 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) struct Written {
     /// The layout, which is deleted when this is dropped.
     pub(crate) layout: LayoutBuilder,
-    /// The digest by which each node is called.
+    /// The digest of each node.
     pub(crate) digests: Vec<String>,
 }
 
 struct Writer<'a> {
     world: &'a World,
     digests: Vec<String>,
-    /// What each node would contain if it were whole.
+    /// The content of each node if it were intact.
     contents: Vec<Vec<u8>>,
 }
 
-/// Returns the moment so many hours before [`NOW`].
+/// Returns the time this number of hours before [`NOW`].
 pub(crate) fn hours_ago(hours: u64) -> Timestamp {
     let now: Timestamp = NOW.parse().expect("a time");
     now - SignedDuration::from_hours(i64::try_from(hours).expect("small"))
@@ -41,14 +41,14 @@ pub(crate) fn write(world: &World) -> Written {
     write_to(world, LayoutBuilder::new(), SystemTime::now())
 }
 
-/// Writes a world into a layout, whose files are as old as the world tells at `now`.
+/// Writes a world into a layout, with the ages of files relative to `now`.
 pub(crate) fn write_to(world: &World, mut layout: LayoutBuilder, now: SystemTime) -> Written {
     let mut writer = Writer {
         world,
         digests: Vec::new(),
         contents: Vec::new(),
     };
-    // The digests of forged nodes are promised first, so that anything may refer to them; the others follow in order.
+    // The digests of forged nodes are fixed first, so that any node may reference them; the others follow in order.
     for (position, node) in world.nodes.iter().enumerate() {
         let promise = format!("forged {position}");
         writer.digests.push(if node.state == State::Forged {
@@ -80,7 +80,7 @@ pub(crate) fn write_to(world: &World, mut layout: LayoutBuilder, now: SystemTime
                 let other = layout
                     .outside()
                     .join(format!("link-{}", path.replace('/', "-")));
-                // Another layout beside this one may have linked it.
+                // Another layout next to this one may have linked it.
                 if !other.exists() {
                     fs::hard_link(layout.join(&path), other).expect("a link can be made");
                 }
@@ -155,10 +155,10 @@ pub(crate) fn write_to(world: &World, mut layout: LayoutBuilder, now: SystemTime
 impl Writer<'_> {
     fn digest(&self, position: usize) -> &str {
         let digest = self.digests.get(position);
-        digest.expect("references name nodes that exist")
+        digest.expect("references are to nodes that exist")
     }
 
-    /// Returns what a node contains; its number makes every content different from every other.
+    /// Returns the content of a node; its number makes every content unique.
     fn content(&self, position: usize, node: &Node) -> Vec<u8> {
         let number = u64::try_from(position).expect("a position fits");
         let salt = position.to_string();
@@ -235,7 +235,7 @@ impl Writer<'_> {
             items
         };
         let keys = |plain: &'static str, odd: &'static str| {
-            // Split documents have both spellings if they are odd, else the same key twice.
+            // Split documents with odd keys have both spellings, others the same key twice.
             let first = if document.odd_keys { odd } else { plain };
             (first, plain)
         };
@@ -349,7 +349,7 @@ impl Writer<'_> {
         if let Some(twin) = item.twin {
             object = object.with("digest", self.digest(twin));
         }
-        // A forged or later node has no length yet; any other number is as good.
+        // The length of a forged or later node is not known yet; any number will do.
         let content = self.contents.get(item.target);
         let length = content.map_or(1, |content| u64::try_from(content.len()).unwrap_or(1));
         let size_key = if odd { "SIZE" } else { "size" };
@@ -361,7 +361,7 @@ impl Writer<'_> {
         match item.data {
             Data::None => {}
             Data::Embedded => {
-                let content = content.expect("only nodes before this one are carried");
+                let content = content.expect("only earlier nodes are embedded");
                 object = object.with(if odd { "Data" } else { "data" }, base64(content));
             }
             Data::Rubbish => object = object.with("data", "!not base64!"),
@@ -472,7 +472,7 @@ fn natural_places(shape: Shape) -> &'static [Place] {
     }
 }
 
-/// Describes a world for people who investigate a failure.
+/// Describes a world for investigating a failure.
 pub(crate) fn describe(world: &World, digests: &[String]) -> String {
     let mut lines = Vec::new();
     for (position, (node, digest)) in world.nodes.iter().zip(digests).enumerate() {

@@ -14,7 +14,7 @@ pub enum Format {
     Json,
     /// One document on each line.
     Jsonl,
-    /// `raw`, `table TEMPLATE` or a template, which is parsed where the fields of its rows are known.
+    /// `raw`, `table TEMPLATE` or a template; the command that defines the fields of the rows parses it.
     Template(String),
 }
 
@@ -28,7 +28,7 @@ impl Format {
     }
 }
 
-/// Reads a [`Format`]. Shells complete its words.
+/// Parses a [`Format`]. Shells complete its values.
 #[derive(Debug, Clone, Copy)]
 pub struct FormatParser {
     /// `jsonl` is one of the formats.

@@ -12,7 +12,7 @@ use super::{LayoutArgs, SharedArgs, TextFormat};
 
 /// Parses the value of `--read-data-subset`.
 fn parse_subset(text: &str) -> Result<Subset, SubsetError> {
-    // Other blobs in every run.
+    // Random, so that each run reads other blobs.
     Subset::parse(text, RandomState::new().hash_one(text))
 }
 
@@ -24,7 +24,7 @@ fn parse_subset(text: &str) -> Result<Subset, SubsetError> {
                   first.\n\n\
                   --read-data-subset and --since-run divide the reading of large mirrors over several runs. Every run \
                   verifies the presence and size of all blobs and reads all documents; the last line says how many blobs \
-                  were not read. Together, --read-data-subset 10% reads the blobs that FILE does not have, then those \
+                  were not read. Together, --read-data-subset 10% reads the blobs that FILE does not list, then those \
                   that were verified longest ago: ten runs read everything once, then begin again. A run that is \
                   interrupted or killed continues where it stopped.\n\n\
                   Damage: missing, wrong-size, wrong-digest, malformed, unreadable. No damage: sparse (content \
@@ -57,19 +57,18 @@ pub struct CheckArgs {
     /// Also verify the digests of unreferenced blobs, which a writer may use again
     #[arg(long, conflicts_with = "shared_blobs")]
     pub orphans: bool,
-    /// Also verify what is in the trash: its records, and the digests of its blobs
+    /// Also verify the trash: its records and the digests of its blobs
     #[arg(long)]
     pub trash: bool,
     /// Read only a part of what would be read: N/M (the Nth of M equal parts by digest), P% of the bytes, or at least one blob and
     /// about SIZE bytes (of all layouts together), chosen at random or by --since-run
     #[arg(long, value_name = "N/M|P%|SIZE", value_parser = parse_subset, conflicts_with_all = ["quick", "repair", "trash"])]
     pub read_data_subset: Option<Subset>,
-    /// Do not read blobs that earlier runs verified, according to FILE, and add what this run verifies. A blob whose file was
-    /// written, moved or replaced is read again
+    /// Skip blobs that earlier runs verified, according to FILE, and record those that this run verifies. A blob whose file
+    /// was written, moved or replaced is read again
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "repair", "trash"])]
     pub since_run: Option<PathBuf>,
-    /// Replace missing and damaged blobs: by what is in the trash, then by what is in the directories of --from; every copy is
-    /// verified
+    /// Replace missing and damaged blobs with verified copies from the trash, or else from the directories given by --from
     #[arg(long, conflicts_with = "quick")]
     pub repair: bool,
     /// With --repair: a layout or a directory such as blobs/ to copy blobs from; repeatable
@@ -78,8 +77,8 @@ pub struct CheckArgs {
     /// With --repair: wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
-    /// With --repair: append to FILE, as lines of JSON, who repairs what: flushed to disk before the first change, and again after
-    /// the last; nothing is changed if that fails
+    /// With --repair: append to FILE, as lines of JSON, who repaired what: flushed to disk before the first change, and
+    /// again after the last; nothing is changed if that fails
     #[arg(long, value_name = "FILE", requires = "repair")]
     pub audit_log: Option<PathBuf>,
     /// Also print sparse content and the names of foreign files

@@ -16,7 +16,7 @@ pub struct LayoutArgs {
     /// Process every layout below these directories; does not follow links or enter other file systems
     #[arg(short, long)]
     pub recursive: bool,
-    /// Do nothing, successfully, for a layout that does not exist yet, or whose directory is empty
+    /// Succeed without doing anything if a layout does not exist yet or its directory is empty
     #[arg(long, conflicts_with = "shared_blobs")]
     pub if_exists: bool,
     /// Directory of blobs shared by the given layouts; every layout that uses it must be given (skopeo

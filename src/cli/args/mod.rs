@@ -30,8 +30,8 @@ pub use trash::{TrashArgs, TrashCommand, TrashEmptyArgs, TrashLsArgs, UndoArgs};
 use super::render::sweep::Style;
 use super::term::{Level, When};
 
-/// The version, with the commit that the program was built from where `OCISWEEP_COMMIT` named it at build time. A
-/// build script could ask git, but every user of the library would run it.
+/// The version, with the commit that the program was built from if `OCISWEEP_COMMIT` was set at build time. A build script
+/// could call git, but every user of the library would run it.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let version = env!("CARGO_PKG_VERSION");
     match commit() {
@@ -75,7 +75,7 @@ pub struct Global {
     /// Show progress on stderr: auto (on a terminal), always, never
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub progress: When,
-    /// Evaluate ages as if it were TIME (RFC 3339); a real run protects no less than the current time does
+    /// Evaluate ages as if it were TIME (RFC 3339); a real run still protects what is recent or held now
     #[arg(long, global = true, value_name = "TIME")]
     pub now: Option<Timestamp>,
     /// Ignore this JSON file beside index.json; images that only it lists become unreferenced
@@ -125,7 +125,7 @@ pub enum Command {
         long_about = "Remove dangling or expired images and delete unreferenced blobs.\n\n\
             An image is dangling if it has no name, is neither a child nor a referrer of an image that is \
             kept, and is not named in docker save's manifest.json. Overwriting a tag leaves such an image. \
-            If index.json names no image, none is dangling. With --all every image is removed that \
+            If index.json names no image, none is dangling. --all removes every image that \
             no hold, filter or rule keeps; one rule that keeps an image is enough. With --max-size the \
             oldest images are removed, one after another, until the rest fits; images that a hold, a \
             filter or a --keep rule keeps are never removed for it. Images of the same age are ordered by \
@@ -136,7 +136,7 @@ pub enum Command {
             ocisweep prune -f -a --max-size 5GB .buildx-cache\n  \
             ocisweep prune -n -v -a --keep-last 3 --keep '**:*-lts' mirror\n  \
             ocisweep prune --keep-from allow.txt --plan plan.json mirror && ocisweep apply plan.json\n  \
-            ocisweep prune -r mirrors                     every layout below a directory, with one question\n  \
+            ocisweep prune -r mirrors                     every layout below a directory, one confirmation\n  \
             ocisweep prune -r --remove-empty-layouts mirrors\n  \
             ocisweep prune -r -f -a --max-size 20GB mirrors   one budget for all layouts\n\n\
             Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype\n\
@@ -179,7 +179,7 @@ pub enum Command {
             ocisweep ls --format '{{.Name}} {{.ID}}' images\n  \
             ocisweep ls -f 'reference=app:*' -f until=7d images\n  \
             ocisweep ls -r mirrors        every layout below a directory\n\n\
-            EXTRA: `H`: a hold protects the image; `partial`, `missing`, `damaged`: what of it is not present\n\
+            EXTRA: `H`: a hold protects the image; `partial`, `missing`, `damaged`: not all of it is present\n\
             Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype\n\
             See also: `ocisweep help filters`, `help times`, `help patterns`, `help templates`"
     )]
@@ -227,7 +227,8 @@ pub enum Command {
 }
 
 impl Command {
-    /// Returns the parser of one command, without the help of it; `None` for another word than its name, and for rare commands.
+    /// Returns the parser of one command, without its help; `None` for rare commands and for any word that is not the name
+    /// of a command.
     pub fn parser(name: &str) -> Option<clap::Command> {
         let parser = clap::Command::new;
         Some(match name {
@@ -260,8 +261,8 @@ impl Command {
         }
     }
 
-    /// Returns how long the command keeps what it removes in the trash; `None`: that is not given. The outer `None`: it
-    /// removes nothing that the trash could keep.
+    /// Returns how long the command keeps removed blobs in the trash; the inner `None`: not given. The outer `None`: the
+    /// command has no `--trash`.
     pub const fn trash(&self) -> Option<Option<Duration>> {
         match self {
             Self::Gc(args) => Some(args.trash.trash),
@@ -289,7 +290,7 @@ impl Command {
         args.audit_log.as_deref()
     }
 
-    /// Returns the file for numbers of the run, with the command and what it works on.
+    /// Returns the metrics file, with the command and the paths that it processes.
     pub fn metrics(&self) -> Option<(&Path, &'static str, &[PathBuf])> {
         let (args, command, targets) = match self {
             Self::Gc(args) => (&args.metrics, "gc", args.layouts.paths.as_slice()),
@@ -301,7 +302,7 @@ impl Command {
         Some((args.metrics.as_deref()?, command, targets))
     }
 
-    /// Returns the flags for archives; `None`: the command writes none.
+    /// Returns the flags for archives; `None`: the command writes no archive.
     pub const fn archive(&self) -> Option<&ArchiveArgs> {
         match self {
             Self::Gc(args) => Some(&args.archive),
@@ -321,7 +322,7 @@ impl Command {
         }
     }
 
-    /// Returns the layouts as given, of a command that writes archives. Those of `apply` are in its plan.
+    /// Returns the layouts as given to a command that writes archives. Those of `apply` are in its plan.
     pub fn layouts(&self) -> &[PathBuf] {
         match self {
             Self::Gc(args) => &args.layouts.paths,
@@ -444,8 +445,8 @@ pub struct GcArgs {
 /// What every command that sweeps takes.
 #[derive(Debug, ClapArgs)]
 pub struct SweepArgs {
-    /// Keep unreferenced blobs newer than DURATION, which a writer may be about to list; 0 deletes them: only for a job
-    /// that no other process shares the layout with
+    /// Keep unreferenced blobs newer than DURATION, which a writer may be about to list; 0 deletes them: use it only if no
+    /// other process uses the layout
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     pub grace: Duration,
     /// Delete temporary files of writers that are older than DURATION
@@ -485,7 +486,7 @@ pub struct RmArgs {
     /// Images to remove: names, bare tags, IDs, digests or patterns
     #[arg(value_name = "IMAGE")]
     pub images: Vec<String>,
-    /// Do nothing, successfully, if the layout does not exist yet, or its directory is empty
+    /// Succeed without doing anything if the layout does not exist yet or its directory is empty
     #[arg(long, conflicts_with = "shared_blobs")]
     pub if_exists: bool,
     /// Remove an image given by ID with all its names, or a name that a hold protects; held content is kept
@@ -518,8 +519,8 @@ pub struct RmArgs {
     /// Keep signatures and other referrers, and with them their subject
     #[arg(long)]
     pub keep_referrers: bool,
-    /// While a writer is at work (a temporary file or an unreferenced blob newer than DURATION exists), untag but keep
-    /// the blobs; 0 deletes them: only for a job that no other process shares the layout with
+    /// While a writer is at work (a temporary file or an unreferenced blob newer than DURATION exists), untag but keep the
+    /// blobs; 0 deletes them: use it only if no other process uses the layout
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     pub grace: Duration,
     /// Proceed even if documents of other listed images are missing
@@ -582,8 +583,8 @@ pub struct PruneArgs {
     /// Keep the newest image of each of the last N months that have one
     #[arg(long, value_name = "N")]
     pub keep_monthly: Option<usize>,
-    /// Apply keep rules per repository (name) or to all images together (none); of each layout (layout) or of all layouts
-    /// (tree), which also decides whose budget --max-size is. Comma separated; default: name, rules per layout, and one
+    /// Apply keep rules per repository (name) or to all images together (none), within each layout (layout) or across all
+    /// layouts (tree), which is then also the scope of --max-size. Comma separated; default: name, rules per layout, and one
     /// budget for all layouts
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub group_by: Vec<GroupName>,
@@ -596,7 +597,7 @@ pub struct PruneArgs {
     /// Remove the oldest images until the rest fits, but none that a rule keeps: 500MB, 5GB, 2GiB, or 10% of the file system
     #[arg(long, value_name = "SIZE", value_parser = parse_amount)]
     pub max_size: Option<Amount>,
-    /// Remove the oldest images, but none that a rule keeps, until so much of the file system is free: 20GB, or 10% of it
+    /// Remove the oldest images, but none that a rule keeps, until this much of the file system is free: 20GB, or 10% of it
     #[arg(long, value_name = "SIZE", value_parser = parse_amount, conflicts_with = "shared_blobs")]
     pub min_free: Option<Amount>,
     /// Which time counts as the age: added (to this layout) or created (image configuration)
@@ -707,7 +708,7 @@ impl From<ModeName> for PlatformMode {
 pub struct LsArgs {
     #[command(flatten)]
     pub layouts: LayoutArgs,
-    /// Accepted because docker has it: all images are listed without it too
+    /// Accepted for compatibility with docker; all images are always listed
     #[arg(short, long)]
     pub all: bool,
     /// Show platforms, attestations and referrers below each image
@@ -719,7 +720,7 @@ pub struct LsArgs {
     /// Print only image IDs, each once
     #[arg(short, long)]
     pub quiet: bool,
-    /// Do not truncate image IDs, nor names on a terminal
+    /// Do not truncate image IDs, or names on a terminal
     #[arg(long)]
     pub no_trunc: bool,
     /// Show only images that pass: key=value, repeatable; reference= selects names

@@ -11,8 +11,8 @@ use super::{AuditArgs, Format, FormatParser, LockArgs, TextFormat};
 /// Whether deleted blobs are moved into the trash.
 #[derive(Debug, Clone, Copy, ClapArgs)]
 pub struct TrashArgs {
-    /// Move what is removed into the trash of the layout for at least DURATION (14d if none is given), so that `undo`
-    /// can restore it; 0 deletes at once; default: $OCISWEEP_TRASH, else 0
+    /// Move removed blobs into the trash of the layout for at least DURATION (14d if none is given), so that `undo` can
+    /// restore them; 0 deletes immediately; default: $OCISWEEP_TRASH, else 0
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "14d", value_parser = parse_duration)]
     pub trash: Option<Duration>,
 }
@@ -97,7 +97,7 @@ pub struct TrashLsArgs {
 )]
 pub struct TrashEmptyArgs {
     /// Image layout: a directory with index.json and blobs/; default: $OCISWEEP_LAYOUT, else the current directory if it is
-    /// a layout; with --shared-blobs none is given
+    /// a layout; omitted with --shared-blobs
     #[arg(value_name = "LAYOUT")]
     pub layout: Option<PathBuf>,
     /// Run to delete, as `trash ls` names it, or the beginning of its name; default: all

@@ -33,7 +33,7 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
             return Err(context.fail(exit::USAGE, text, Some(hint)));
         }
     }
-    // A blob that was recent then and is old now is not in the plan; one that a writer uses by now stops it.
+    // A blob that was recent then and is old now is not in the plan; one that a writer uses now stops it.
     let clock = Clock::of(args.dry_run);
     let temp_age = match file.shared_blobs {
         Some(_) => Duration::MAX,
@@ -102,8 +102,8 @@ fn read(context: &Context<'_>, path: &Path) -> Result<PlanFile, Exit> {
         let text = format!("cannot read `{shown}`: {error}");
         context.fail(exit::IO, &text, None)
     })?;
-    // The text of a million blobs is freed before the layout is read. To parse it in pieces takes longer, and saves
-    // little: the peak comes later.
+    // The text of a million blobs is freed before the layout is read. Parsing it in pieces takes longer and saves little:
+    // the peak comes later.
     let file = PlanFile::parse(&bytes).map(PlanFile::without_review);
     file.map_err(|error| {
         let text = format!("cannot use `{shown}`: {error}");
@@ -111,7 +111,7 @@ fn read(context: &Context<'_>, path: &Path) -> Result<PlanFile, Exit> {
     })
 }
 
-/// Prints the result of a layout; returns how it ended and its part of the document.
+/// Prints the result of a layout; returns its exit and its part of the document.
 fn show(
     context: &Context<'_>,
     style: &Style,

@@ -42,8 +42,11 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Result<Exit, Exit> {
         refused.sort_unstable();
         for path in &refused {
             context.term.error(
-                &format!("cannot list `{}`: its path has a line end", path.display()),
-                Some("`-0` ends each path with a zero byte"),
+                &format!(
+                    "cannot list `{}`: its path contains a newline",
+                    path.display()
+                ),
+                Some("`-0` ends each path with NUL"),
             );
         }
         if !refused.is_empty() {
@@ -66,7 +69,7 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Result<Exit, Exit> {
             let planned = chosen.refuse_sharing(number).and_then(|()| planned());
             planned.map(|planned| unreferenced(&planned))
         } else {
-            // The blobs of the layout in a shared store, whichever other layouts need them too.
+            // The blobs of the layout in a shared store, even if other layouts need them too.
             let snapshot = read(context, &protection, layout, given.shared_blobs);
             let paths = snapshot.and_then(|snapshot| match args.live {
                 true => live(&snapshot, options.missing),

@@ -27,7 +27,7 @@ use crate::cli::render::json;
 use crate::cli::render::sweep::{count, listed};
 use crate::cli::render::table::Table;
 
-/// How many names a line lists.
+/// The maximum number of names in a line.
 const MAX_NAMES: usize = 5;
 
 /// Checks each layout. A layout that cannot be read does not stop the others.
@@ -125,7 +125,7 @@ fn open_record(
     match Record::open(path, context.now) {
         Ok(record) => Ok(Some(record)),
         Err(Unusable::Busy) => {
-            let text = format!("cannot write `{shown}`: another check uses it");
+            let text = format!("cannot write `{shown}`: another check is using it");
             let hint = "wait until it ends, or give each check a file of its own";
             Err(context.fail(exit::BUSY, &text, Some(hint)))
         }
@@ -137,8 +137,8 @@ fn open_record(
     }
 }
 
-/// Returns the subset of each layout. A number of bytes is divided among them by the bytes that they have: if the first ones
-/// took it all, the others would never be read.
+/// Returns the subset of each layout. A number of bytes is divided among the layouts by size: if the first ones used all of
+/// it, the others would never be read.
 fn subsets(context: &Context<'_>, args: &CheckArgs, layouts: &[&Path]) -> Vec<Option<Subset>> {
     let subset = args.read_data_subset;
     let (Some(Subset::Amount { amount, seed }), false) = (subset, layouts.len() == 1) else {
@@ -169,11 +169,11 @@ fn subsets(context: &Context<'_>, args: &CheckArgs, layouts: &[&Path]) -> Vec<Op
 struct Checked {
     text: String,
     layout: JsonLayout,
-    /// How many blobs exist or should exist.
+    /// The number of blobs that exist or should exist.
     blobs: u64,
 }
 
-/// A layout with the number of its blobs and of damaged ones, `None` if nothing was checked, and its state.
+/// A layout with the number of its blobs and of its damaged blobs, `None` if nothing was checked, and its state.
 type Row<'a> = (&'a Path, Option<(u64, u64)>, &'static str);
 
 fn table(context: &Context<'_>, rows: &[Row<'_>]) -> String {
@@ -314,7 +314,7 @@ fn options_of(args: &CheckArgs) -> CheckOptions {
             Content::All
         },
         orphans: match &args.layouts.shared_blobs {
-            // What this layout does not reference belongs to the others.
+            // Blobs that this layout does not reference belong to the others.
             Some(_) => Orphans::Skip,
             None if args.orphans => Orphans::Read,
             None => Orphans::Count,
@@ -382,7 +382,7 @@ fn text(
     text
 }
 
-/// Returns what the last line says of blobs that were not read.
+/// Returns the part of the last line about blobs that were not read.
 fn not_read(args: &CheckArgs, report: &Report) -> String {
     let Count { blobs, bytes } = report.not_read;
     if blobs == 0 {
@@ -406,7 +406,7 @@ fn not_read(args: &CheckArgs, report: &Report) -> String {
     }
 }
 
-/// Returns how many blobs exist or should exist. Foreign files are not blobs.
+/// Returns the number of blobs that exist or should exist. Foreign files are not blobs.
 fn total(report: &Report) -> u64 {
     let classes = Class::ALL.into_iter();
     classes
@@ -432,7 +432,7 @@ fn classes(report: &Report) -> String {
     table.render()
 }
 
-/// Appends what is wrong with a blob, its reference path, what needs it, and what helps.
+/// Appends the damage of a blob, its reference path, the images that need it, and a hint.
 fn describe(context: &Context<'_>, layout: &Path, finding: &Finding, text: &mut String) {
     let what = match (&finding.digest, &finding.file) {
         (Some(digest), _) => digest.to_string(),
@@ -468,7 +468,7 @@ fn describe(context: &Context<'_>, layout: &Path, finding: &Finding, text: &mut 
     }
 }
 
-/// Returns what helps against damage.
+/// Returns the hint for damage.
 fn hint(layout: &Path, finding: &Finding) -> String {
     let path = quote_path(layout);
     let mut hints = Vec::new();
@@ -482,7 +482,7 @@ fn hint(layout: &Path, finding: &Finding) -> String {
     if let Some(file) = &finding.file {
         hints.push("write the file again".to_owned());
         let file = quote(&file.to_string_lossy());
-        hints.push(format!("`--ignore-index {file}` leaves it out"));
+        hints.push(format!("`--ignore-index {file}` ignores it"));
         return hints.join("; ");
     }
     let images = finding.images.len();
@@ -504,7 +504,7 @@ fn hint(layout: &Path, finding: &Finding) -> String {
     if let Some(file) = finding.second_indexes.first() {
         let file = quote(file);
         hints.push(format!(
-            "`--ignore-index {file}` leaves out what that file lists"
+            "`--ignore-index {file}` ignores what that file lists"
         ));
     }
     hints.join("; ")
@@ -533,7 +533,7 @@ struct JsonLayout {
     #[serde(skip_serializing_if = "Option::is_none")]
     verified_earlier: Option<JsonCount>,
     damaged: u64,
-    /// Images of which manifests are present and no layer is; absent if there are none.
+    /// Images whose manifests are present without any layer; absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     without_layers: Vec<String>,
     /// Blobs that were repaired; absent if there are none.
@@ -591,14 +591,14 @@ struct JsonItem {
     digest: Option<String>,
     /// The file, relative to the layout.
     path: Option<String>,
-    /// Bytes that are present.
+    /// The size of the file in bytes.
     size: Option<u64>,
     /// Bytes that a descriptor declares.
     declared_size: Option<u64>,
     reasons: Vec<String>,
     /// A reference path from a root to it.
     reference_path: Vec<String>,
-    /// Images that need it.
+    /// The images that need it.
     #[serde(serialize_with = "json::shared")]
     names: Arc<[String]>,
     #[serde(serialize_with = "json::shared")]

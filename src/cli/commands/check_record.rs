@@ -1,11 +1,11 @@
 //! `check --since-run FILE`: the blobs that earlier runs verified, a line of JSON each.
 //!
-//! *Order*: lines are appended and flushed to disk while blobs are read. At the end the file is replaced by one without superseded
-//! lines. A crash loses what was verified since the last flush; a line that it cut is ignored. While the file is replaced, it
-//! leaves at worst a temporary file `.ocisweep-…` beside it.
+//! *Order*: lines are appended and flushed to disk while blobs are read. At the end the file is replaced by one without
+//! superseded lines. A crash loses what was verified since the last flush; a truncated line is ignored. A crash while the
+//! file is replaced leaves at worst a temporary file `.ocisweep-…` beside it.
 //!
-//! *Failure*: what cannot be recorded is read again by the next run. A blob that is damaged gets a line that says so, because
-//! an older one says that it is intact.
+//! *Failure*: what cannot be recorded is read again by the next run. A damaged blob gets a line that records the damage,
+//! because an older line may record that it is intact.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -27,11 +27,11 @@ use crate::cli::replaced::directory_of;
 /// The version of the lines.
 const VERSION: u32 = 1;
 
-/// How every line begins, and with it every record.
+/// The beginning of every line, and so of every record.
 const HEAD: &[u8] = b"{\"ocisweep_verified\":1,\"digest\":\"";
 
-/// What is written at a time: so many lines, what was verified in so many bytes, or in so much time. A run that is killed reads
-/// no more than that again.
+/// The limits of one write: lines, verified bytes, and time. After a run that is killed, the next one reads no more than
+/// that again.
 const MAX_PENDING: usize = 1024;
 const MAX_UNWRITTEN_BYTES: u64 = 4 << 30;
 const MAX_UNWRITTEN_TIME: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ struct Line<'a> {
     inode: u64,
     #[serde(borrow)]
     layout: Cow<'a, str>,
-    /// When the run began that verified it; `null`: it is damaged.
+    /// The start of the run that verified it; `null`: it is damaged.
     #[serde(borrow)]
     verified: Option<Cow<'a, str>>,
 }
@@ -58,7 +58,7 @@ struct Line<'a> {
 /// A file of a blob: its digest, device and inode.
 type Key = (Digest, u64, u64);
 
-/// What is known of a blob.
+/// The record of a blob.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     len: u64,
@@ -67,7 +67,7 @@ struct Entry {
     verified: Timestamp,
     /// The number of its layout.
     layout: u32,
-    /// This run has seen the file.
+    /// This run found the file.
     is_seen: bool,
 }
 
@@ -96,7 +96,7 @@ struct State {
     pending_lines: usize,
     unwritten_bytes: u64,
     written: Instant,
-    /// Why lines could not be written. No more are tried.
+    /// The error of writing lines. No more are written.
     failure: Option<io::Error>,
 }
 
@@ -110,7 +110,7 @@ pub enum Unusable {
 }
 
 impl Record {
-    /// Opens a record, and creates it if it does not exist. `now`: when this run began.
+    /// Opens a record, and creates it if it does not exist. `now` is the start of this run.
     ///
     /// # Errors
     /// [`Unusable`].
@@ -148,17 +148,17 @@ impl Record {
         state.layout = state.number_of(&real.to_string_lossy());
     }
 
-    /// The layout was checked to the end: what was not seen in it does not exist any more.
+    /// The layout was checked to the end: blobs that were not found in it no longer exist.
     pub fn end(&self) {
         let mut state = self.lock();
         let layout = state.layout;
         state.checked.insert(layout);
     }
 
-    /// Writes what is pending, and replaces the file by one without superseded lines.
+    /// Writes pending lines, and replaces the file with one without superseded lines.
     ///
     /// # Errors
-    /// Those of writing, also of earlier ones. What is in the file then is right, but not complete.
+    /// Those of writing, also of earlier ones. The file is then correct, but incomplete.
     pub fn finish(self) -> io::Result<()> {
         let mut state = self.lock();
         self.flush(&mut state);
@@ -186,7 +186,7 @@ impl Record {
         }
         let real = std::fs::canonicalize(&self.path)?;
         let Some(name) = real.file_name().and_then(|name| name.to_str()) else {
-            // What was appended is right as well.
+            // The appended lines are correct as well.
             return Ok(());
         };
         let directory = File::open(directory_of(&real))?;
@@ -214,7 +214,7 @@ impl Record {
 }
 
 impl State {
-    /// Reads the lines of a file. What is not a line of a record is ignored: a crash may have cut it.
+    /// Reads the lines of a file. Anything that is not a line of a record is ignored: a crash may have truncated it.
     fn read(&mut self, path: &Path) -> io::Result<()> {
         let mut file = BufReader::new(File::open(path)?);
         let mut bytes = Vec::new();
@@ -338,12 +338,12 @@ fn line(
     bytes.push(b'\n');
 }
 
-/// Returns the layout or the shared store that has a path among its own files: there a record would be a blob, or a list of
-/// images. Layouts that are not given count as well.
+/// Returns the layout or the shared store that contains a path: a record in it would be taken for a blob or a list of
+/// images. Layouts that were not given count as well.
 pub fn owner_of(path: &Path, layouts: &[&Path], store: Option<&Path>) -> Option<PathBuf> {
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let directory = directory_of(path);
-    // A link may name a file elsewhere, also one that does not exist yet.
+    // A link may point to a file elsewhere, even one that does not exist yet.
     let target = std::fs::read_link(path).ok().map(|to| directory.join(to));
     let places: Vec<PathBuf> = [
         real(directory),

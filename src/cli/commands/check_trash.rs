@@ -20,7 +20,7 @@ pub struct Place<'a> {
     pub is_store: bool,
 }
 
-/// What the document says of a trash beside its items.
+/// The part of the document about a trash, without its items.
 #[derive(Debug, Serialize)]
 pub struct JsonTrash {
     runs: u64,
@@ -31,7 +31,7 @@ pub struct JsonTrash {
 }
 
 impl JsonTrash {
-    /// Takes over the numbers of a report.
+    /// Adds the numbers of a report.
     pub fn of(report: &TrashReport) -> Self {
         Self {
             runs: report.runs,
@@ -84,7 +84,7 @@ pub fn lines(
     text
 }
 
-/// Returns what helps against a damage; `None` where there is none.
+/// Returns the hint for damage; `None` if there is no damage.
 pub fn hint(place: Place<'_>, finding: &TrashFinding) -> Option<String> {
     let run = finding.run.as_ref().filter(|_| finding.class.is_damage())?;
     let shared = if place.is_store {

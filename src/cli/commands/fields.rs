@@ -1,4 +1,4 @@
-//! The fields of `--format TEMPLATE`: docker's under docker's names, and those that only a layout has.
+//! The fields of `--format TEMPLATE`: those of docker under docker's names, and those specific to layouts.
 
 use jiff::Timestamp;
 use ocisweep::model::images::{Image, ImageInspector, Presence};
@@ -15,7 +15,7 @@ use crate::cli::render::time::ago;
 /// Printed in place of a time or a number that is unknown, as in docker.
 pub(super) const UNKNOWN: &str = "N/A";
 
-/// Declares the fields of an image, and more behind them.
+/// Declares the fields of an image, followed by further fields.
 macro_rules! image_fields {
     ($($more:expr),*) => {
         &[
@@ -133,7 +133,7 @@ pub(super) static RUN: Schema = Schema {
 /// Parses and checks the template of a format, if it is one.
 ///
 /// # Errors
-/// The exit status, after the mistake was reported; nothing was read then.
+/// The exit status, after the error was reported; nothing was read by then.
 pub(super) fn compile(
     context: &Context<'_>,
     format: &Format,
@@ -146,7 +146,7 @@ pub(super) fn compile(
         .map_err(|mistake| report(context, &mistake))
 }
 
-/// Prints rows through a template, and returns how that ended.
+/// Prints rows with a template, and returns the result of printing.
 pub(super) fn print<'a>(
     context: &Context<'_>,
     template: &Template,
@@ -163,7 +163,7 @@ fn report(context: &Context<'_>, mistake: &Mistake) -> Exit {
     context.fail(exit::USAGE, &text, mistake.hint.as_deref())
 }
 
-/// Makes values of what layouts contain, escaped for where they are printed.
+/// Makes values from the contents of layouts, escaped for the output.
 #[derive(Clone, Copy)]
 pub(super) struct Values<'a>(pub(super) &'a Context<'a>);
 
@@ -200,7 +200,7 @@ impl Values<'_> {
     }
 }
 
-/// What the fields of an image need beside the image.
+/// What the fields of an image need in addition to the image.
 pub(super) struct ImageFacts<'a> {
     pub(super) layout: &'a str,
     pub(super) created: Option<Timestamp>,
@@ -251,7 +251,7 @@ pub(super) fn image(
     ]
 }
 
-/// Returns the platforms of an image, of which at least the manifest is present, in the order of its index.
+/// Returns the platforms of an image whose manifests are present, in the order of its index.
 pub(super) fn platforms(image: &Image, cache: &mut ImageInspector<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for (manifest, edge) in cache.manifests(image.id) {

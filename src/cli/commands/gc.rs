@@ -10,8 +10,8 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{RunReport, choose_groups, finished};
 use crate::cli::run::{Clock, protection, run_mode};
 
-/// Sweeps each layout, or a shared store with all its layouts. A layout that fails does not stop the others, except for
-/// one that shares a store: what it needs would be unknown.
+/// Sweeps each layout, or a shared store with all its layouts. A layout that fails does not stop the others, except for one
+/// that shares a store: the blobs that it needs would be unknown.
 ///
 /// # Errors
 /// The exit status, if the layouts were not found.

@@ -81,10 +81,7 @@ fn change(
 ) -> Result<(), Exit> {
     let open = || match store {
         Some(_) => context.open_in(layout, store),
-        None => context.open_directory(
-            layout,
-            "holds are kept in a directory, and not in an archive",
-        ),
+        None => context.open_directory(layout, "an archive cannot have holds"),
     };
     let journal = context.journal();
     let told = (journal.as_deref(), context.watcher());
@@ -110,7 +107,7 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Result<Exit, Exit> {
         args.lock.lock_wait,
         |snapshot, holds| {
             if holds.holds.iter().any(|hold| hold.name == args.name) {
-                let text = format!("cannot add hold `{}`: there is one of that name", args.name);
+                let text = format!("cannot add hold `{}`: it already exists", args.name);
                 let command = hold_rm_command(&args.layout, &args.name);
                 return Err(Failure::Message(text, Some(format!("{command} ends it"))));
             }
@@ -146,7 +143,7 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Result<Exit, Exit> {
     Ok(context.print(&format!("Held: {name} {digest}\n")))
 }
 
-/// Reads when a hold ends. Unlike in a filter, a duration counts into the future.
+/// Parses the end of a hold. Unlike in a filter, a duration counts into the future.
 fn end_of(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
     let end = match parse_duration(text) {
         Ok(duration) => now.checked_add(duration).map_err(|error| error.to_string()),

@@ -10,10 +10,10 @@ use ocisweep::report::check::{CheckOptions, Finding};
 use crate::cli::args::CheckArgs;
 use crate::cli::context::Context;
 
-/// Repairs a layout as far as there are whole copies of what is missing or damaged.
+/// Repairs a layout as far as there are intact copies of missing and damaged blobs.
 ///
 /// # Errors
-/// What reading, locking and writing say.
+/// Those of reading, locking and writing.
 pub fn run(
     context: &Context<'_>,
     args: &CheckArgs,

@@ -32,10 +32,10 @@ use crate::cli::render::table::NONE;
 use crate::cli::render::trashed::TrashTotals;
 use crate::cli::run::{Clock, protection, run_mode};
 
-/// How many companion tags that are kept are named one by one.
+/// The maximum number of kept companion tags that are named one by one.
 const MAX_COMPANIONS: usize = 20;
 
-/// What planning noted beside the plan.
+/// Notes of planning that are not part of the plan.
 #[derive(Default)]
 struct PlanNotes {
     names: RemovedNames,
@@ -52,7 +52,7 @@ struct PlanNotes {
 /// Removes the images that the arguments select, all resolved against one state and removed with one write.
 ///
 /// # Errors
-/// The exit status, if the command line cannot be used or a layout is not one.
+/// The exit status, if the command line is invalid or an argument is not a layout.
 pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
     let request = platforms(args).map_err(|text| {
         let hint = "a platform is os[(version+feature)][/arch[/variant]], such as linux/arm64, or the digest of a child";
@@ -81,7 +81,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
         let (store, layouts) = group.paths();
         metrics.add_layouts(store, layouts);
     }
-    // Temporary files were not named, least of all those of the other layouts.
+    // Temporary files were not named, and those of the other layouts even less so.
     let rule = protection(context, args.grace, Duration::MAX, Clock::of(args.dry_run));
     let force = if args.force { Force::Yes } else { Force::No };
     let missing = MissingDocuments::allow_if(args.allow_missing);
@@ -192,13 +192,13 @@ fn is_damaged(snapshot: &Snapshot, pick: &Pick) -> bool {
         })
 }
 
-/// Returns the hint if images that are removed and others are damaged: none of them can be removed alone, and a hint that
-/// names only the others would not help.
+/// Returns the hint if both removed images and others are damaged: none of them can be removed alone, so a hint that names
+/// only the others would not help.
 fn way_out(layout: &Path, damaged: &[&str], error: &Error) -> Option<String> {
     let Error::Incomplete { broken, .. } = error else {
         return None;
     };
-    // What a second index lists is not affected by removing images.
+    // Removing images does not affect what a second index lists.
     let is_listed = broken
         .iter()
         .any(|broken| !broken.second_indexes.is_empty());
@@ -239,8 +239,8 @@ fn platforms(args: &RmArgs) -> Result<Option<PlatformRequest>, String> {
     }))
 }
 
-/// Selects everything that has one name, if all of it is single manifests: `index.json` itself is the index of that image
-/// then, and each entry is a platform.
+/// Selects every entry of one name, if all of them are single manifests: `index.json` itself is then the index of that
+/// image, and each entry is a platform.
 fn platforms_of_one(snapshot: &Snapshot, entries: &[EntryFacts], text: &str) -> Option<Pick> {
     let pick = Selector::new(snapshot, entries, Force::Yes)
         .pick(text)
@@ -257,7 +257,7 @@ fn platforms_of_one(snapshot: &Snapshot, entries: &[EntryFacts], text: &str) -> 
     is_one.then_some(pick)
 }
 
-/// Prints the results and the errors, and returns how the run ended.
+/// Prints the results and the errors, and returns the exit of the run.
 fn show(
     context: &Context<'_>,
     style: &Style,
@@ -287,7 +287,7 @@ fn show(
     let more = said.left_companions.len().saturating_sub(MAX_COMPANIONS);
     if more > 0 {
         context.term.note(&format!(
-            "{} of removed names kept as well",
+            "{} of removed names are kept as well",
             count(more as u64, "companion tag")
         ));
     }
@@ -360,7 +360,7 @@ fn print_text(
     pieces.finish()
 }
 
-/// Returns a line for the blobs that the layout released and other layouts still need.
+/// Returns a line for the blobs that the layout no longer needs but other layouts do.
 fn kept_by_others(store: &Shown<'_>, said: &PlanNotes) -> String {
     let here = store.plan.sweep().len() + store.plan.kept().len();
     match said.released.saturating_sub(here) {
@@ -412,7 +412,7 @@ fn miss_hint(miss: &SelectError, path: &Path) -> Option<String> {
     let layout = quote_path(path);
     Some(match miss {
         SelectError::NoSuchImage { similar, .. } if similar.is_empty() => {
-            format!("`ocisweep ls {layout}` lists what is there")
+            format!("`ocisweep ls {layout}` lists its images")
         }
         SelectError::NoSuchImage { similar, .. } => {
             format!("there is {}", quoted(similar))

@@ -32,7 +32,7 @@ pub fn run(context: &Context<'_>, command: &TrashCommand) -> Exit {
     }
 }
 
-/// Opens what has the trash: a layout, or the store of blobs that layouts share.
+/// Opens the owner of the trash: a layout, or the shared store of layouts.
 fn open(
     context: &Context<'_>,
     layout: Option<&Path>,
@@ -42,7 +42,7 @@ fn open(
         (_, Some(store)) => SharedStore::open(store).map(TrashOwner::Store),
         (layout, None) => {
             let layout = layout.unwrap_or(Path::new("."));
-            let layout = context.open_directory(layout, "an archive keeps no trash");
+            let layout = context.open_directory(layout, "an archive cannot have a trash");
             layout.map(TrashOwner::Layout)
         }
     }

@@ -39,7 +39,7 @@ pub fn run(context: &Context<'_>, args: &UndoArgs) -> Exit {
     let group = match &args.shared_blobs {
         None => {
             if Archives::may_be(layout)
-                && let Err(error) = context.open_directory(layout, "an archive keeps no trash")
+                && let Err(error) = context.open_directory(layout, "an archive cannot have a trash")
             {
                 return context.report(&error);
             }
@@ -66,7 +66,7 @@ pub fn run(context: &Context<'_>, args: &UndoArgs) -> Exit {
     }
 }
 
-/// What the arguments without a flag mean.
+/// The meaning of the positional arguments.
 struct Asked {
     paths: Vec<PathBuf>,
     run: Option<String>,
@@ -74,7 +74,7 @@ struct Asked {
 
 impl Asked {
     /// # Errors
-    /// What is wrong with them, and a hint.
+    /// The error and a hint.
     fn of(args: &UndoArgs) -> Result<Self, (String, Option<&'static str>)> {
         let is_many = args.recursive || args.shared_blobs.is_some();
         let mut paths: Vec<PathBuf> = args.layout.iter().cloned().collect();
@@ -90,7 +90,10 @@ impl Asked {
                 return Err((format!("cannot use `--blob` with the run `{run}`"), None));
             }
             [_, extra, ..] => {
-                let text = format!("cannot use `{}`: one layout and one run", extra.display());
+                let text = format!(
+                    "cannot use `{}`: only one layout and one run can be given",
+                    extra.display()
+                );
                 let hint = "`-r` undoes the last run of several layouts, and `--shared-blobs DIR` a run over shared blobs";
                 return Err((text, Some(hint)));
             }
@@ -231,7 +234,7 @@ fn show(
     let mut exit = exit::DONE;
     if plan.is_done {
         context.term.note(&format!(
-            "run {} was undone before; nothing was changed",
+            "run {} has already been undone; nothing was changed",
             plan.run
         ));
     }
@@ -257,7 +260,7 @@ fn show(
     (document, exit)
 }
 
-/// Says what of one layout could not be restored.
+/// Reports what could not be restored in one layout.
 fn show_layout(context: &Context<'_>, own: &LayoutUndo, is_shared: bool) -> Exit {
     let mut exit = exit::DONE;
     let place = match is_shared {
@@ -332,7 +335,7 @@ struct Document {
     blobs: Vec<JsonBlob>,
     names: Vec<String>,
     moved: Vec<String>,
-    /// With a shared store: what came back in each layout that the run changed.
+    /// With a shared store: what was restored in each layout that the run changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     layouts: Option<Vec<JsonLayout>>,
 }

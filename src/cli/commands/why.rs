@@ -33,7 +33,7 @@ use crate::cli::render::table::Table;
 use crate::cli::render::time::until;
 use crate::cli::run::{self, Clock, protection};
 
-/// How many images a row of the table names.
+/// The maximum number of images that a row of the table names.
 const MAX_NAMES: usize = 3;
 
 /// Explains why the blobs that the argument selects are kept.
@@ -176,7 +176,7 @@ struct Subject<'a> {
     paths: Vec<ReferencePath>,
     more: Remaining,
     image: Option<(&'a Image, ImageUsage, Vec<Part>)>,
-    /// Other layouts use the blobs too, so that what is shared is not known.
+    /// Other layouts use the blobs too, so the shared bytes are unknown.
     is_pooled: bool,
     /// What a sweep would do with an orphan; `None` for what is live.
     fate: Option<Fate>,
@@ -279,7 +279,7 @@ impl Subject<'_> {
         let mut text = String::new();
         let size = match self.len {
             Some(len) => human_size(len),
-            None if graph.is_embedded(self.id) => "carried by its descriptor".to_owned(),
+            None if graph.is_embedded(self.id) => "embedded in its descriptor".to_owned(),
             None => "not here".to_owned(),
         };
         let digest = graph.digest(self.id);

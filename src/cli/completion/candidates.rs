@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::cli::term::escape;
 
-/// The most candidates of one answer. A screen shows fewer.
+/// The maximum number of candidates in an answer. A screen shows fewer.
 pub const MAX_CANDIDATES: usize = 1000;
 
 /// A candidate for the word at the cursor.
@@ -15,7 +15,7 @@ pub struct Candidate {
     pub value: String,
     /// A description; empty if there is none.
     pub description: String,
-    /// It is only the beginning of a word: a directory, `label=`.
+    /// Only the beginning of a word: a directory, `label=`.
     pub is_partial: bool,
 }
 
@@ -50,7 +50,7 @@ pub fn sort(candidates: &mut [Candidate]) {
     candidates.sort_by(by_value);
 }
 
-/// Returns those that begin with `word` and are safe to show, each once, in their order.
+/// Returns the candidates that begin with `word` and are safe to show, each once, in their order.
 ///
 /// A shell inserts the common prefix of all candidates. If there are too many, the first and the last are kept: for sorted
 /// candidates the common prefix stays the same.
@@ -72,7 +72,8 @@ pub fn matching(candidates: Vec<Candidate>, word: &str) -> Vec<Candidate> {
     matching
 }
 
-/// Returns `true` if a terminal shows a word as it is: a name that moves the cursor, or looks like another one, is not offered.
+/// Returns `true` if a terminal shows a word unchanged: a name that moves the cursor, or looks like another one, is not
+/// offered.
 fn is_safe(value: &str) -> bool {
     !value.is_empty() && escape(value) == value
 }
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_many_have_in_common_stays_the_same() {
+    fn truncation_keeps_the_common_prefix() {
         let many: Vec<String> = (0..3000).map(|number| format!("app:{number:04}")).collect();
         let found = matching(plain(many), "app");
         assert_eq!(found.len(), MAX_CANDIDATES);

@@ -1,7 +1,7 @@
 //! The contents of a layout as candidates: names, IDs, platforms, labels, holds, runs, digests.
 //!
-//! *Promises*: nothing is written, locked or unpacked. Only `index.json` and the files beside it are read, and as many documents
-//! as [`MAX_DOCUMENTS`]. A layout that is damaged or too large has no candidates.
+//! *Promises*: nothing is written, locked or unpacked. Only `index.json`, the files beside it, and at most [`MAX_DOCUMENTS`]
+//! documents are read. A layout that is damaged or too large has no candidates.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
@@ -29,7 +29,7 @@ use super::candidates::{Candidate, sort};
 use crate::cli::quote::quote;
 use crate::cli::render::time::ago;
 
-/// The most documents that are read for platforms and labels.
+/// The maximum number of documents that are read for platforms and labels.
 const MAX_DOCUMENTS: usize = 256;
 
 /// The largest document that is read, in bytes.
@@ -70,7 +70,8 @@ struct Entry {
     platform: Option<Platform>,
 }
 
-/// `index.json` as far as it is needed. The parser of the library keeps every byte for an edit, which takes three times as long.
+/// The parts of `index.json` that are needed. The parser of the library keeps every byte for an edit, which takes three
+/// times as long.
 #[derive(Deserialize)]
 struct WrittenIndex {
     manifests: Option<Vec<WrittenEntry>>,
@@ -234,7 +235,7 @@ impl Source {
         read(&self.blobs().join(name.path()), MAX_DOCUMENT_BYTES)
     }
 
-    /// Returns the digests of the blobs that begin with `word`: as a whole behind `sha256:`, else their first 12 digits.
+    /// Returns the digests of the blobs that begin with `word`: in full after `sha256:`, else their first 12 digits.
     pub fn blob_digests(&self, word: &str) -> Vec<Candidate> {
         let mut found = Vec::new();
         let Some((algorithm, digits)) = digits(word) else {
@@ -253,7 +254,7 @@ impl Source {
         found
     }
 
-    /// Returns what `then` makes of the trash.
+    /// Returns the result of `then` for the trash.
     fn with_trash<T>(&self, then: impl FnOnce(Trash<'_>) -> Option<T>) -> Option<T> {
         match &self.store {
             Some(store) => then(SharedStore::open(store).ok()?.trash()),
@@ -292,8 +293,8 @@ impl Contents {
         entries.flat_map(|entry| entry.names.iter().map(move |name| (&*name.text, entry)))
     }
 
-    /// Returns the images that begin with `word`, as `rm` takes them: by name, in docker's short form as `ls` shows it or as it is
-    /// written; if none has such a name, and `word` is the beginning of one, by ID.
+    /// Returns the images that begin with `word`, as `rm` accepts them: by name, in docker's short form as `ls` shows it or
+    /// as written; if there is no such name and `word` is the beginning of an ID, by ID.
     pub fn images(&self, word: &str) -> Vec<Candidate> {
         let wants_tags = word.starts_with("sha256-");
         let is_offered = |text: &str| {
@@ -312,7 +313,7 @@ impl Contents {
                 found.push(Candidate::new(text, entry.short()));
             }
         }
-        // After those of `index.json`: of equal candidates the first is kept.
+        // After those of `index.json`: the first of equal candidates is kept.
         let saved = self.saved.iter().filter(|text| text.starts_with(word));
         found.extend(saved.map(|text| Candidate::new(text, "")));
         if let (true, Some((algorithm, digits))) = (found.is_empty(), digits(word)) {
@@ -405,7 +406,7 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Takes images, as long as there is room for more documents.
+    /// Adds images, as long as more documents may be read.
     fn images<'e>(&mut self, entries: impl Iterator<Item = &'e Entry>) {
         for entry in entries {
             if self.read.len() >= MAX_DOCUMENTS {
@@ -417,7 +418,7 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Takes an image: its platform, or those of the images that its index lists.
+    /// Adds an image: its platform, or those of the images that its index lists.
     fn image(&mut self, digest: &Digest, platform: Option<Platform>) {
         let mut open = vec![(digest.clone(), platform)];
         while let Some((digest, platform)) = open.pop() {
@@ -473,7 +474,7 @@ fn values(texts: BTreeSet<Box<str>>) -> Vec<Candidate> {
 fn short(name: &str, word: &str) -> Option<String> {
     let rest = name.strip_prefix("docker.io/")?;
     let rest = rest.strip_prefix("library/").unwrap_or(rest);
-    // Most are excluded without a parser. A tag that is left out is added at the end.
+    // Most are excluded without a parser. An omitted tag is added at the end.
     if !rest.starts_with(word) && !word.starts_with(rest) {
         return None;
     }
@@ -495,7 +496,8 @@ fn is_short_for(name: &str, word: &str) -> bool {
     name == word || may_be()
 }
 
-/// Returns the algorithm and the digits, if a word is the beginning of a digest: at least three digits, or any behind `sha256:`.
+/// Returns the algorithm and the digits, if a word is the beginning of a digest: at least three digits, or any number after
+/// `sha256:`.
 fn digits(word: &str) -> Option<(&str, &str)> {
     let (algorithm, digits) = match word.split_once(':') {
         Some((algorithm, digits)) => (algorithm, digits),

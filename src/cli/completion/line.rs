@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, Command};
 pub struct Line<'c> {
     /// The command that they name.
     pub command: &'c Command,
-    /// Its name behind that of the program: `hold rm`.
+    /// Its name without that of the program: `hold rm`.
     pub name: String,
     /// Arguments without a flag.
     pub positionals: Vec<String>,
@@ -50,7 +50,7 @@ impl<'c> Line<'c> {
         line
     }
 
-    /// Takes the words behind the one at the cursor, which is the value of an option.
+    /// Adds the words after the cursor; the word at the cursor is the value of an option.
     pub fn take_behind(&mut self, words: &[String]) {
         self.pending = None;
         for word in words {
@@ -87,7 +87,7 @@ impl<'c> Line<'c> {
         }
     }
 
-    /// Takes the letters of a word such as `-nv` or `-funtil=7d`.
+    /// Parses the letters of a word such as `-nv` or `-funtil=7d`.
     fn shorts(&mut self, letters: &str) {
         let mut letters = letters.chars();
         while let Some(letter) = letters.next() {
@@ -104,7 +104,7 @@ impl<'c> Line<'c> {
     }
 
     fn option(&mut self, arg: &'c Arg, value: Option<&str>) {
-        // A value that has to follow a `=` is never the next word.
+        // A value that must follow a `=` is never the next word.
         if value.is_none() && takes_value(arg) && !arg.is_require_equals_set() {
             self.pending = Some(arg);
         } else {
@@ -178,7 +178,7 @@ impl<'c> Line<'c> {
 
     /// Returns the flags that can still be given.
     pub fn flags(&self) -> impl Iterator<Item = &'c Arg> {
-        // A conflict is declared at one of the two.
+        // A conflict is declared on one of the two.
         let conflict = |one: &Arg, other: &Arg| {
             let conflicts = self.command.get_arg_conflicts_with(one);
             conflicts.iter().any(|arg| arg.get_id() == other.get_id())
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
     use crate::cli::command_line;
 
-    /// Returns the command, its arguments, and what the last word is.
+    /// Returns the command, its arguments, and the kind of the last word.
     fn read(text: &str) -> (String, Vec<String>, String) {
         let mut root = command_line::command();
         root.build();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_at_the_cursor_has_a_meaning() {
+    fn the_kind_of_the_word_at_the_cursor_is_known() {
         for (text, name, positionals, target) in [
             ("ocisweep ", "", &[][..], "command"),
             ("ocisweep --color never ", "", &[], "command"),

@@ -1,14 +1,14 @@
 //! Completion of command lines in shells.
 //!
-//! The scripts that `ocisweep completions` prints call the hidden command `__complete`. It is not a variable of the environment:
-//! every run would read it, and a job in whose environment it is set would complete instead of sweep.
+//! The scripts that `ocisweep completions` prints call the hidden command `__complete`. An environment variable would be
+//! read by every run, and a job that inherits it would complete instead of sweep.
 //!
 //! *Promises*: nothing is written or locked, nothing is printed to stderr, and the answer takes at most about a second. Names come
 //! from untrusted layouts: a name that [`escape`](super::term::escape) changes is not offered, and all others are inserted quoted.
 //!
-//! By hand and not by the engine of `clap_complete` 4.6 (`unstable-dynamic`): its script for bash inserts candidates without quotes,
-//! so that a name such as `$(id)` is executed with the line; it splits a word at each `:`; it takes the word behind `--trash` for
-//! its value; and code that completes a value does not get the other words, so that it does not know the layout.
+//! The engine of `clap_complete` 4.6 (`unstable-dynamic`) is not used: its script for bash inserts candidates without
+//! quotes, so that a name such as `$(id)` is executed with the line; it splits a word at each `:`; it takes the word after
+//! `--trash` for its value; and code that completes a value does not get the other words, so that it cannot find the layout.
 
 mod candidates;
 mod contents;
@@ -36,7 +36,7 @@ use super::command_line;
 /// The hidden command.
 const COMMAND: &str = "__complete";
 
-/// Answers a shell, and returns `true`, if the words of this process are its question and not a command line.
+/// Answers a shell, and returns `true`, if the arguments of this process are a completion request and not a command line.
 pub fn answer(words: &[OsString], env: &dyn Fn(&str) -> Option<OsString>) -> bool {
     let Some([first, words @ ..]) = words.get(1..) else {
         return false;
@@ -49,12 +49,12 @@ pub fn answer(words: &[OsString], env: &dyn Fn(&str) -> Option<OsString>) -> boo
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let text = answer_to(&words, env).unwrap_or_default();
-    // A shell has no place for an error here.
+    // A shell cannot show an error here.
     drop(io::stdout().lock().write_all(text.as_bytes()));
     true
 }
 
-/// Returns the answer to the words behind the hidden command.
+/// Returns the answer to the words after the hidden command.
 fn answer_to(words: &[String], env: &dyn Fn(&str) -> Option<OsString>) -> Option<String> {
     let (shell, words) = words.split_first()?;
     #[expect(
@@ -94,7 +94,7 @@ fn answer_to(words: &[String], env: &dyn Fn(&str) -> Option<OsString>) -> Option
             Some(match shell {
                 Shell::Zsh => for_zsh(word, &complete(before, word, behind, around)),
                 Shell::Fish => {
-                    // fish hands over the word as it was typed.
+                    // fish passes the word as it was typed.
                     let word = words::Line::read(word).word;
                     for_fish(&complete(before, &word, behind, around))
                 }
@@ -104,8 +104,8 @@ fn answer_to(words: &[String], env: &dyn Fn(&str) -> Option<OsString>) -> Option
     }
 }
 
-/// Splits the words of zsh: those up to the cursor, and those behind it, the number of which comes first, in `--behind=N`. A
-/// completion in fish does not see those behind, and an older script that is still loaded sends none.
+/// Splits the words of zsh into those up to the cursor and those after it, whose number comes first, in `--behind=N`. fish
+/// does not pass the words after the cursor, and an older script that is still loaded does not either.
 fn with_behind(words: &[String]) -> Option<(&[String], &[String])> {
     let Some((first, rest)) = words.split_first() else {
         return Some((words, &[]));
@@ -117,7 +117,7 @@ fn with_behind(words: &[String]) -> Option<(&[String], &[String])> {
     Some(rest.split_at(at))
 }
 
-/// Returns the words that can stand in the place of `word` between others.
+/// Returns the words that can replace `word` between others.
 fn complete(
     before: &[String],
     word: &str,
@@ -133,7 +133,7 @@ fn complete(
     }
     let mut line = Line::read(around.root, before);
     let target = line.target(word);
-    // The layout may come behind an option that is about it.
+    // The layout may follow an option that concerns it.
     if matches!(&target, Target::Value { arg, .. } if !arg.is_positional()) {
         line.take_behind(behind);
     }
@@ -151,7 +151,7 @@ fn complete(
             for candidate in &mut found {
                 candidate.value.insert_str(0, &prefix);
             }
-            // What looks like a flag is one, unless `--` or `=` is in front of it.
+            // A word that looks like a flag is one, unless `--` or `=` precedes it.
             found
                 .retain(|one| line.is_escaped || !prefix.is_empty() || !one.value.starts_with('-'));
             matching(found, word)
@@ -187,7 +187,7 @@ fn flags(line: &Line<'_>, word: &str) -> Vec<Candidate> {
 mod tests {
     use super::*;
 
-    /// Returns the answer for a shell that hands over words.
+    /// Returns the answer for a shell that passes words.
     fn asked(shell: &str, words: &[&str]) -> String {
         let words = [&[shell], words].concat();
         let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_hidden_command_is_a_question() {
+    fn only_the_hidden_command_is_a_completion_request() {
         for words in [&[][..], &["ocisweep"], &["ocisweep", "gc", "__complete"]] {
             let words: Vec<OsString> = words.iter().map(OsString::from).collect();
             assert!(!answer(&words, &|_| None), "{words:?}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::candidates::{Candidate, sort};
 use crate::cli::locations::is_layout;
 
-/// The most names of a directory that are read.
+/// The maximum number of names of a directory that are read.
 const MAX_NAMES: usize = 20_000;
 
 /// The endings of archives.
@@ -15,7 +15,7 @@ const ARCHIVES: [&str; 12] = [
     ".gz", ".zst",
 ];
 
-/// Which paths are candidates. Directories always are: a path continues below them.
+/// The kinds of paths that are candidates. Directories always are: a path continues below them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paths {
     /// Layouts, and archives where the command reads them.
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_what_the_shell_makes_of_it() {
+    fn a_path_is_expanded_as_by_the_shell() {
         for (word, path) in [
             ("images", "images"),
             ("~", "/home/me"),

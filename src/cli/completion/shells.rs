@@ -6,7 +6,7 @@
 use super::candidates::Candidate;
 use super::words::{Line, quoted};
 
-/// A shell whose script asks the program.
+/// A shell whose script calls the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shell {
     Bash,
@@ -35,12 +35,12 @@ impl Shell {
     }
 }
 
-/// The question of bash.
+/// The request of bash.
 #[derive(Debug)]
 pub struct BashQuestion<'a> {
     /// The line up to the cursor.
     pub line: &'a str,
-    /// The part of the last word that readline replaces: what is behind the last `:`, `=` or `@`, without an open quote.
+    /// The part of the last word that readline replaces: after the last `:`, `=` or `@`, without an open quote.
     pub replaced: &'a str,
     /// readline lists the candidates and inserts none.
     pub is_list: bool,
@@ -48,16 +48,16 @@ pub struct BashQuestion<'a> {
     pub columns: usize,
 }
 
-/// Prints for bash: first `space`, or `nospace` if the only candidate goes on; then the candidates, each on a line as it is
-/// inserted into the command line.
+/// Prints for bash: first `space`, or `nospace` if the only candidate is incomplete; then the candidates, one per line, as
+/// they are inserted into the command line.
 ///
-/// readline inserts them as they are, so that every one is quoted here, for the quotes that are open at the cursor.
+/// readline inserts them unchanged, so each is quoted here for the quotes that are open at the cursor.
 pub fn for_bash(question: &BashQuestion<'_>, read: &Line, candidates: &[Candidate]) -> String {
     let typed = question.line.get(read.start..).unwrap_or_default();
     let Some(kept) = typed.strip_suffix(question.replaced) else {
         return String::new();
     };
-    // The part that stays on the line is not inserted again. A `~` in quotes is not a home directory.
+    // The part that remains on the line is not inserted again. A `~` in quotes is not a home directory.
     let kept = Line::read(kept);
     let tilde = match kept.word.is_empty() && question.replaced.starts_with("~/") {
         true => "~/",
@@ -100,8 +100,8 @@ fn list(candidates: &[Candidate], columns: usize) -> String {
     text
 }
 
-/// Prints for zsh: first the part of the word that must stay as it is, `~/` or nothing; then for each candidate whether the word
-/// goes on (`+`) or not (`=`), the rest of the word, and what is shown. `compadd` quotes what it inserts.
+/// Prints for zsh: first the part of the word that must not change, `~/` or nothing; then for each candidate whether the
+/// word is incomplete (`+`) or not (`=`), the rest of the word, and the text to show. `compadd` quotes what it inserts.
 pub fn for_zsh(word: &str, candidates: &[Candidate]) -> String {
     let tilde = match word.starts_with("~/") {
         true => "~/",
@@ -120,7 +120,7 @@ pub fn for_zsh(word: &str, candidates: &[Candidate]) -> String {
     text
 }
 
-/// Prints for fish, which quotes by itself, and puts no space behind `/`, `=`, `:` or `,`.
+/// Prints for fish, which quotes by itself and inserts no space after `/`, `=`, `:` or `,`.
 pub fn for_fish(candidates: &[Candidate]) -> String {
     let mut text = String::new();
     for candidate in candidates {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn bash_gets_what_it_replaces_quoted() {
+    fn bash_gets_the_replaced_part_quoted() {
         let name = |value: &str| [Candidate::new(value, "about")];
         for (line, replaced, value, want) in [
             ("x rm L ", "", "app:1.4", "app:1.4"),

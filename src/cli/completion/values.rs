@@ -16,13 +16,14 @@ use super::paths::{Paths, directory_of, expand, paths};
 use crate::cli::locations::{self, is_layout, layout_of, transport};
 use crate::cli::topics::TOPICS;
 
-/// How long directories and layouts are read for one answer. Without optimisation everything takes several times as long.
+/// The time limit for reading directories and layouts for one answer. Without optimisation everything takes several times as
+/// long.
 const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 8000 } else { 800 });
 
-/// The most layouts that are read for one answer.
+/// The maximum number of layouts that are read for one answer.
 const MAX_LAYOUTS: usize = 8;
 
-/// The keys of filters, and what is behind them.
+/// The keys of filters, and their values.
 const FILTERS: [(&str, &str); 10] = [
     (
         "dangling",
@@ -48,12 +49,12 @@ pub struct Surroundings<'a> {
     pub env: &'a dyn Fn(&str) -> Option<OsString>,
     /// The current time.
     pub now: Timestamp,
-    /// When the question was asked.
+    /// When the request began.
     pub begin: Instant,
 }
 
 impl Surroundings<'_> {
-    /// Returns how long may be read for the answer from now on.
+    /// Returns the time that is left for reading.
     fn time_left(&self) -> Duration {
         LIMIT.saturating_sub(self.begin.elapsed())
     }
@@ -112,9 +113,9 @@ impl Value<'_> {
         })
     }
 
-    /// Layouts; and, since LAYOUT may be left out, the candidates for the next argument in the implied layout.
+    /// Layouts; and, since LAYOUT may be omitted, the candidates for the next argument in the implied layout.
     fn layouts(&self) -> Vec<Candidate> {
-        // A trash of shared blobs is in no layout.
+        // A trash of shared blobs is not in a layout.
         if self.line.name == "trash empty" && self.line.has("shared-blobs") {
             return self.runs();
         }
@@ -141,7 +142,8 @@ impl Value<'_> {
         found
     }
 
-    /// Images behind the layout of a location: `oci:DIR:TAG`. `None`: the word is no location with a colon behind its layout.
+    /// Images after the layout of a location: `oci:DIR:TAG`. `None`: the word is not a location with a colon after its
+    /// layout.
     fn located_images(&self, transport: &str) -> Option<Vec<Candidate>> {
         let takes_image = match self.line.command.get_name() {
             "rm" => self.first_name() != "hold",
@@ -174,7 +176,7 @@ impl Value<'_> {
         found
     }
 
-    /// Names where a pattern is expected. A name that is a pattern itself would match others as well.
+    /// Names as patterns. A name that is a pattern itself would match others as well.
     fn patterns(&self) -> Vec<Candidate> {
         let mut found = self.in_layouts(Contents::images);
         let is_plain = |name: &str| !Glob::is_pattern(name) && !name.contains('\\');
@@ -182,7 +184,7 @@ impl Value<'_> {
         found
     }
 
-    /// Images in place of the name of a hold: if LAYOUT is left out, the name is the first argument.
+    /// Images in place of the name of a hold: if LAYOUT is omitted, the name is the first argument.
     fn implied_images(&self) -> Vec<Candidate> {
         match self.line.positionals.as_slice() {
             [first] if !self.path_of(first).exists() => self.images(),
@@ -208,7 +210,7 @@ impl Value<'_> {
         if to_undo && takes_layouts && self.arg.is_positional() {
             return self.paths(Paths::Layouts { archives: false });
         }
-        // One run, behind one layout.
+        // One run, after one layout.
         if self.arg.is_positional() && self.line.positionals.len() > 1 {
             return Vec::new();
         }
@@ -240,7 +242,7 @@ impl Value<'_> {
         prefixed(found, &format!("{key}="))
     }
 
-    /// Platforms of the images on the line, behind the last comma.
+    /// Platforms of the images on the line, after the last comma.
     fn platforms(&self) -> Vec<Candidate> {
         let start = self.word.rfind(',').map_or(0, |comma| comma + 1);
         let (before, word) = self.word.split_at(start);
@@ -279,7 +281,7 @@ impl Value<'_> {
         })
     }
 
-    /// Returns candidates from the layouts, as far as they are read in time.
+    /// Returns candidates from the layouts that are read in time.
     fn in_sources(
         &self,
         read: impl Fn(&Source, &str) -> Vec<Candidate> + Send + 'static,
@@ -325,7 +327,7 @@ impl Value<'_> {
             .collect()
     }
 
-    /// Returns the layout of commands to which none is given.
+    /// Returns the layout of commands that are given none.
     fn implied(&self) -> Option<PathBuf> {
         let variable = (self.around.env)(locations::VARIABLE).filter(|value| !value.is_empty());
         match variable {
@@ -373,8 +375,8 @@ fn prefixed(mut found: Vec<Candidate>, prefix: &str) -> Vec<Candidate> {
     found
 }
 
-/// Returns the result of `work`, or nothing if it takes longer. It runs in a thread that ends with the process: a file system that
-/// does not respond must not block the shell.
+/// Returns the result of `work`, or nothing if it takes too long. It runs in a thread that ends with the process: a file
+/// system that does not respond must not block the shell.
 fn within<T: Default + Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
@@ -403,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn every_argument_has_values_or_none_on_purpose() {
+    fn every_argument_is_completed_or_listed_as_having_no_candidates() {
         /// They have no candidates.
         const FREE: [&str; 6] = ["DURATION", "TIME", "SIZE", "N", "TEXT", "N/M|P%|SIZE"];
         const KNOWN: [&str; 15] = [
@@ -439,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_takes_too_long_is_not_waited_for() {
+    fn an_answer_that_takes_too_long_is_dropped() {
         let slow = || {
             std::thread::sleep(Duration::from_secs(60));
             vec![1]

@@ -1,9 +1,9 @@
 //! The words of an incomplete command line of bash.
 //!
-//! bash hands a completion function words that are split at `:`, `=` and `@` and still have their quotes. An image name has all
-//! three, so the line itself is read.
+//! bash passes words to a completion function that are split at `:`, `=` and `@` and still have their quotes. An image name
+//! has all three, so the line itself is read.
 
-/// What a character is in at the end of a line.
+/// The quotes that are open at the end of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quote {
     None,
@@ -116,7 +116,7 @@ impl Reader {
     }
 
     fn end_before_redirection(&mut self) {
-        // The number of a file descriptor is no word.
+        // The number of a file descriptor is not a word.
         if self.start.is_some() && self.word.bytes().all(|byte| byte.is_ascii_digit()) {
             self.start = None;
             self.word.clear();
@@ -136,7 +136,7 @@ impl Reader {
     }
 }
 
-/// Returns the words of a line behind the one at the cursor; `quote`: the quotes that are open there.
+/// Returns the words of a line after the one at the cursor; `quote`: the quotes that are open there.
 pub fn behind(rest: &str, quote: Quote) -> Vec<String> {
     let command = rest.split([';', '|', '&', '\n', '(']).next();
     let (Some((_, words)), Quote::None) = (command.unwrap_or_default().split_once(' '), quote)
@@ -146,7 +146,7 @@ pub fn behind(rest: &str, quote: Quote) -> Vec<String> {
     Line::read(&format!("{words} ")).before
 }
 
-/// Quotes a text to be inserted in bash where these quotes are open. `None`: it cannot be quoted there.
+/// Quotes a string for insertion in bash inside these open quotes. `None`: that is impossible.
 pub fn quoted(text: &str, quote: Quote) -> Option<String> {
     match quote {
         Quote::Single => Some(text.replace('\'', r"'\''")),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_those_of_the_shell() {
+    fn words_are_split_as_by_the_shell() {
         type Case<'a> = (&'a str, &'a [&'a str], &'a str, usize, Quote);
         let cases: &[Case<'_>] = &[
             ("", &[], "", 0, Quote::None),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_shell_can_read_is_left_to_it() {
+    fn words_that_only_the_shell_can_expand_are_left_to_it() {
         for line in ["x $HOME/a", "x `id`", "x >fi", "x \"$a"] {
             assert!(Line::read(line).is_other, "{line}");
         }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn words_behind_the_cursor_are_those_of_the_same_command() {
+    fn words_after_the_cursor_are_those_of_the_same_command() {
         for (rest, quote, words) in [
             ("", Quote::None, &[][..]),
             (" images app:1", Quote::None, &["images", "app:1"]),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_text_is_read_as_it_was() {
+    fn quoted_text_is_read_back_unchanged() {
         let names = [
             "app:1.4", "a b", "$(id)", "`id`", "'", "\"", "\\", "a;b|c&d", "~root", "#x", "{a,b}",
             "*?[x]", "!!", "naïve",

@@ -44,7 +44,7 @@ pub struct Sweep {
     pub budget: Option<Budget>,
 }
 
-/// A budget: whose it is, and whether it was reached.
+/// A budget: its scope, and whether it was reached.
 #[derive(Debug, Serialize)]
 pub struct Budget {
     /// `tree`: one of all layouts; `layout`: each has its own.
@@ -53,14 +53,14 @@ pub struct Budget {
     pub layouts: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_size: Option<u64>,
-    /// The bytes of the file system that are to be free.
+    /// The bytes of the file system that must be free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_free: Option<u64>,
-    /// Of a budget of all layouts: what they keep.
+    /// With a budget for all layouts: the bytes that they keep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used_bytes: Option<u64>,
     pub reached: bool,
-    /// What keeps the images that are left.
+    /// The rules that keep the remaining images.
     pub held: Vec<BudgetHolder>,
 }
 
@@ -73,7 +73,7 @@ pub struct BudgetHolder {
 }
 
 impl BudgetHolder {
-    /// Converts that of the library.
+    /// Converts the report of the library.
     pub fn of(holder: &ocisweep::plan::BudgetHolder) -> Self {
         Self {
             holder: holder.what.clone(),
@@ -84,7 +84,7 @@ impl BudgetHolder {
 }
 
 impl Budget {
-    /// Returns the line on a budget of several layouts.
+    /// Returns the line about a budget of several layouts.
     pub fn line(&self, is_dry_run: bool) -> String {
         let layouts = self.layouts;
         let whose = match self.scope {
@@ -123,7 +123,7 @@ pub struct SweptLayout {
     /// What was moved into the trash, or would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trash: Option<Trash>,
-    /// With several layouts: how this one ended.
+    /// With several layouts: the result of this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<&'static str>,
     /// Why nothing was done.
@@ -141,7 +141,7 @@ pub struct Trash {
     pub bytes: u64,
 }
 
-/// A file, an image, a name or a platform, and what was done to it.
+/// A file, an image, a name or a platform, and what was done with it.
 #[derive(Debug, Default, Serialize)]
 pub struct Item {
     /// The digest; `null` for a name or a temporary file.
@@ -197,7 +197,8 @@ pub struct Totals {
     pub temporary_bytes: u64,
     /// Bytes of new documents.
     pub written_bytes: u64,
-    /// `freed_bytes` and `temporary_bytes` together, less `written_bytes`; of a plain archive the difference of the files' lengths.
+    /// `freed_bytes` and `temporary_bytes` together, less `written_bytes`; of a plain archive the difference of the file
+    /// lengths.
     pub reclaimed_bytes: u64,
     /// Orphans that are kept, for example because they are in flight.
     pub kept: u64,

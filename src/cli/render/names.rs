@@ -13,7 +13,7 @@ use super::sweep::{Shown, count};
 use super::wrap::wrapped;
 use crate::cli::context::Context;
 
-/// What planning noted of names that are removed.
+/// Notes of planning about names that are removed.
 #[derive(Debug, Default)]
 pub struct RemovedNames {
     untagged: Vec<String>,
@@ -66,7 +66,7 @@ impl RemovedNames {
         }
     }
 
-    /// Adds a line for each name that was removed, or would be, as docker and `ls` show it: without what everyone leaves out.
+    /// Adds a line for each name that was removed, or would be, in the short form that docker and `ls` show.
     pub fn add_untagged(&self, pieces: &mut Pieces<'_>, context: &Context<'_>, shown: &Shown<'_>) {
         let verb = shown.tense("Would untag", "Untagged");
         for name in self.untagged(shown) {
@@ -79,7 +79,7 @@ impl RemovedNames {
     pub fn kept_lines(&self, context: &Context<'_>) -> String {
         let mut text = String::new();
         for image in &self.kept_by {
-            // A single image need not be named.
+            // A single image does not have to be named.
             let which = match self.kept_by.as_slice() {
                 [_] => String::new(),
                 _ => format!(" ({})", image.digest.short()),

@@ -5,14 +5,14 @@ use std::fmt::{Arguments, Write as _};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 
-/// How many bytes of text are printed at a time.
+/// The number of bytes printed at a time.
 const PIECE: usize = 1 << 16;
 
 /// Lines that are printed.
 #[derive(Debug)]
 pub struct Pieces<'a> {
     context: &'a Context<'a>,
-    /// Until something follows it.
+    /// The heading, until something follows it.
     heading: Option<String>,
     text: String,
     exit: Exit,
@@ -29,7 +29,7 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// Adds a line of a list, if it fits the screen.
+    /// Adds a line of a list, if it fits on the screen.
     pub fn line(&mut self, words: Arguments<'_>) {
         let start = self.text.len();
         // Writing to a String cannot fail.
@@ -69,7 +69,7 @@ impl<'a> Pieces<'a> {
         self.text.clear();
     }
 
-    /// Prints what is left, and returns how printing ended.
+    /// Prints the rest, and returns the result of printing.
     pub fn finish(mut self) -> Exit {
         self.print();
         self.exit

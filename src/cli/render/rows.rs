@@ -1,4 +1,4 @@
-//! What became of each of several layouts: a row each, and their sum.
+//! The results of several layouts: a row for each, and their sum.
 
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::Totals;
@@ -11,7 +11,7 @@ use crate::cli::context::Context;
 pub struct Row {
     /// What was freed, or would be; `None` if nothing was measured.
     pub totals: Option<Totals>,
-    /// How it ended.
+    /// The result.
     pub state: &'static str,
 }
 

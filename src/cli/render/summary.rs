@@ -33,7 +33,7 @@ pub fn append(
     // Other steps may have written to it.
     #[expect(
         clippy::disallowed_methods,
-        reason = "the summary of a job is no part of a layout"
+        reason = "the summary of a job is not part of a layout"
     )]
     let written = OpenOptions::new()
         .append(true)
@@ -71,7 +71,7 @@ fn markdown(command: &str, rows: &[(String, Row)], is_dry_run: bool) -> String {
     text
 }
 
-/// Returns a path as code that cannot end its cell or its code: paths may come from untrusted sources.
+/// Returns a path as inline code that cannot break out of its cell: paths may come from untrusted sources.
 fn cell(path: &str) -> String {
     let plain: String = path
         .chars()

@@ -22,7 +22,7 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::hint::with_causes;
 use crate::cli::quote::quote_path;
 
-/// How many files that could not be deleted get a line each.
+/// The maximum number of files that could not be deleted with a line each.
 const MAX_FAILURES: usize = 3;
 
 /// How the results of a run are shown.
@@ -49,16 +49,16 @@ pub struct Shown<'a> {
     pub plan: &'a Plan,
     /// The outcome; `None` in a dry run.
     pub outcome: Option<&'a Outcome>,
-    /// With several groups: what this one adds to the bytes that they free together.
+    /// With several groups: the share of this one in the bytes that they free together.
     pub share: Option<Totals>,
-    /// This is not a layout, but the store that several layouts share.
+    /// `true` for a store that several layouts share, which is not a layout.
     pub is_store: bool,
 }
 
-/// So many blobs are sorted by one thread.
+/// Up to this number, blobs are sorted by one thread.
 const FEW: usize = 4096;
 
-/// Returns the parts of a run with the notes of planning: a shared store first, which has none, then the layouts.
+/// Returns the parts of a run with the notes of planning: first a shared store, which has no notes, then the layouts.
 pub fn parts<T>(finished: &Finished<T>) -> impl Iterator<Item = (Shown<'_>, Option<&T>)> {
     let stores = finished.parts.len().saturating_sub(finished.notes.len());
     let notes = std::iter::repeat_n(None, stores).chain(finished.notes.iter().map(Some));
@@ -115,7 +115,7 @@ impl Shown<'_> {
                 let id = self.plan.sweep().ids().get(at as usize)?;
                 self.plan.blobs().digest(*id)
             };
-            // There can be a million: nearly all differ in their first bytes, so the digests need not be read.
+            // There can be a million: nearly all differ in their first bytes, so most digests are not read.
             let key = |at| digest(at).map_or(u32::MAX, sort_key);
             order = (0..count).map(|at| (key(at), at)).collect();
             let compare = |(a, at_a): &(u32, u32), (b, at_b): &(u32, u32)| {
@@ -170,7 +170,7 @@ impl Shown<'_> {
         found
     }
 
-    /// Returns `true` if what the plan writes was written, or would be.
+    /// Returns `true` if the files that the plan writes were written, or would be.
     pub fn is_written(&self) -> bool {
         self.outcome.is_none_or(|outcome| outcome.written)
     }
@@ -226,7 +226,7 @@ impl Shown<'_> {
         }
         if let Some(writer) = self.plan.writer() {
             let sign = context.term.foreign(&sign_of(writer, context.now));
-            // Platforms that are dropped and remain listed are no garbage to `gc`.
+            // Dropped platforms that are still listed are not garbage to `gc`.
             let is_listed = !self.is_store && self.plan.writes().index.is_none();
             let later = if is_listed {
                 "repeat this command later"
@@ -239,7 +239,7 @@ impl Shown<'_> {
         }
     }
 
-    /// Returns the line above those of a layout, with several layouts.
+    /// Returns the heading of a layout, if there are several.
     pub fn heading(&self, context: &Context<'_>, style: &Style) -> Option<String> {
         let path = || format!("{}:\n", context.term.path(self.plan.layout()));
         style.is_many.then(path)
@@ -272,7 +272,7 @@ impl Shown<'_> {
         }
     }
 
-    /// Counts this in the metrics of the run.
+    /// Adds this to the metrics of the run.
     pub fn count(&self, context: &Context<'_>) {
         if let Some(metrics) = &context.metrics {
             let trashed = self.trashed();
@@ -347,8 +347,8 @@ impl Shown<'_> {
         items
     }
 
-    /// Reports on stderr what did not happen as planned, and what other programs did concurrently. Returns how the run of
-    /// this layout ended.
+    /// Reports on stderr what did not go as planned, and what other programs did concurrently. Returns the exit for this
+    /// layout.
     pub fn report_trouble(&self, context: &Context<'_>, style: &Style) -> Exit {
         let mut exit = exit::DONE;
         if !self.report_incomplete(context, style) {
@@ -382,17 +382,17 @@ impl Shown<'_> {
                 0 => String::new(),
                 more => format!(" (and {} more)", count(more as u64, "document")),
             };
-            // What it references is not known: it may be among what is left unreferenced.
+            // Its references are unknown: the blobs may be among those that remain unreferenced.
             let rest = match (self.plan.leaves_orphans(), self.is_store) {
                 (true, false) => format!(
-                    "`ocisweep gc {}` deletes what only it referenced",
+                    "`ocisweep gc {}` deletes the blobs that only it referenced",
                     quote_path(self.plan.layout())
                 ),
                 (true, true) => format!(
-                    "`ocisweep gc --shared-blobs {} LAYOUT...` deletes what only it referenced",
+                    "`ocisweep gc --shared-blobs {} LAYOUT...` deletes the blobs that only it referenced",
                     quote_path(self.plan.layout())
                 ),
-                (false, _) => "nothing that only it referenced is left".to_owned(),
+                (false, _) => "no blob that only it referenced is left".to_owned(),
             };
             context
                 .term
@@ -408,7 +408,7 @@ impl Shown<'_> {
                 Some("run as the owner of the layout"),
             );
         }
-        // With several layouts, the total says it.
+        // With several layouts, the total shows it.
         if !style.is_many {
             note_linked(context, &self.totals());
         }
@@ -440,7 +440,7 @@ impl Shown<'_> {
         }
         let untried = count_results(outcome, DeleteResult::Skipped);
         let (ls, gc) = if self.is_store {
-            // Every layout has to be given with it.
+            // Every layout must be given with it.
             (String::new(), "`ocisweep gc --shared-blobs`".to_owned())
         } else {
             let layout = quote_path(self.plan.layout());
@@ -453,7 +453,7 @@ impl Shown<'_> {
             let mut what = if outcome.written && !self.plan.writes().is_empty() {
                 format!("`{path}` was changed, but not everything was done")
             } else {
-                format!("cannot change `{path}`, and not everything is as it was")
+                format!("cannot change `{path}`, but some files were deleted or changed")
             };
             if untried > 0 {
                 let _ = write!(what, " ({} not deleted)", count(untried, "blob"));
@@ -509,7 +509,7 @@ impl Shown<'_> {
     }
 }
 
-/// Returns a number that sorts digests as they sort themselves, as far as two numbers differ.
+/// Returns a number that sorts like the digest, if two numbers differ.
 fn sort_key(digest: &Digest) -> u32 {
     match digest {
         Digest::Sha256([a, b, c, d, ..]) => u32::from_be_bytes([*a, *b, *c, *d]),
@@ -549,7 +549,7 @@ fn count_results(outcome: &Outcome, wanted: DeleteResult) -> u64 {
         .count() as u64
 }
 
-/// Returns the line on a blob that was restored from the trash.
+/// Returns the line about a blob that was restored from the trash.
 pub fn restored_line(context: &Context<'_>, restored: &Restored) -> String {
     let digest = &restored.digest;
     match &restored.needed_by {
@@ -598,7 +598,7 @@ fn sign_of(writer: &Writer, now: Timestamp) -> String {
     }
 }
 
-/// Returns the line on blobs that are kept because they are recent; empty if there are none.
+/// Returns the line about blobs that are kept because they are recent; empty if there are none.
 pub fn age_line(aged: &Aged) -> String {
     if aged.blobs == 0 {
         return String::new();
@@ -609,11 +609,11 @@ pub fn age_line(aged: &Aged) -> String {
     }
     let them = if aged.blobs == 1 { "it" } else { "them" };
     format!(
-        "kept {size}: {blobs} in flight (`--grace`); `--grace 0` deletes {them} where no writer is at work\n"
+        "kept {size}: {blobs} in flight (`--grace`); `--grace 0` deletes {them} if no writer is at work\n"
     )
 }
 
-/// Returns the line on dangling images that `gc` keeps; empty if there are none.
+/// Returns the line about dangling images that `gc` keeps; empty if there are none.
 pub fn dangling_line(images: usize) -> String {
     match images {
         0 => String::new(),
@@ -624,9 +624,9 @@ pub fn dangling_line(images: usize) -> String {
 
 /// The end of the last line if every orphan is kept only because it is recent.
 pub const NOTHING_ELSE: &str =
-    "; nothing else is unreferenced, `--grace 0` deletes it where no writer is at work";
+    "; nothing else is unreferenced, `--grace 0` deletes it if no writer is at work";
 
-/// What layouts keep because it is recent.
+/// Blobs that layouts keep because they are recent.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Aged {
     blobs: u64,
@@ -686,7 +686,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_deleted_says_why() {
+    fn blobs_that_were_not_deleted_have_a_reason() {
         let outcome = |interrupted, changed| {
             let mut outcome = Outcome::nothing();
             outcome.interrupted = interrupted;

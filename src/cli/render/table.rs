@@ -16,16 +16,16 @@ pub const NONE: &str = "<none>";
 /// `EXTRA` of an image that a hold protects.
 pub const HELD: &str = "H";
 
-/// `EXTRA` of an image of which manifests are present and no layer is.
+/// `EXTRA` of an image whose manifests are present without any layer.
 pub const NO_LAYERS: &str = "partial (no layers)";
 
 /// Columns between two cells.
 const PADDING: usize = 3;
-/// The least width of a cell with its padding.
+/// The minimum width of a cell with its padding.
 const MIN_CELL: usize = 10;
-/// A column is not cut below this: less of a name says nothing.
+/// A column is not cut below this: a shorter part of a name is useless.
 const MIN_CUT: usize = 9;
-/// Columns of numbers are omitted before the first column gets less than this.
+/// Columns of numbers are omitted before the first column becomes narrower than this.
 const MIN_NAME: usize = 12;
 
 /// Rows of cells below headers.
@@ -49,8 +49,8 @@ impl Table {
     /// Returns a table without rows; it renders as its headers.
     ///
     /// The columns `names` are cut in the middle, the widest first, until the table is at most `max_width` wide. Digests are
-    /// never among them. `None` cuts nothing; this is for [`Term::width`](crate::cli::term::Term::width). What cannot be cut
-    /// is printed whole, and the terminal wraps it.
+    /// never among them. `None` cuts nothing; this is for [`Term::width`](crate::cli::term::Term::width). Columns that
+    /// cannot be cut are printed in full, and the terminal wraps them.
     pub fn new(headers: &[&str], names: &[usize], max_width: Option<usize>) -> Self {
         let mut table = Self {
             rows: Vec::new(),
@@ -63,8 +63,8 @@ impl Table {
         table
     }
 
-    /// Aligns columns of numbers to the right, and omits them, the last one first, where too little is left for the first
-    /// column. As in docker's tree of images, cells have no least width then.
+    /// Aligns columns of numbers to the right, and omits them, the last one first, if too little is left for the first
+    /// column. As in docker's tree of images, cells then have no minimum width.
     pub fn with_numbers(mut self, columns: &[usize]) -> Self {
         self.numbers = columns.to_vec();
         self.min_cell = 0;
@@ -93,8 +93,8 @@ impl Table {
         }
     }
 
-    /// Appends a last column without a header, of a cell for each row in turn, if at least `least` columns of a terminal
-    /// are left for it. `cell` gets their number.
+    /// Appends a last column without a header, with one cell per row, if at least `least` columns of a terminal are left for
+    /// it. `cell` gets their number.
     pub fn beside(&mut self, least: usize, mut cell: impl FnMut(usize, usize) -> String) {
         let taken = self.width(&self.widths()).saturating_add(PADDING);
         let room = self.max_width.unwrap_or_default().saturating_sub(taken);
@@ -181,8 +181,8 @@ impl Table {
             let header = headers.and_then(|headers| headers.cells.get(column));
             header.map_or(MIN_CUT, |header| header.width().max(MIN_CUT))
         };
-        // The widest column gives one column at a time, so that equally long names remain equally readable. What is wider
-        // than the terminal is cut first, which bounds the rounds whatever the names are.
+        // The widest column is narrowed by one at a time, so that equally long names remain equally readable. Columns wider
+        // than the terminal are cut first, which bounds the number of rounds for any names.
         for (column, width) in widths.iter_mut().enumerate() {
             if self.names.contains(&column) && *width > max_width {
                 *width = max_width.max(floor(column)).min(*width);
@@ -239,7 +239,7 @@ fn cut_middle(text: &str, room: usize) -> Cow<'_, str> {
         }
     };
     let mut cut: String = text.chars().take_while(fits(budget / 2)).collect();
-    // What the head leaves of its half, because a wide character did not fit, is given to the tail.
+    // If a wide character does not fit into the first half, the tail gets the remaining column.
     let used = cut.chars().map(columns).fold(0, usize::saturating_add);
     let tail_room = budget.saturating_sub(used);
     let tail: Vec<char> = text.chars().rev().take_while(fits(tail_room)).collect();

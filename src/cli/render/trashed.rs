@@ -1,4 +1,4 @@
-//! The line on what was moved into the trash.
+//! The line about blobs that were moved into the trash.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,10 @@ use ocisweep::parse::size::human_size;
 use super::sweep::{Shown, count};
 use crate::cli::quote::{quote_path, undo_shared};
 
-/// How many layouts over a shared store the line names.
+/// The maximum number of layouts of a shared store that the line names.
 const MAX_LAYOUTS: usize = 8;
 
-/// What the layouts of a run moved into the trash, or would move.
+/// The blobs that the layouts of a run moved into the trash, or would move.
 #[derive(Debug, Default)]
 pub struct TrashTotals {
     layouts: Vec<PathBuf>,
@@ -45,7 +45,7 @@ impl TrashTotals {
         }
     }
 
-    /// Returns the line below the total, with the command that takes it back; nothing without a trash.
+    /// Returns the line below the total, with the command that undoes it; nothing without a trash.
     pub fn line(&self, is_dry_run: bool) -> String {
         let blobs = count(self.blobs, "blob");
         let size = human_size(self.bytes);

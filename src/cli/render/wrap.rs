@@ -1,5 +1,5 @@
-//! Lines of prose on a terminal: broken between words where they are too long. Nothing else is: what is copied stays on one line, and
-//! a pipe gets every line whole.
+//! Lines of prose on a terminal, broken between words if they are too long. Lines that users copy are not broken, and
+//! neither is output to a pipe.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -75,7 +75,7 @@ mod tests {
                 "  indented, and the rest more\n",
                 "  indented, and the\n      rest more\n",
             ),
-            // Nothing that is copied is broken.
+            // Lines that users copy are not broken.
             (
                 "Kept: sha256:0123456789abcdef (recent)\n",
                 "Kept:\n    sha256:0123456789abcdef\n    (recent)\n",
@@ -84,7 +84,7 @@ mod tests {
                 "aa bb\nmore than twenty columns",
                 "aa bb\nmore than twenty\n    columns",
             ),
-            // The cursor stays behind a question.
+            // The cursor stays after a question.
             (
                 "more than twenty columns\n[y/N] ",
                 "more than twenty\n    columns\n[y/N] ",

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
-/// Longest run of combining marks that passes unchanged. Living languages need four; a few hundred paint over the
-/// lines above, and have no width by which they could be cut.
+/// The longest run of combining marks that is not escaped. Living languages need four; a few hundred cover the lines above,
+/// and have no width by which they could be cut.
 const MAX_MARKS: usize = 8;
 
-/// Returns `text` with everything visible that could deceive a reader or control a terminal.
+/// Returns `text` with everything escaped that could deceive a reader or control a terminal.
 ///
 /// Controls (C0, C1, DEL), bidi controls, zero-width and other format characters, variation selectors, line separators,
 /// tags, private use and noncharacters become `\x1b` or `\u{202e}`, and so do combining marks without a base. An emoji that
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_deceives_becomes_visible() {
+    fn deceptive_characters_become_visible() {
         let cases = [
             ("\x1b[2Jx", r"\x1b[2Jx"),
             ("a\nb\tc\r\0", r"a\x0ab\x09c\x0d\x00"),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn no_character_at_all_passes_as_a_control() {
+    fn no_control_character_passes_unescaped() {
         for c in '\0'..=char::MAX {
             let text = format!("a{c}b");
             let shown = escape(&text);

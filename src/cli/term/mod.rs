@@ -30,12 +30,12 @@ const MIN_WIDTH: usize = 20;
 /// Assumed for a terminal that does not report its size.
 const DEFAULT_WIDTH: usize = 80;
 
-/// The lines of a screen that are for the command, its totals and the next prompt.
+/// The lines of a screen that are reserved for the command, its totals and the next prompt.
 const OTHER_LINES: usize = 7;
-/// A list has so many lines on the smallest screen.
+/// The number of lines of a list on the smallest screen.
 const MIN_LINES: usize = 5;
 
-/// When to use colours, or to show progress. `Auto`: where a terminal can do that and the environment does not forbid it.
+/// When to use colours, or to show progress. `Auto`: if the terminal supports it and the environment does not forbid it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum When {
     #[default]
@@ -56,7 +56,7 @@ pub enum Level {
     Verbose,
 }
 
-/// What the command line and the environment say about output. The environment is read by `main`, not here.
+/// Output settings from the command line and the environment. `main` reads the environment, not this module.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// `--color`.
@@ -87,7 +87,7 @@ impl Settings {
     }
 }
 
-/// Whether text is coloured, decided once. No meaning rests on colour alone.
+/// Whether text is coloured, decided once. Colour alone never carries meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colors {
     /// Text is wrapped in SGR sequences.
@@ -108,7 +108,7 @@ impl Colors {
     }
 }
 
-/// What the process knows about its stdout and stderr; made once by `main`.
+/// The properties of stdout and stderr; made once by `main`.
 #[derive(Debug)]
 pub struct Term {
     stdout_is_terminal: bool,
@@ -152,14 +152,15 @@ impl Term {
         self.stdout_is_terminal.then(|| width_of(self.columns, ask))
     }
 
-    /// Returns the lines of the terminal that results are printed to; `None`: that is none, or it has no size.
+    /// Returns the lines of the terminal that results are printed to; `None`: it is not a terminal, or has no size.
     pub fn rows(&self) -> Option<usize> {
         let ask = || terminal_size::terminal_size_of(io::stdout());
         let (_, height) = self.stdout_is_terminal.then(ask).flatten()?;
         (height.0 > 0).then(|| usize::from(height.0))
     }
 
-    /// Returns how many lines a list may have that is not asked for; `None`: all of them, for a pipe and with `--verbose`.
+    /// Returns the maximum number of lines of a list that is not the requested output; `None`: no limit, for a pipe and with
+    /// `--verbose`.
     pub fn room(&self) -> Option<usize> {
         if self.results_on_stderr || self.level == Level::Verbose {
             return None;
@@ -213,8 +214,8 @@ impl Term {
         out.flush()
     }
 
-    /// Returns `true` if the reader of stdout has closed it. Later results are dropped silently; what that means for the
-    /// exit status is the command's decision.
+    /// Returns `true` if the reader of stdout has closed it. Later results are dropped silently; the command decides the
+    /// exit status.
     pub fn broken_pipe(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
@@ -225,7 +226,7 @@ impl Term {
         self.message("ocisweep: ", text, hint);
     }
 
-    /// Writes a line to stderr, with `--quiet` too, and below it `hint: {hint}`: for what was most likely a mistake.
+    /// Writes a line to stderr, with `--quiet` too, and below it `hint: {hint}`: for a likely mistake of the user.
     pub fn warn(&self, text: &str, hint: Option<&str>) {
         self.message("", text, hint);
     }
@@ -390,10 +391,10 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_remembered_and_no_error() {
+    fn a_closed_pipe_is_remembered_and_is_not_an_error() {
         let lines = ["first\n", "second\n", "x\n"];
         let (result, is_broken, written) = write_to(8, io::ErrorKind::BrokenPipe, &lines);
-        result.expect("a broken pipe is no error");
+        result.expect("a broken pipe is not an error");
         assert!(is_broken);
         assert_eq!(written, b"first\n", "nothing is written after the break");
     }
@@ -483,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_may_come_while_results_are_open() {
+    fn messages_can_be_written_while_results_are_open() {
         let term = Term::on(
             &Settings {
                 level: Level::Quiet,

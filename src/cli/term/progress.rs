@@ -15,9 +15,9 @@ const REDRAW: Duration = Duration::from_millis(100);
 /// Time between two lines of progress where a line cannot be overwritten.
 const REPEAT: Duration = Duration::from_secs(1);
 
-/// The progress line on stderr. Clones share it, and any thread may count.
+/// The progress line on stderr. Clones share it, and any thread may add to its counts.
 ///
-/// The thread that counts also draws when an update is due, unless another one is drawing. A worker never waits for the screen.
+/// The counting thread also draws when an update is due, unless another one is drawing. A worker never waits for the screen.
 #[derive(Debug, Clone)]
 pub struct ProgressLine(Arc<Shared>);
 
@@ -62,7 +62,7 @@ impl fmt::Debug for Screen {
 /// A part of the work, such as `sweeping`.
 #[derive(Debug, Clone, Copy)]
 pub struct Phase {
-    /// What is being done.
+    /// The current work, such as `sweeping`.
     pub name: &'static str,
     /// Plural of what is counted.
     pub noun: &'static str,
@@ -112,7 +112,7 @@ impl ProgressLine {
 
     /// Begins a phase.
     ///
-    /// The quiet start is counted from the first phase, so that a run of short ones shows something.
+    /// The initial delay counts from the first phase, so that a run of short phases shows something.
     pub fn phase(&self, phase: Phase) {
         let now = self.0.origin.elapsed();
         self.begin(now, phase);
@@ -146,7 +146,8 @@ impl ProgressLine {
 
     /// Erases the line, and draws none until the guard is dropped.
     ///
-    /// That time is no work: a person who thought about a question for a minute sees no line of what then takes a moment.
+    /// That time does not count as work: after a user has thought about a question for a minute, no progress is shown for
+    /// work that takes a moment.
     pub(super) fn pause(&self) -> Paused<'_> {
         self.pause_at(self.0.origin.elapsed());
         Paused(self)
@@ -390,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_an_answer_is_no_work() {
+    fn waiting_for_an_answer_does_not_count_as_work() {
         let (progress, sent) = progress(Mode::Overwrite, 80);
         progress.begin(Duration::ZERO, SWEEP);
         progress.pause_at(Duration::from_millis(200));
@@ -404,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn is_cut_to_the_width() {
+    fn the_line_is_cut_to_the_width() {
         assert_eq!(drawn(24).1.take(), "\rsweeping 0 of 50,000 bl");
     }
 

@@ -1,6 +1,6 @@
 //! Help topics: what several commands share, explained once with examples.
 //!
-//! Each topic is a text of at most 80 columns. `tests/cli/topics.rs` runs the commands and checks the tables in it.
+//! Each topic is text of at most 80 columns. `tests/cli/topics.rs` runs the commands and checks the tables in it.
 
 /// Every topic with its text, in the order in which help lists them.
 pub const TOPICS: [(&str, &str); 5] = [

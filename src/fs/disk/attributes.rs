@@ -17,7 +17,7 @@ const ACL: &str = "system.posix_acl_access";
 const OF_THE_SYSTEM: [&str; 11] = [
     "security.ima",
     "security.evm",
-    // It is for programs, and every write to a file removes it.
+    // It is only for programs, and every write to a file removes it.
     "security.capability",
     "trusted.overlay.",
     "user.overlay.",

@@ -1,4 +1,4 @@
-//! Copying a blob and verifying the copy.
+//! Copies a blob and verifies the copy.
 
 use std::fs::File;
 use std::io;

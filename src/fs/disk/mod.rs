@@ -186,8 +186,8 @@ fn holds_bytes(file: &File, expected: &[u8]) -> io::Result<bool> {
     Ok(bytes == expected)
 }
 
-/// A file with a unique name of this program, which is deleted when this is dropped. One that is left anyway is recognised by its name
-/// and swept later.
+/// A file with a unique name of this program, which is deleted when this is dropped. A leftover one is recognised by its
+/// name and swept later.
 struct Temporary<'a> {
     dir: BorrowedFd<'a>,
     name: Option<String>,
@@ -209,7 +209,7 @@ impl<'a> Temporary<'a> {
         Self::create_called(dir, mode, |letters| format!("{OWN_PREFIX}{letters}"))
     }
 
-    /// As [`Self::create`], with a name that is made from six random letters.
+    /// Like [`Self::create`], with a name that is made from six random letters.
     fn create_called(
         dir: BorrowedFd<'a>,
         mode: u32,
@@ -305,7 +305,7 @@ pub(super) fn fill(
             Err(error) => return Err(error.into()),
         }
         return match time {
-            // A new file is as good with another time.
+            // A new file with another time is acceptable.
             FileTime::At(time) => set_modified(file, time).or(Ok(())),
             FileTime::New | FileTime::AsBefore => Ok(()),
         };
@@ -319,8 +319,8 @@ pub(super) fn fill(
             )
         });
         match result {
-            // Without the privilege to change the owner the new file belongs to the current user, which is better than not to
-            // clean up. EINVAL: the owner has no number in this user namespace.
+            // Without the privilege to change the owner the new file belongs to the current user, which is better than not
+            // cleaning up. EINVAL: the owner has no number in this user namespace.
             Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
             Err(error) => return Err(error.into()),
         }

@@ -21,7 +21,8 @@ use super::{Temporary, has_bytes, holds_bytes, letters, rename, unlink};
 use crate::fs::{Links, OWN_PREFIX, SwapName, open_file, stat_at, stat_of};
 use crate::oci::index_json::MAX_INDEX_BYTES;
 
-/// The most exchanges that put a file back. Each further one needs another program that writes within microseconds.
+/// The maximum number of exchanges that put a file back. Each further one needs another program that writes within
+/// microseconds.
 const MAX_ROUNDS: usize = 64;
 
 /// The file that has a name at some moment. While it is open, no other file gets its inode.
@@ -169,7 +170,7 @@ pub(super) fn remove(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Re
         Err(error) => return Err(error),
     }
     step("compared");
-    // No other program writes to a file with a name of this program, so that the compared file is the removed one.
+    // No other program writes to a file with a name of this program, so the compared file is the removed one.
     let (temporary, _) = Temporary::create_called(dir, 0o600, |letters| {
         SwapName::make(letters, expected, expected, name)
             .unwrap_or_else(|| format!("{OWN_PREFIX}{letters}"))
@@ -187,7 +188,7 @@ pub(super) fn remove(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Re
     }
 }
 
-/// Gives a file its name back, which no other file should have now.
+/// Restores the name of a file, which no other file should have now.
 fn give_back(temporary: Temporary<'_>, name: &str) -> io::Result<()> {
     match move_to_free(temporary.dir, temporary.name(), name) {
         Ok(()) => {
@@ -327,7 +328,7 @@ mod tests {
     }
 
     pub(super) fn step(name: &str) {
-        // Taken out, so that the other program does not call it.
+        // Taken, so that the other program does not call it.
         let other = OTHER.with_borrow_mut(Option::take);
         if let Some(mut other) = other {
             other(name);

@@ -19,12 +19,12 @@ pub(super) struct LockFile<'a> {
     name: &'static str,
     /// The path of the directory.
     path: &'a Path,
-    /// Held for its flock. `None` if the disk is so full that no process can create the file.
+    /// Open for its flock. `None` if the disk is so full that no process can create the file.
     file: Option<OwnedFd>,
 }
 
 impl<'a> LockFile<'a> {
-    /// Tries once. The inner error says what holds the lock.
+    /// Tries once. The inner error names the holder of the lock.
     pub(super) fn acquire(
         dir: &'a OwnedFd,
         name: &'static str,
@@ -67,7 +67,7 @@ impl<'a> LockFile<'a> {
         )))
     }
 
-    /// Returns the lock on a disk that is too full for the file.
+    /// Returns the lock for a disk that is too full for the file.
     #[cfg(test)]
     pub(super) const fn without_file(dir: &'a OwnedFd, name: &'static str, path: &'a Path) -> Self {
         Self {

@@ -1,13 +1,14 @@
-//! Which process holds a lock, for messages.
+//! Finds the process that holds a lock, for messages.
 //!
-//! *Failure*: what the kernel does not say, or says of another namespace, is not known. Nothing is decided by it.
+//! *Failure*: if the kernel does not report it, or reports it for another namespace, the holder is unknown. Nothing depends
+//! on it.
 
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::fs::stat_of;
 
-/// Returns the message that a file is locked.
+/// Returns the message for a locked file.
 pub(super) fn locked_by_another(path: &Path, file: impl AsFd) -> String {
     let by = holder(file).unwrap_or_else(|| "another process".to_owned());
     format!("`{}` is locked by {by}", path.display())
@@ -21,7 +22,7 @@ fn holder(file: impl AsFd) -> Option<String> {
         rustix::fs::minor(stat.st_dev),
     );
     let file = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
-    // The kernel gives the list in pieces, and one that changes meanwhile can lack a line.
+    // The kernel returns the list in pieces, and a list that changes in between can lack a line.
     let process = (0..3).find_map(|_| {
         let locks = std::fs::read_to_string("/proc/locks").ok()?;
         process_in(&locks, &file)
@@ -36,7 +37,7 @@ fn holder(file: impl AsFd) -> Option<String> {
 /// Finds in the text of `/proc/locks` the process that holds a lock on a file.
 fn process_in(locks: &str, file: &str) -> Option<u32> {
     locks.lines().find_map(|line| {
-        // `1: FLOCK  ADVISORY  WRITE 1234 08:02:131085 0 EOF`; one that waits has `->` after the number.
+        // `1: FLOCK  ADVISORY  WRITE 1234 08:02:131085 0 EOF`; a waiting one has `->` after the number.
         let mut words = line.split_whitespace().skip(1);
         let (_kind, _mode, _access) = (words.next()?, words.next()?, words.next()?);
         let process = words.next()?.parse().ok()?;
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_holder_is_found_by_file_and_not_who_waits() {
+    fn the_holder_is_found_by_file_and_waiting_processes_are_ignored() {
         let locks = "1: FLOCK  ADVISORY  WRITE 11 08:02:131085 0 EOF\n\
                      2: FLOCK  ADVISORY  WRITE 22 08:02:131086 0 EOF\n\
                      2: -> FLOCK  ADVISORY  WRITE 33 08:02:131087 0 EOF\n\
@@ -71,7 +72,7 @@ mod tests {
         let path = temp.path().join("lock");
         let file = std::fs::File::create(&path).expect("a file can be made");
         let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        rustix::fs::flock(&file, exclusive).expect("nobody else holds it");
+        rustix::fs::flock(&file, exclusive).expect("no other process holds it");
         let text = locked_by_another(&path, &file);
         let process = format!("is locked by process {} (", std::process::id());
         assert!(text.contains(&process), "{text}");

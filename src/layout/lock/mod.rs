@@ -1,9 +1,9 @@
 //! Locks a layout against other writers, as far as they respect locks.
 //!
-//! Only BuildKit has a lock that others can take: an exclusive flock on `index.json.lock`, a file
-//! that it unlinks afterwards. This program does the same. umoci holds a flock on its temporary directory,
-//! podman and linuxkit a POSIX lock on `index.lock` and `.lock` while they work, and zot a flock on its database as long
-//! as it runs; those are respected, not taken. skopeo, oras, crane and regctl lock nothing.
+//! Only BuildKit has a lock that others can take: an exclusive flock on `index.json.lock`, a file that it unlinks
+//! afterwards. This program does the same. umoci holds a flock on its temporary directory, podman and linuxkit a POSIX lock
+//! on `index.lock` and `.lock` while they work, and zot a flock on its database while it runs; those are respected, not
+//! taken. skopeo, oras, crane and regctl lock nothing.
 //!
 //! BuildKit unlocks the file before it unlinks it. A process that gets the lock in between holds a file that
 //! no other process will open, so the path is compared with the file again right before changes:
@@ -45,7 +45,7 @@ const POSIX_LOCKS: [&str; 2] = ["index.lock", ".lock"];
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// After this time the user is told what the run waits for.
+/// After this time the user sees a message about the wait.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Proof that the layout is locked.
@@ -60,8 +60,8 @@ impl<'a> Locked<'a> {
     /// Locks a layout, waiting up to `wait`.
     ///
     /// # Errors
-    /// [`Error::Busy`] if another process still uses it then, [`Error::Write`] if the lock
-    /// file cannot be created, [`Error::Interrupted`].
+    /// [`Error::Busy`] if another process still uses it after that, [`Error::Write`] if the lock file cannot be created,
+    /// [`Error::Interrupted`].
     pub fn acquire(layout: &'a Layout, wait: Duration, progress: &dyn Progress) -> Result<Self> {
         let path = layout.path();
         retry(path, wait, progress, || {
@@ -95,7 +95,7 @@ impl<'a> Locked<'a> {
     }
 }
 
-/// Tries to take a lock until that succeeds, waiting up to `wait`. The inner error says what holds it.
+/// Tries to take a lock until it succeeds, waiting up to `wait`. The inner error names the holder.
 ///
 /// # Errors
 /// [`Error::Busy`], [`Error::Interrupted`], and those of `attempt`.
@@ -117,7 +117,7 @@ fn retry<T>(
             return Err(Error::Busy {
                 path: path.to_owned(),
                 by,
-                // How long one attempt took is of no use.
+                // The duration of one attempt does not matter.
                 waited: if wait.is_zero() { wait } else { waited },
             });
         }
@@ -131,7 +131,7 @@ fn retry<T>(
     }
 }
 
-/// Returns which writer holds a lock of its own, if any.
+/// Returns the writer that holds a lock of its own, if any.
 fn writer_at_work(layout: &Layout) -> Result<Option<String>> {
     let mut umoci = Vec::new();
     each_entry(layout.dir(), layout.path(), |entry| {
@@ -146,8 +146,8 @@ fn writer_at_work(layout: &Layout) -> Result<Option<String>> {
         let path = layout.path().join(&name);
         let dir = match open_dir(layout.dir(), name.as_str(), Links::Refuse) {
             Ok(dir) => dir,
-            // Deleted, or of another kind. A directory that may not be opened belongs to another user, and cannot be
-            // checked; the blobs of that writer are recent, which protects them.
+            // Deleted, or of another kind. A directory that cannot be opened belongs to another user, and cannot be checked;
+            // the blobs of that writer are recent, which protects them.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => continue,
             Err(error) => return Err(Error::read(path)(error.into())),
         };
@@ -187,7 +187,7 @@ fn held(layout: &Layout, name: &str) -> Result<Option<String>> {
 pub(crate) fn is_flocked(file: &OwnedFd) -> io::Result<bool> {
     match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockShared)) {
         Ok(()) => {
-            // The descriptor is closed soon after in any case.
+            // Closing the descriptor releases it in any case.
             let _ = rustix::fs::flock(file, FlockOperation::Unlock);
             Ok(false)
         }

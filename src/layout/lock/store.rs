@@ -1,7 +1,7 @@
 //! The lock on the trash of a shared store.
 //!
-//! It is held to change that trash: by a run that fills it, after the locks of its layouts, by `undo`, and by
-//! `trash empty`, which opens no layout.
+//! It is held while that trash is changed: by a run that moves blobs into it, after the locks of its layouts, by `undo`, and
+//! by `trash empty`, which opens no layout.
 
 use std::time::Duration;
 
@@ -23,8 +23,9 @@ impl<'a> LockedStore<'a> {
     /// Locks the trash of a store, waiting up to `wait`.
     ///
     /// # Errors
-    /// [`Error::Busy`](crate::Error::Busy) if another process still uses it then, [`Error::Write`](crate::Error::Write) if
-    /// the lock file cannot be created, [`Error::Interrupted`](crate::Error::Interrupted).
+    /// [`Error::Busy`](crate::Error::Busy) if another process still uses it after that,
+    /// [`Error::Write`](crate::Error::Write) if the lock file cannot be created,
+    /// [`Error::Interrupted`](crate::Error::Interrupted).
     pub(crate) fn acquire(
         trash: Trash<'a>,
         wait: Duration,

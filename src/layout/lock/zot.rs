@@ -1,9 +1,8 @@
 //! Detects a running zot registry.
 //!
 //! ```text
-//! ROOT/cache.db           which blob is a hard link to which; flocked as long as zot runs
-//! ROOT/meta.db            its search metadata; flocked as well
-//! ROOT/<repository>/…     layouts, as deep as the names of repositories
+//! ROOT/cache.db           which blobs are hard links of each other; flocked while zot runs ROOT/meta.db            its
+//! search metadata; flocked as well ROOT/<repository>/…     layouts, as deep as the names of repositories
 //! ```
 //!
 //! zot locks its repositories only inside its process, so its layouts are
@@ -47,7 +46,7 @@ pub(super) fn at_work(layout: &Layout) -> Result<Option<String>> {
             let database = directory.join(name);
             if is_held(&database, owner)? {
                 return Ok(Some(format!(
-                    "zot is running, it holds `{}`",
+                    "zot is running and has `{}` locked",
                     database.display()
                 )));
             }
@@ -80,8 +79,8 @@ fn is_held(path: &Path, owner: u32) -> Result<bool> {
                 Err(_) => true,
             })
         }
-        // A directory that may not be searched has no accessible layout below, except one that
-        // was reached by a mount or an open directory.
+        // A directory that cannot be searched has no accessible layout below it, except one that was reached by a mount or
+        // an open directory.
         Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(false),
         Err(error) => Err(to_error(error)),
     }

@@ -16,7 +16,7 @@ impl Annotations {
         self.0.get(at).map(|(_, value)| &**value)
     }
 
-    /// Returns whether there is a key.
+    /// Returns `true` if there is such a key.
     #[must_use]
     pub fn contains_key(&self, key: &str) -> bool {
         self.position(key).is_ok()
@@ -35,7 +35,7 @@ impl Annotations {
         }
     }
 
-    /// Removes a key. Returns whether it was there.
+    /// Removes a key. Returns `true` if it existed.
     pub fn remove(&mut self, key: &str) -> bool {
         let found = self.position(key);
         if let Ok(at) = found {
@@ -49,19 +49,19 @@ impl Annotations {
         self.0.iter().map(|(key, value)| (&**key, &**value))
     }
 
-    /// Returns how many keys there are.
+    /// Returns the number of keys.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Returns whether there is none.
+    /// Returns `true` if there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Returns the position of a key, or where it would have to be.
+    /// Returns the position of a key, or the position to insert it at.
     fn position(&self, key: &str) -> Result<usize, usize> {
         self.0.binary_search_by(|(known, _)| (**known).cmp(key))
     }

@@ -37,7 +37,7 @@ impl ScanError {
     }
 }
 
-/// The most bytes of a string that are kept.
+/// The maximum number of bytes of a string that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Keep(usize);
 
@@ -59,7 +59,7 @@ pub(super) struct Lexer<R> {
     text: Vec<u8>,
     keep: usize,
     is_cut: bool,
-    /// The most bytes that are kept of a string with a meaning, and of `data`.
+    /// The maximum number of bytes that are kept of a string with a meaning, and of `data`.
     limits: (usize, usize),
 }
 
@@ -104,7 +104,7 @@ impl<R: BufRead> Lexer<R> {
         Self::with_limits(input, (usize::MAX, usize::MAX))
     }
 
-    /// As [`Self::whole`], with a buffer for strings that an earlier lexer [left](Self::into_buffer).
+    /// Like [`Self::whole`], with a buffer for strings that an earlier lexer [left](Self::into_buffer).
     pub(super) fn whole_with(input: R, mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         Self {
@@ -134,12 +134,12 @@ impl<R: BufRead> Lexer<R> {
         }
     }
 
-    /// Returns how much is kept of a string with a meaning.
+    /// Returns the number of bytes that are kept of a string with a meaning.
     pub(super) const fn text_limit(&self) -> Keep {
         Keep(self.limits.0)
     }
 
-    /// Returns how much is kept of the `data` of a descriptor.
+    /// Returns the number of bytes that are kept of the `data` of a descriptor.
     pub(super) const fn data_limit(&self) -> Keep {
         Keep(self.limits.1)
     }

@@ -44,7 +44,7 @@ pub enum Role {
     Layer,
     /// Listed in `blobs` of an artifact manifest.
     Blob,
-    /// The `subject`, of which this document is a referrer.
+    /// The `subject`: this document is a referrer of it.
     Subject,
     /// Named by the value of an annotation. It is kept if it is present; its absence means nothing.
     Annotation,
@@ -78,8 +78,8 @@ pub struct Link {
     pub kind: Kind,
     /// The declared size in bytes, if it is a non-negative integer.
     pub size: Option<u64>,
-    /// The blob is fetched from elsewhere and need not be in a layout: its descriptor has `urls`, or the media type of a
-    /// nondistributable layer.
+    /// The blob is fetched from elsewhere and does not have to be in a layout: its descriptor has `urls`, or the media type
+    /// of a nondistributable layer.
     pub is_foreign: bool,
     /// The details of a child of an index and of a descriptor with `data`; `None` for other links.
     pub details: Option<Box<Details>>,
@@ -106,9 +106,9 @@ pub struct Document {
 /// The type of a document, by its content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Shape {
-    /// Its `mediaType` says so, or it has descriptors in `manifests`.
+    /// According to its `mediaType`, or because it has descriptors in `manifests`.
     Index,
-    /// Its `mediaType` says so, or it has descriptors in `config`, `layers`, `blobs` or `fsLayers`.
+    /// According to its `mediaType`, or because it has descriptors in `config`, `layers`, `blobs` or `fsLayers`.
     Manifest,
     /// Neither.
     #[default]
@@ -129,7 +129,7 @@ impl Link {
     }
 }
 
-/// The most levels of a document of a known type, as in Go's `encoding/json`.
+/// The maximum number of levels in a document of a known type, as in Go's `encoding/json`.
 const MAX_DEPTH: usize = 10_000;
 
 /// Scans one descriptor after another for their references, with the same buffers: an index may have a million of them.
@@ -151,7 +151,7 @@ impl DescriptorScanner {
     /// [`Details`], unless these hold `data`.
     ///
     /// # Errors
-    /// As [`Document::scan_descriptor`].
+    /// Those of [`Document::scan_descriptor`].
     pub(super) fn scan(
         &mut self,
         bytes: &[u8],
@@ -211,7 +211,7 @@ impl Document {
         Self::scan_values(io::BufReader::with_capacity(1 << 16, reader))
     }
 
-    /// As [`Self::scan_stream`], for a buffered stream.
+    /// Like [`Self::scan_stream`], for a buffered stream.
     pub(crate) fn scan_values(reader: impl io::BufRead) -> (Self, Result<(), ScanError>) {
         let mut scan = Scan::default();
         let mut lexer = Lexer::stream(reader);

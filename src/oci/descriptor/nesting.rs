@@ -24,14 +24,14 @@ impl Levels {
         self.depth -= 1;
     }
 
-    /// Returns whether the innermost container is an object; `None` if all are closed.
+    /// Returns `true` if the innermost container is an object; `None` if all are closed.
     pub(super) fn is_object(&self) -> Option<bool> {
         let last = self.depth.checked_sub(1)?;
         let bits = self.bits.get(last / 64)?;
         Some(bits & (1 << (last % 64)) != 0)
     }
 
-    /// Forgets all of them.
+    /// Closes all of them.
     pub(super) const fn clear(&mut self) {
         self.depth = 0;
     }

@@ -91,7 +91,7 @@ impl Scalar {
 /// The state of an open container. One at [`Place::Inner`] gets a frame at the first key that a descriptor may have.
 #[derive(Debug)]
 struct Frame {
-    /// How many containers are open, including this one.
+    /// The number of open containers, including this one.
     depth: usize,
     place: Place,
     candidate: Candidate,
@@ -120,7 +120,7 @@ impl Scan {
         }
     }
 
-    /// Begins anew, with the allocations of what was scanned before.
+    /// Resets the scan, and keeps its allocations.
     pub(super) fn restart(&mut self) {
         self.document.links.clear();
         self.document = Document {
@@ -462,7 +462,7 @@ impl Scan {
         slot
     }
 
-    /// Returns how much of a string to keep.
+    /// Returns the number of bytes of a string to keep.
     fn kept_of<R: BufRead>(&self, slot: Slot, lexer: &Lexer<R>) -> Keep {
         match slot {
             Slot::Digest => Keep::DIGEST,

@@ -85,7 +85,7 @@ pub enum PlatformError {
     #[error("`{0}` in platform `{1}` has a broken escape")]
     InvalidOption(String, String),
     /// The parentheses are empty, as a script with an unset variable writes them.
-    #[error("the version in platform `{0}` is empty, leave out the parentheses to select all")]
+    #[error("the version in platform `{0}` is empty, omit the parentheses to select all versions")]
     EmptyOption(String),
     /// The string begins like a digest and is not one.
     #[error("`{0}` is neither a digest nor the first 3 or more digits of one")]
@@ -690,7 +690,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_word_takes_the_rest_from_the_host() {
+    fn a_single_word_is_completed_from_the_host() {
         let arm = |variant: Option<&str>| Platform {
             os: "darwin".to_owned(),
             architecture: "arm".to_owned(),

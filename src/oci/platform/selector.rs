@@ -19,10 +19,10 @@ pub enum PlatformSelector {
 }
 
 impl PlatformSelector {
-    /// Parses a value. A platform wins over a digest: `386` is an architecture.
+    /// Parses a value. A platform takes precedence over a digest: `386` is an architecture.
     ///
     /// # Errors
-    /// As for [`Platform::parse_specifier`]; [`PlatformError::InvalidDigest`] for a string with a colon that is not the
+    /// Those of [`Platform::parse_specifier`]; [`PlatformError::InvalidDigest`] for a string with a colon that is not the
     /// beginning of a digest.
     pub fn parse(text: &str, host: &Platform) -> Result<Self, PlatformError> {
         if let Some((algorithm, digits)) = text.split_once(':') {

@@ -9,16 +9,16 @@ use crate::model::snapshot::Snapshot;
 
 use super::Judged;
 
-/// Which other images an image follows.
+/// The images that an image follows.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Follows {
     /// The images that its tags were derived from, by their positions among the judged ones, with the name.
     pub(super) owners: Vec<(usize, String)>,
-    /// All of its names are companions: rules do not count it as an image of its own.
+    /// `true` if all of its names are companions: rules do not count it separately.
     pub(super) is_companion: bool,
 }
 
-/// Finds which judged images are companions of which others. An owner that is not eligible does not count.
+/// Finds the companions among judged images, with their owners. An owner that is not eligible does not count.
 pub(super) fn companions_among(
     snapshot: &Snapshot,
     entries: &[EntryFacts],

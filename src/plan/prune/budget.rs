@@ -1,6 +1,6 @@
-//! Which images are removed so that the others fit a size budget.
+//! Chooses images to remove so that the others fit a size budget.
 //!
-//! *Promise*: what a hold, a filter or a keep rule keeps is never removed for a budget.
+//! *Promise*: images that a hold, a filter or a keep rule keeps are never removed for a budget.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -15,23 +15,23 @@ use super::survey::{FileKey, Survey, Surveyed};
 pub(super) struct Chosen {
     /// The position of its layout.
     pub(super) layout: usize,
-    /// Its position among the judged images of that.
+    /// Its position among the judged images of that layout.
     pub(super) position: usize,
     pub(super) reason: String,
 }
 
-/// Chooses images to remove, the oldest of all layouts first, until at least `excess` bytes are counted as freed. `oldest` is
-/// why.
+/// Chooses images to remove, the oldest of all layouts first, until at least `excess` bytes are counted as freed. `oldest`
+/// is the reason.
 pub(super) fn choose(
     surveys: &[&Survey],
     excess: u64,
     oldest: &str,
     empty: EmptyIndex,
 ) -> Vec<Chosen> {
-    /// What is left of a layout while images are chosen.
+    /// What remains of a layout while images are chosen.
     struct Left {
         rank: Rank,
-        /// How many images are left that an importer may ask for: those of this rank, the highest in the layout.
+        /// The number of remaining images that an importer may request: those of this rank, the highest in the layout.
         wanted: usize,
         is_removed: Vec<bool>,
     }
@@ -56,9 +56,9 @@ pub(super) fn choose(
         let free = images.filter(|(_, image)| image.is_free);
         candidates.extend(free.map(|(position, image)| ((layout, position), image)));
     }
-    // Oldest first; what has no date counts as new.
+    // Oldest first; images without a date count as new.
     candidates.sort_by_key(|(_, image)| (image.is_named, image.age));
-    // What else than the clock decided that an image is removed before the next one.
+    // The tie-breaker by which an image is removed before the next one.
     let next = candidates.iter().skip(1);
     let ties: HashMap<Place, Tie> = candidates
         .iter()
@@ -72,7 +72,7 @@ pub(super) fn choose(
     }));
     let mut freed = 0_u64;
     let mut chosen = Vec::new();
-    // A companion is removed with its image, and not before.
+    // A companion is removed with its image, not earlier.
     let mut queue: VecDeque<Place> = candidates.iter().map(|(place, _)| *place).collect();
     while let Some((layout, position)) = queue.pop_front() {
         if freed >= excess {
@@ -122,7 +122,7 @@ pub(super) fn choose(
     chosen
 }
 
-/// What an image is for a layout.
+/// The rank of an image in a layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     /// It belongs to an image that is gone.
@@ -221,7 +221,7 @@ mod tests {
         for (excess, expected) in [
             (0, &[][..]),
             (100, &["a:1"]),
-            // The file that both have is freed with the second image that reaches it.
+            // The file that both reference is freed with the second one.
             (101, &["a:1", "b:1"]),
             (300, &["a:1", "b:1"]),
             (301, &["a:1", "b:1", "b:2"]),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_something_else_keeps_is_not_counted_as_freed() {
+    fn files_that_something_else_keeps_are_not_counted_as_freed() {
         let mut one = survey(
             0,
             &[("a:1", 1, &[10]), ("a:2", 2, &[11]), ("a:3", 3, &[12])],

@@ -1,4 +1,4 @@
-//! Which images have no fate of their own: they follow the image that they are a part or a referrer of.
+//! Images that are not judged separately: they follow the image that they are a part or a referrer of.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -11,8 +11,7 @@ use crate::oci::Role;
 
 use super::{has_names, is_name};
 
-/// Returns the images that are parts or referrers of others: they follow those. An image with a hold
-/// of its own does not.
+/// Returns the images that are parts or referrers of others and follow them. An image with its own hold does not.
 pub(super) fn followers(
     snapshot: &Snapshot,
     images: &[Image],
@@ -22,12 +21,12 @@ pub(super) fn followers(
     let has_names = has_names(entries);
     let listed: BTreeSet<BlobId> = images.iter().map(|image| image.id).collect();
     let below = below(snapshot, images);
-    // What is named or held also keeps its subject, listed or not, with everything that belongs to that.
+    // A named or held image also keeps its subject, listed or not, with everything that belongs to that.
     let anchors = images.iter().filter(|image| {
         let mut own = image.own_entries(entries);
         !image.holds.is_empty() || own.any(|entry| is_name(entry.role))
     });
-    // So does what a hold or another file references without an entry.
+    // So does a blob that a hold or another file references without an entry.
     let others = snapshot.graph.roots().iter().filter(|root| {
         !matches!(
             root.source,
@@ -55,8 +54,8 @@ pub(super) fn followers(
             }
             EntryRole::KindReferrer => entry.name_texts().any(|name| named.contains(name)),
             EntryRole::Untagged if has_names => !dangling.contains(&entry.position),
-            // What a hold or another file keeps follows as well, or a run that removes the last name would leave something
-            // to the next one.
+            // Images that a hold or another file keeps follow as well; otherwise a run that removes the last name would
+            // leave something for the next one.
             EntryRole::Untagged => {
                 below.contains(&image.id) || is_about_another() || anchored.contains(image.id)
             }

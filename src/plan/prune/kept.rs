@@ -1,4 +1,4 @@
-//! What keeps the bytes that a prune leaves.
+//! Accounts for the bytes that a prune keeps.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -11,22 +11,22 @@ use crate::plan::remove::keeps_root;
 
 use super::{Removal, RemovalSet};
 
-/// The bytes that are kept. Each byte is counted for the first that keeps it.
+/// The bytes that are kept. Each byte is counted for the first reason that keeps it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeptBytes {
     /// The number of names that are kept.
     pub names: u64,
-    /// What they reference.
+    /// Bytes that they reference.
     pub names_bytes: u64,
-    /// What holds reference.
+    /// Bytes that holds reference.
     pub held_bytes: u64,
-    /// What other entries reference.
+    /// Bytes that other entries reference.
     pub untagged_bytes: u64,
-    /// What docker-save elements and second indexes reference.
+    /// Bytes that docker-save elements and second indexes reference.
     pub listed_bytes: u64,
     /// Orphans in flight.
     pub in_flight_bytes: u64,
-    /// What this prune or an earlier command released, and is kept because a writer is active.
+    /// Blobs that this prune or an earlier command released, kept because a writer is active.
     pub released_bytes: u64,
 }
 
@@ -37,11 +37,11 @@ pub struct KeptLink {
     pub inode: (u64, u64),
     /// Its length in bytes.
     pub len: u64,
-    /// What it is counted for.
+    /// The reason that it is counted for.
     pub holder: Holder,
 }
 
-/// What keeps a blob, the first of these.
+/// The reason that keeps a blob, the first of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
     /// A name.
@@ -55,8 +55,8 @@ pub enum Holder {
 }
 
 impl KeptBytes {
-    /// Adds what is kept in another layout. `seen`: inodes with several hard links that were counted before, which
-    /// are not counted again.
+    /// Adds the bytes kept in another layout. `seen` are inodes with several hard links that were already counted, and are
+    /// not counted again.
     pub fn add(&mut self, other: &Self, links: &[KeptLink], seen: &mut HashSet<(u64, u64)>) {
         let mut other = *other;
         for link in links.iter().filter(|link| !seen.insert(link.inode)) {
@@ -89,7 +89,7 @@ impl KeptBytes {
     }
 }
 
-/// Counts what is kept after a removal.
+/// Counts the bytes kept after a removal.
 pub(super) fn kept_bytes(
     snapshot: &Snapshot,
     entries: &[EntryFacts],

@@ -1,7 +1,7 @@
-//! `prune`: which images are removed by rule, filter and budget, and why the others are kept.
+//! `prune`: chooses the images to remove by rule, filter and budget, and gives the reasons for keeping the others.
 //!
-//! *Promise*: the removal equals `rm` of the chosen images, so that whatever a kept image references is kept; the reason of
-//! each image is the one that decided; the reported bytes are those of the plan.
+//! *Promise*: the removal equals `rm` of the chosen images, so that everything that a kept image references is kept; the
+//! reason of each image is the decisive one; the reported bytes are those of the plan.
 
 mod along;
 mod budget;
@@ -47,7 +47,7 @@ use super::remove::{
 };
 use super::{FilterError, Known, Policy, SweepOptions};
 
-/// What becomes of one image, and why.
+/// The decision on one image, and the reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The image.
@@ -60,7 +60,7 @@ pub struct Verdict {
     pub size: u64,
     /// It is removed.
     pub is_removed: bool,
-    /// Names that it loses while it is kept under others: a filter on names chooses names.
+    /// Names that are removed while it is kept under others: a filter on names selects names.
     pub untagged: Vec<String>,
     /// Why it is removed or kept; never empty.
     pub reasons: Vec<String>,
@@ -73,13 +73,13 @@ pub enum Budget {
     None,
     /// Live blobs fit.
     Reached,
-    /// They do not fit, or not enough is freed, and nothing more may be removed.
+    /// Live blobs do not fit, or not enough is freed, and nothing more may be removed.
     Missed {
         /// The bytes of live blobs.
         live: u64,
-        /// How many of the bytes to free are not freed.
+        /// The number of bytes that should be freed but are not.
         lacking: u64,
-        /// What keeps the remaining images, rule by rule. What several rules keep is counted for each.
+        /// The rules that keep the remaining images. An image that several rules keep is counted for each.
         held: Vec<BudgetHolder>,
     },
 }
@@ -87,16 +87,16 @@ pub enum Budget {
 /// A planned prune.
 #[derive(Debug)]
 pub struct Prune {
-    /// The removal of the chosen images.
+    /// The removal of the selected images.
     pub removal: Removal,
-    /// What becomes of each image, in the order of `index.json`. Parts and referrers of other images
-    /// follow those and have no verdict of their own.
+    /// The decision on each image, in the order of `index.json`. Parts and referrers of other images follow those and have
+    /// no separate verdict.
     pub verdicts: Vec<Verdict>,
     /// Whether the budget was reached.
     pub budget: Budget,
     /// Everything that is listed is removed, and no hold, filter, rule or budget was given.
     pub takes_everything: bool,
-    /// What is kept, in bytes.
+    /// The kept bytes.
     pub kept: KeptBytes,
     /// Kept blobs with several hard links, which another layout may have as well.
     pub kept_links: Vec<KeptLink>,
@@ -104,7 +104,7 @@ pub struct Prune {
     pub entries: BTreeSet<usize>,
     /// Blobs that count as 0 bytes.
     pub unmeasured: Option<Unmeasured>,
-    /// With a [share](PruneOptions::share): what the other layouts have to know.
+    /// With a [share](PruneOptions::share): what the decision for all layouts needs.
     pub survey: Option<Survey>,
 }
 
@@ -137,7 +137,7 @@ pub enum PruneError {
     },
 }
 
-/// One image, and what was decided so far.
+/// One image, and the decision so far.
 struct Judged<'a> {
     image: &'a Image,
     age: Age,
@@ -154,12 +154,12 @@ struct Judged<'a> {
     is_removed: bool,
     /// The names that pass a filter on names, if others do not.
     some_names: Option<Vec<String>>,
-    /// Names that it loses while it is kept.
+    /// Names that are removed while it is kept.
     untagged: Vec<String>,
 }
 
 impl Judged<'_> {
-    /// Notes the rules that keep it.
+    /// Records the rules that keep it.
     fn keep(&mut self, reasons: Vec<Reason>) {
         self.rules.reserve_exact(reasons.len());
         self.reasons.reserve_exact(reasons.len());
@@ -169,8 +169,8 @@ impl Judged<'_> {
         }
     }
 
-    /// Removes the names that pass a filter on names. The image is kept, whatever the budget: its other names were
-    /// not chosen.
+    /// Removes the names that pass a filter on names. The image is kept, whatever the budget: its other names were not
+    /// selected.
     fn lose_names(&mut self) {
         self.untagged = self.some_names.take().unwrap_or_default();
         let lost = self.untagged.join(", ");
@@ -188,8 +188,8 @@ impl Judged<'_> {
         self.image.holds.is_empty() && self.rules.is_empty() && !self.is_out_of_reach
     }
 
-    /// Removes an image that nothing keeps, or some of its names. With nothing but a budget, what is not dangling is kept
-    /// as long as everything fits.
+    /// Removes an image that nothing keeps, or some of its names. If only a budget is given, images that are not dangling
+    /// are kept as long as everything fits.
     fn decide(&mut self, options: &PruneOptions<'_>) {
         if !self.is_dangling && options.has_budget() && !options.policy.chooses() {
             let why = if self.some_names.is_some() {
@@ -280,11 +280,11 @@ pub fn prune(
     )
 }
 
-/// Whether the plan says what becomes of each image, and what is kept.
+/// Whether the plan includes the decision on each image and the kept bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdicts {
     Give,
-    /// Only what is removed and freed is needed.
+    /// Only removals and freed bytes are needed.
     Omit,
 }
 
@@ -317,7 +317,7 @@ pub(crate) fn prune_with(
             image.reasons = Vec::new();
         }
     }
-    // The filters have not seen what becomes dangling once the others are removed.
+    // The filters were not applied to images that become dangling once the others are removed.
     let of_id: HashMap<BlobId, &Image> = images.iter().map(|image| (image.id, image)).collect();
     let mut passes = |id: BlobId| {
         let mut image = of_id.get(&id).into_iter();
@@ -342,8 +342,8 @@ pub(crate) fn prune_with(
             let lacking = options
                 .free_bytes
                 .map_or(0, |free| free.saturating_sub(freed));
-            // The first round removes as many as a count of owners says; later ones remove one at a time,
-            // for what the count does not include.
+            // The first round removes as many as a count of owners suggests; later ones remove one at a time, for what the
+            // count does not include.
             let excess = over.max(lacking);
             if excess > 0 {
                 let survey = Survey::to_choose(snapshot, entries, &judged, all_files);
@@ -418,13 +418,13 @@ pub(crate) fn prune_with(
     });
     let mut verdicts: Vec<Verdict> = match wanted {
         Verdicts::Give => judged.collect(),
-        // Each is made as well: a size that cannot be read is an error.
+        // Each plan is made as well: a size that cannot be read is an error.
         Verdicts::Omit => {
             judged.for_each(drop);
             Vec::new()
         }
     };
-    // What is unreferenced from now on is not part of an image with a verdict: it gets one itself.
+    // An image that becomes unreferenced is not part of an image with a verdict, and gets its own.
     let along = images
         .iter()
         .filter(|image| along.contains(&image.id) && !judged_images.contains(&image.id));
@@ -435,7 +435,7 @@ pub(crate) fn prune_with(
             verdicts.push(verdict);
         }
     }
-    // A label or date that cannot be read must not remove an image, or keep it in the place of another one.
+    // A label or date that cannot be read must not cause an image to be removed, or kept in place of another one.
     cache.take_error()?;
     Ok(Prune {
         removal,
@@ -471,7 +471,7 @@ fn trim(
     !chosen.is_empty()
 }
 
-/// Decides which images are removed. Parts and referrers of other images are left out: they follow those.
+/// Decides which images are removed. Parts and referrers of other images are omitted: they follow those.
 fn judge<'a>(
     snapshot: &Snapshot,
     images: &'a [Image],
@@ -546,7 +546,7 @@ fn judge<'a>(
             }
         })
         .collect();
-    // A filter on names chooses companions by their own name, and only chosen images count as owners.
+    // A filter on names selects companions by their own name, and only selected images count as owners.
     let by_reference = options.filters.has_references();
     let follows = companions_among(snapshot, entries, &judged, |owner: &Judged<'_>| {
         !(by_reference && owner.is_out_of_reach)
@@ -564,7 +564,8 @@ fn judge<'a>(
             Some(image)
         })
         .collect();
-    // Rules compare what could be removed: neither what filters exclude nor a companion takes the place of another image.
+    // Rules compare images that could be removed: neither an image that filters exclude nor a companion takes the place of
+    // another image.
     let reasons_of = |policy: &Policy, are_companions: bool| -> Vec<(usize, Vec<Reason>)> {
         let compared = judged.iter().zip(&chosen).enumerate();
         let compared = compared.filter(|(_, (judged, _))| {
@@ -591,7 +592,7 @@ fn judge<'a>(
             .collect(),
         None => reasons_of(options.policy, false),
     };
-    // Of all rules only that on the age of an image applies to a companion itself.
+    // Only the rule on the age of an image applies to a companion itself.
     let by_age = Policy {
         within: options.policy.within,
         ..Policy::default()
@@ -620,18 +621,18 @@ fn judge<'a>(
     judged
 }
 
-/// Returns `true` if `index.json` names an image. docker save's list says nothing of entries that it does not name: they may be
-/// images that it cannot describe, such as other platforms.
+/// Returns `true` if `index.json` names an image. Entries that docker save's list does not name may be images that it cannot
+/// describe, such as other platforms.
 fn has_names(entries: &[EntryFacts]) -> bool {
     entries.iter().any(|entry| entry.role == EntryRole::Named)
 }
 
-/// Returns `true` if an importer can ask for the image of an entry by a name.
+/// Returns `true` if an importer can request the image of an entry by name.
 const fn is_name(role: EntryRole) -> bool {
     matches!(role, EntryRole::Named | EntryRole::Saved)
 }
 
-/// Plans the removal of the chosen images, with everything that becomes unreferenced and passes the filters.
+/// Plans the removal of the selected images, with everything that becomes unreferenced and passes the filters.
 fn plan(
     snapshot: &Snapshot,
     entries: &[EntryFacts],
@@ -643,7 +644,7 @@ fn plan(
 ) -> Result<(RemovalSet, Removal, BTreeSet<BlobId>), PruneError> {
     let mut gone = RemovalSet::default();
     let listed = entries;
-    // What was decided to be kept is not removed along.
+    // Images that are kept by decision are not removed along with others.
     let mut entries = entries.to_vec();
     for position in judged.iter().flat_map(|judged| &judged.image.entries) {
         if let Some(entry) = entries.get_mut(*position) {

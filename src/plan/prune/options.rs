@@ -24,16 +24,16 @@ pub enum Scope {
 pub struct PruneOptions<'a> {
     /// Which images may be removed.
     pub scope: Scope,
-    /// Only what passes these is removed.
+    /// Only images that pass these are removed.
     pub filters: &'a Filters,
-    /// What is kept.
+    /// The keep rules.
     pub policy: &'a Policy,
     /// The bytes that live blobs may use, each inode counted once.
     pub max_size: Option<u64>,
-    /// The bytes to free, if the file system has too few: the oldest images are removed until that many are. Only for a
-    /// directory whose blobs have no other hard links, and without a trash: neither frees anything.
+    /// The bytes to free, if the file system has too little space: the oldest images are removed until that many are freed.
+    /// Only for a directory whose blobs have no other hard links, and without a trash: otherwise deleting frees nothing.
     pub free_bytes: Option<u64>,
-    /// Which timestamp is the age.
+    /// The timestamp that is used as the age.
     pub time: TimeSource,
     /// The current time.
     pub now: Timestamp,
@@ -43,7 +43,7 @@ pub struct PruneOptions<'a> {
     pub empty: EmptyIndex,
     /// Accept that documents which remain listed are missing.
     pub missing: MissingDocuments,
-    /// What this layout and others decided together; `None`: it is pruned by itself.
+    /// The decision for several layouts; `None`: the layout is pruned alone.
     pub share: Option<&'a TreeShare>,
 }
 
@@ -58,7 +58,7 @@ impl<'a> PruneOptions<'a> {
         self.share.is_some_and(TreeShare::has_budget)
     }
 
-    /// Returns options without a size budget, with ages by when images were added, and days in UTC. Removing the last image
+    /// Returns options without a size budget, with ages since images were added, and days in UTC. Removing the last image
     /// and missing documents are refused.
     #[must_use]
     pub fn new(scope: Scope, filters: &'a Filters, policy: &'a Policy, now: Timestamp) -> Self {

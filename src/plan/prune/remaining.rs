@@ -1,4 +1,4 @@
-//! What a plan leaves and frees, in bytes, and what keeps it.
+//! The bytes that a plan leaves and frees, and the rules that keep them.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{Judged, RemovalSet};
 /// What keeps images although the size budget is not reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetHolder {
-    /// A rule as it is written, a hold, or another reason.
+    /// A rule as written, a hold, or another reason.
     pub what: String,
     /// The number of images that it keeps.
     pub images: u64,
@@ -24,7 +24,7 @@ pub struct BudgetHolder {
 /// The maximum number of holders that are reported.
 const MAX_HOLDERS: usize = 20;
 
-/// Returns what keeps the images that are left.
+/// Returns the rules that keep the remaining images.
 pub(super) fn holders(
     snapshot: &Snapshot,
     judged: &[Judged<'_>],
@@ -61,7 +61,7 @@ pub(super) fn holders(
     }
     let kept = kept.into_iter().take(MAX_HOLDERS);
     kept.map(|(what, mut ids)| {
-        // In two repositories one rule keeps an image twice.
+        // A rule can keep an image twice, in two repositories.
         ids.dedup();
         BudgetHolder {
             what: match what {
@@ -78,14 +78,14 @@ pub(super) fn holders(
     .collect()
 }
 
-/// Returns the bytes of what is live after a removal, each inode once.
+/// Returns the live bytes after a removal, each inode once.
 pub(super) fn live_bytes(snapshot: &Snapshot, gone: &RemovalSet, files: &Files) -> u64 {
     let live = gone.live(snapshot);
     Counted::new(files).take(&live)
 }
 
-/// Returns the bytes that a plan frees, now or when the writer has ended for which it keeps what it releases. Else a run
-/// beside a writer would remove image after image and free nothing.
+/// Returns the bytes that a plan frees, now or after the end of the writer for which it keeps blobs. Otherwise a run beside
+/// a writer would remove image after image and free nothing.
 pub(super) fn freed_bytes(live: u64, plan: &Plan, files: &Files) -> u64 {
     let stored = Counted::new(files).take_rest();
     let kept = plan.kept.iter();

@@ -1,4 +1,5 @@
-//! What the choice for a budget has to know of a layout, without the layout itself: of many layouts not all can be open.
+//! The facts about a layout that the choice for a budget needs, without the layout itself: many layouts cannot all be open
+//! at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -21,25 +22,25 @@ use super::{Judged, Removal, RemovalSet};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct FileKey(pub(super) u64, pub(super) u64);
 
-/// The images of a layout as they were judged, and what they keep.
+/// The judged images of a layout, and the files that they keep.
 #[derive(Debug, Default)]
 pub struct Survey {
     pub(super) images: Vec<Surveyed>,
     /// The files that are reached, with their bytes.
     pub(super) files: Vec<(FileKey, u64)>,
-    /// What else than entries keeps, as positions in `files`.
+    /// Files that something other than entries keeps, as positions in `files`.
     pub(super) others: Vec<u32>,
-    /// The files that are left, with their bytes: those that other layouts may have as well.
+    /// The remaining files that other layouts may have as well, with their bytes.
     pub(super) linked: Vec<(FileKey, u64)>,
-    /// The bytes of the others.
+    /// The bytes of the other remaining files.
     pub(super) unlinked_bytes: u64,
     /// The bytes that the plan frees.
     pub(super) freed_bytes: u64,
-    /// What keeps the images that are left.
+    /// The rules that keep the remaining images.
     pub(super) held: Vec<BudgetHolder>,
 }
 
-/// One image as it was judged.
+/// One judged image.
 #[derive(Debug)]
 pub(super) struct Surveyed {
     /// With the names that pass a filter on names.
@@ -47,17 +48,17 @@ pub(super) struct Surveyed {
     pub(super) age: Age,
     /// See [`Judged::is_named`].
     pub(super) is_named: bool,
-    /// Keep rules compare it with others.
+    /// `true` if keep rules compare it with others.
     pub(super) is_compared: bool,
     pub(super) is_removed: bool,
-    /// It may be removed for a budget.
+    /// `true` if it may be removed for a budget.
     pub(super) is_free: bool,
     pub(super) follows: Follows,
-    /// What it keeps, as positions in `files`.
+    /// The files that it keeps, as positions in `files`.
     pub(super) reach: Vec<u32>,
 }
 
-/// What a plan for judged images is.
+/// The planned removal of judged images.
 #[derive(Clone, Copy)]
 pub(super) struct Planned<'a> {
     pub(super) gone: &'a RemovalSet,
@@ -66,7 +67,7 @@ pub(super) struct Planned<'a> {
 }
 
 impl Survey {
-    /// Surveys only what a budget chooses by.
+    /// Surveys only what a budget needs.
     pub(super) fn to_choose(
         snapshot: &Snapshot,
         entries: &[EntryFacts],
@@ -81,7 +82,7 @@ impl Survey {
         survey
     }
 
-    /// Surveys a planned layout, the one at a position among several. Without a budget only ages are surveyed.
+    /// Surveys a planned layout, given its position among several. Without a budget, only ages are surveyed.
     pub(super) fn of(
         snapshot: &Snapshot,
         entries: &[EntryFacts],
@@ -125,7 +126,7 @@ impl Survey {
         survey
     }
 
-    /// Surveys a layout of which only the files are known.
+    /// Surveys a layout from its files alone.
     pub(super) fn of_files(files: &[FileStat]) -> Self {
         let mut survey = Self::default();
         for file in files {
@@ -148,7 +149,7 @@ impl Survey {
         positions.filter_map(|position| self.files.get(*position as usize).copied())
     }
 
-    /// Notes what each image keeps that is left, and what else keeps something.
+    /// Records the files that each remaining image keeps, and those that something else keeps.
     fn reach(
         &mut self,
         snapshot: &Snapshot,
@@ -195,14 +196,14 @@ fn surveyed(judged: &Judged<'_>) -> Surveyed {
         is_named: judged.is_named,
         is_compared: !judged.is_out_of_reach && !judged.follows.is_companion,
         is_removed: judged.is_removed,
-        // An image with names that a filter does not choose is not freed.
+        // An image with names that a filter does not select is not freed.
         is_free: judged.is_free() && !judged.is_removed && judged.some_names.is_none(),
         follows: judged.follows.clone(),
         reach: Vec::new(),
     }
 }
 
-/// Returns what stands for the device of a file that only one layout has.
+/// Returns the substitute for the device of a file that only one layout has.
 const fn own_device(number: usize) -> u64 {
     u64::MAX - number as u64
 }
@@ -222,7 +223,7 @@ fn key_of(snapshot: &Snapshot, number: usize, id: BlobId, files: &Files) -> File
 struct Along {
     /// Entries without a name of their own, by what they belong to.
     belongings: BTreeMap<BlobId, Vec<BlobId>>,
-    /// Images that are judged for themselves: no other image keeps them, not even their subject.
+    /// Images that are judged separately: no other image keeps them, not even their subject.
     apart: BTreeSet<BlobId>,
 }
 

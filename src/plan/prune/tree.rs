@@ -1,10 +1,10 @@
-//! What several layouts decide together: keep rules that count in all of them, and one budget.
+//! Decisions for several layouts together: keep rules that count in all of them, and one budget.
 //!
-//! *Order*: each layout is planned and surveyed, the tree decides, and each layout is planned again with its share of the decision, until
-//! the budget is reached. The last share names what may be removed.
+//! *Order*: each layout is planned and surveyed, the tree decides, and each layout is planned again with its share of the
+//! decision, until the budget is reached. The last share lists what may be removed.
 //!
-//! *Promise*: with the last share nothing else is removed from a layout, however it has changed since. An image that was added
-//! to it or put there again is kept. A layout that could not be surveyed loses nothing, and its bytes count.
+//! *Promise*: with the last share nothing else is removed from a layout, however it has changed since. An image that was
+//! added to it, or added again, is kept. Nothing is removed from a layout that could not be surveyed, and its bytes count.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -22,10 +22,10 @@ use super::budget::choose;
 use super::remaining::BudgetHolder;
 use super::survey::{FileKey, Survey};
 
-/// How far the decision is.
+/// The stage of the decision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Stage {
-    /// Nothing is known of the other layouts.
+    /// Nothing is known about the other layouts.
     #[default]
     Survey,
     /// Images are compared.
@@ -34,7 +34,7 @@ enum Stage {
     Execute,
 }
 
-/// What several layouts decided for one of them.
+/// The part of a common decision for one layout.
 #[derive(Debug, Clone, Default)]
 pub struct TreeShare {
     number: usize,
@@ -44,21 +44,21 @@ pub struct TreeShare {
     images: HashMap<Digest, Decided>,
 }
 
-/// What was decided for an image.
+/// The decision on an image.
 #[derive(Debug, Clone, Default)]
 struct Decided {
-    /// Its time then. An image that has another one was put there again.
+    /// Its time at the decision. An image with another time was added again.
     time: Option<Timestamp>,
     /// The rules that keep it.
     reasons: Vec<Reason>,
-    /// Why it is removed for the budget.
+    /// The reason if it is removed for the budget.
     chosen: Option<String>,
     is_removed: bool,
 }
 
-/// How the rules of the tree stand to an image.
+/// How the rules of the tree apply to an image.
 pub(super) enum Standing {
-    /// They are those of the layout, or were applied.
+    /// They are those of the layout, or were already applied.
     Judged,
     /// They are applied later.
     Undecided,
@@ -100,9 +100,9 @@ impl TreeShare {
         }
     }
 
-    /// Removes what was chosen for the budget, and keeps in the end what was not to be removed.
+    /// Removes images that were chosen for the budget, and in the end keeps those that were not.
     pub(super) fn apply(&self, judged: &mut [Judged<'_>]) {
-        // A companion is removed with its image, and not before.
+        // A companion is removed with its image, not earlier.
         loop {
             let removed: Vec<bool> = judged.iter().map(|image| image.is_removed).collect();
             let is_removed = |owner: usize| removed.get(owner).is_some_and(|removed| *removed);
@@ -155,7 +155,7 @@ impl TreeShare {
     }
 }
 
-/// Returns the bytes of what is left in layouts: each file once.
+/// Returns the remaining bytes of layouts: each file once.
 fn bytes_of<'a>(members: impl Iterator<Item = &'a Member>) -> u64 {
     let mut seen: HashSet<FileKey> = HashSet::new();
     let mut sum = 0_u64;
@@ -170,7 +170,7 @@ fn bytes_of<'a>(members: impl Iterator<Item = &'a Member>) -> u64 {
     sum
 }
 
-/// Why an image is kept that was not compared.
+/// The reason for keeping an image that was not compared.
 pub(super) const NOT_COMPARED: &str = "new or changed since the layouts were compared";
 
 /// Several layouts whose images are compared, by their positions.
@@ -188,7 +188,7 @@ struct Member {
 }
 
 impl Tree {
-    /// Begins with this many layouts. `rules`: whether keep rules compare the images of all of them.
+    /// Starts with this number of layouts. `rules`: whether keep rules compare the images of all of them.
     #[must_use]
     pub fn new(layouts: usize, rules: Across, has_budget: bool) -> Self {
         let member = |number| Member {
@@ -206,13 +206,13 @@ impl Tree {
         }
     }
 
-    /// Returns what was decided for a layout so far.
+    /// Returns the decision for a layout so far.
     #[must_use]
     pub fn share(&self, number: usize) -> Option<&TreeShare> {
         Some(&self.members.get(number)?.share)
     }
 
-    /// Notes the survey of a layout, in place of the last one.
+    /// Records the survey of a layout, replacing the last one.
     pub fn survey(&mut self, number: usize, survey: Survey) {
         if let Some(member) = self.members.get_mut(number) {
             member.survey = survey;
@@ -220,7 +220,7 @@ impl Tree {
         }
     }
 
-    /// Notes that nothing is removed from a layout, which has these files.
+    /// Records that nothing is removed from a layout with these files.
     pub fn lose(&mut self, number: usize, files: &[FileStat]) {
         if let Some(member) = self.members.get_mut(number) {
             member.survey = Survey::of_files(files);
@@ -228,7 +228,7 @@ impl Tree {
         }
     }
 
-    /// Returns how many layouts could not be surveyed, and their bytes.
+    /// Returns the number of layouts that could not be surveyed, and their bytes.
     #[must_use]
     pub fn lost(&self) -> (usize, u64) {
         let lost = self.members.iter().filter(|member| member.is_lost);
@@ -265,7 +265,7 @@ impl Tree {
         }
     }
 
-    /// Returns the bytes of what is left in all layouts: each file once.
+    /// Returns the remaining bytes of all layouts: each file once.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         bytes_of(self.members.iter())
@@ -278,8 +278,8 @@ impl Tree {
         freed.fold(0, u64::saturating_add)
     }
 
-    /// Chooses more images to remove, the oldest of all layouts first, until at least `excess` bytes are counted as freed. Returns
-    /// the layouts that lose some.
+    /// Chooses more images to remove, the oldest of all layouts first, until at least `excess` bytes are counted as freed.
+    /// Returns the layouts that they are removed from.
     pub fn choose(&mut self, excess: u64, oldest: &str, empty: EmptyIndex) -> BTreeSet<usize> {
         let surveys: Vec<&Survey> = self.members.iter().map(|member| &member.survey).collect();
         let chosen = choose(&surveys, excess, oldest, empty);
@@ -296,7 +296,7 @@ impl Tree {
             let is_new = decided.chosen.is_none() || decided.time != image.age.time;
             decided.time = image.age.time;
             decided.chosen = Some(chosen.reason);
-            // What was chosen before and is still there would be chosen for ever.
+            // An image that was chosen before and is still present would be chosen for ever.
             if is_new {
                 changed.insert(chosen.layout);
             }
@@ -304,7 +304,7 @@ impl Tree {
         changed
     }
 
-    /// Ends the decision: from now on the shares allow nothing else to be removed.
+    /// Ends the decision: from now on, the shares allow no other removal.
     pub fn conclude(&mut self) {
         for Member { share, survey, .. } in &mut self.members {
             share.stage = Stage::Execute;
@@ -317,7 +317,7 @@ impl Tree {
         }
     }
 
-    /// Returns what keeps the images that are left, with the sums over all layouts.
+    /// Returns the rules that keep the remaining images, with the sums over all layouts.
     #[must_use]
     pub fn held(&self) -> Vec<BudgetHolder> {
         let mut all: Vec<BudgetHolder> = Vec::new();

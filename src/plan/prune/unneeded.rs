@@ -1,4 +1,4 @@
-//! Entries that nothing needs once the chosen images are removed.
+//! Entries that nothing needs once the selected images are removed.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,8 +9,8 @@ use crate::plan::dangling::unneeded;
 
 use super::{Judged, RemovalSet};
 
-/// Returns referrers that only share a name with their image, if images lose that name and are kept under
-/// others: nothing ties them to an image any more, and the next prune would remove them by that name.
+/// Returns referrers that only share a name with their image, if images lose that name and are kept under others: they no
+/// longer belong to an image, and the next prune would remove them by that name.
 pub(super) fn without_image<'a>(
     entries: &'a [EntryFacts],
     judged: &[Judged<'_>],
@@ -38,8 +38,8 @@ pub(super) fn without_image<'a>(
     entries.iter().filter(is_alone).collect()
 }
 
-/// Adds entries without a name of their own that only what is removed referenced: they are dangling from now on, and
-/// the next prune would remove them. What does not pass the filters is kept, as it would be then. Returns their images.
+/// Adds entries without a name of their own that only removed images referenced: they become dangling, and the next prune
+/// would remove them. Those that do not pass the filters are kept, as they would be then. Returns their images.
 pub(super) fn take_unneeded(
     snapshot: &Snapshot,
     entries: &[EntryFacts],

@@ -1,8 +1,8 @@
-//! What is freed if one image alone is removed, for every image of a layout.
+//! Computes for every image of a layout what is freed if only that image is removed.
 //!
-//! *Promise*: it is what `rm -f` of the image by its ID releases: its entries with what is removed along ([`cascade`]), less
-//! what a root that is kept still references. The rules are those of [`cascade`] and [`docker_elements`]; they are applied
-//! here from the image up, because a plan for each of 10,000 images would visit all documents 10,000 times.
+//! *Promise*: the result is what `rm -f` of the image by its ID releases: its entries with those that are removed along with
+//! them ([`cascade`]), less what a kept root still references. The rules are those of [`cascade`] and [`docker_elements`];
+//! they are applied here from the image up, because a plan for each of 10,000 images would visit all documents 10,000 times.
 //!
 //! [`cascade`]: fn@super::cascade
 //! [`docker_elements`]: super::selection::docker_elements
@@ -22,7 +22,7 @@ use crate::plan::grouped;
 use super::cascade::bases;
 use super::selection::is_part;
 
-/// What references what, from below.
+/// References, from the referenced blob to the referencing one.
 pub(crate) struct Alone<'a> {
     graph: &'a Graph,
     entries: &'a [EntryFacts],
@@ -31,13 +31,13 @@ pub(crate) struct Alone<'a> {
     /// The documents that reference a blob.
     parents: HashMap<BlobId, Vec<BlobId>>,
     roots: HashMap<BlobId, Vec<RootSource>>,
-    /// What an entry references besides its blob.
+    /// Blobs that an entry references besides its own.
     inside: HashMap<usize, Vec<BlobId>>,
     /// Untagged entries by their blob.
     untagged: HashMap<BlobId, Vec<usize>>,
     /// Untagged entries and digest tags by their subjects.
     by_subject: HashMap<BlobId, Vec<usize>>,
-    /// Entries that share the name of the image which they belong to.
+    /// Entries that share the name of the image that they belong to.
     namesakes: HashMap<&'a str, Vec<usize>>,
     /// Entries of images by their names, if referrers may share those.
     bearers: HashMap<&'a str, Vec<usize>>,
@@ -51,7 +51,7 @@ pub(crate) struct Alone<'a> {
     owners: HashMap<BlobId, Vec<usize>>,
 }
 
-/// What a removal takes.
+/// The entries and elements of a removal.
 #[derive(Default)]
 struct Taken<'a> {
     entries: HashSet<usize>,
@@ -159,7 +159,7 @@ impl<'a> Alone<'a> {
         }
     }
 
-    /// Returns what a removal takes; `None` if a hold is on the image.
+    /// Returns the entries and elements that a removal includes; `None` if a hold is on the image.
     fn taken(&self, image: &Image) -> Option<Taken<'a>> {
         let is_held = |id: &BlobId| {
             let mut roots = self.roots.get(id).into_iter().flatten();
@@ -190,7 +190,7 @@ impl<'a> Alone<'a> {
         names.filter(|name| !shared.contains(name)).collect()
     }
 
-    /// Takes what is removed along with what was taken so far. Returns `false` if nothing is.
+    /// Adds entries that are removed along with those so far. Returns `false` if there are none.
     fn take_along(&self, image: BlobId, taken: &mut Taken<'a>) -> bool {
         let images = taken.images.iter();
         let bases: HashSet<BlobId> = images.flat_map(|id| bases(self.graph, *id)).collect();
@@ -226,7 +226,7 @@ impl<'a> Alone<'a> {
                 .collect();
             let before = candidates.len();
             let mut search = Search::new(self, image, taken, false);
-            // What a candidate references besides its blob is kept until the candidate is taken.
+            // Blobs that a candidate references besides its own are kept until the candidate is added.
             search.undecided = own.clone();
             candidates.retain(|position| {
                 let Some(entry) = self.entries.get(*position) else {
@@ -257,15 +257,15 @@ impl<'a> Alone<'a> {
         any
     }
 
-    /// Returns `true` if an image that is kept has a name that this entry shares by its `kind`.
+    /// Returns `true` if a kept image has a name that this entry shares by its `kind`.
     fn has_bearer_left(&self, entry: &EntryFacts, taken: &Taken<'_>) -> bool {
         let names = entry.name_texts();
         let mut bearers = names.filter_map(|name| self.bearers.get(name)).flatten();
         bearers.any(|position| !taken.entries.contains(position))
     }
 
-    /// Takes the elements of docker save whose config belongs to what is taken, and which lose a blob by that or are left
-    /// without a name and without an entry.
+    /// Adds the elements of docker save whose config belongs to the removal, and which thereby lose a blob or are left
+    /// without a name and an entry.
     fn take_elements(&self, image: BlobId, taken: &mut Taken<'a>) {
         if self.elements.is_empty() {
             return;
@@ -314,7 +314,7 @@ impl<'a> Alone<'a> {
     }
 }
 
-/// Searches for a root that is kept, from blobs up.
+/// Searches for a kept root, from blobs up.
 struct Search<'s, 'a> {
     alone: &'s Alone<'a>,
     /// The image that is removed: as a referrer it is not kept by its subject.
@@ -322,9 +322,9 @@ struct Search<'s, 'a> {
     taken: &'s Taken<'a>,
     /// Elements of docker save keep what they name.
     with_elements: bool,
-    /// If it is not decided yet which entries are taken: those that are in any case.
+    /// If the entries are not decided yet: those that are removed in any case.
     undecided: HashSet<usize>,
-    /// What no root that is kept references.
+    /// Blobs that no kept root references.
     dead: HashSet<BlobId>,
 }
 
@@ -364,14 +364,13 @@ impl<'s, 'a> Search<'s, 'a> {
         roots.any(|source| self.is_kept(*source))
     }
 
-    /// Returns `true` if an image that is kept was built upon this one.
+    /// Returns `true` if a kept image was built upon this one.
     fn is_base_in_use(&self, base: BlobId) -> bool {
         let mut upon = self.alone.built_upon.get(&base).into_iter().flatten();
         upon.any(|root| self.is_root(*root))
     }
 
-    /// Returns `true` if a root that is kept references a blob. For a blob shared by many images the first root ends the
-    /// search.
+    /// Returns `true` if a kept root references a blob. For a blob shared by many images, the first root ends the search.
     fn is_live(&mut self, id: BlobId) -> bool {
         if self.dead.contains(&id) {
             return false;
@@ -390,7 +389,7 @@ impl<'s, 'a> Search<'s, 'a> {
             *next += 1;
             let mut edges = self.alone.graph.edges(parent).iter();
             if *id == self.unwanted && !edges.any(|edge| edge.to == *id) {
-                // Only its subject has it, as a referrer.
+                // Only its subject reaches it, as a referrer.
                 continue;
             }
             if self.dead.contains(&parent) || !seen.insert(parent) {

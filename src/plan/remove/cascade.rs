@@ -1,4 +1,4 @@
-//! What is removed along with the selected images.
+//! Finds what is removed along with the selected images.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -10,10 +10,10 @@ use crate::model::snapshot::Snapshot;
 use super::selection::{RemovalSet, below, extend_below, kept_roots};
 use super::{Referrers, RemoveOptions, take_names};
 
-/// Adds what is removed along: untagged entries that were children of what is removed, its untagged and
-/// digest-tag referrers, those that share its name by `kind`, and untagged images that it was built
-/// upon; again and again, until nothing new is found. What something that is kept still references is
-/// kept. Returns the named referrers that are kept.
+/// Adds what is removed along with the removed entries: untagged entries that were their children, their untagged and
+/// digest-tag referrers, those that share their name by `kind`, and untagged images that they were built upon; repeated
+/// until nothing new is found. Anything that a kept entry still references is kept. Returns the named referrers that are
+/// kept.
 pub(in crate::plan) fn cascade(
     snapshot: &Snapshot,
     entries: &[EntryFacts],
@@ -39,8 +39,8 @@ pub(in crate::plan) fn cascade(
             })
             .collect();
         let in_use = names_in_use(entries, gone);
-        // A referrer may have referrers of its own that only a digest tag ties to it: they are candidates together, or
-        // each would keep the other.
+        // A referrer may itself have referrers that only a digest tag connects to it: they are candidates together, or each
+        // would keep the other.
         loop {
             let before = candidates.len();
             others.retain(|entry| {
@@ -58,12 +58,12 @@ pub(in crate::plan) fn cascade(
             extend_below(snapshot, ids, options.referrers, &mut below);
         }
         kept_ids.extend(others.iter().filter_map(|entry| entry.id));
-        // What is kept keeps its children and its referrers; those keep theirs.
+        // A kept entry keeps its children and its referrers; those keep theirs.
         loop {
             let ids = kept_ids.iter().chain(&gone.survivors).copied();
             let live = snapshot.graph.reach_after(ids, &gone.change());
             let before = candidates.len();
-            // An image that others were built upon as well is in use.
+            // An image that other images were built upon as well is in use.
             let kept = kept_ids.iter().filter(|_| !bases.is_empty());
             let used: BTreeSet<BlobId> = kept
                 .flat_map(|id| self::bases(&snapshot.graph, *id))
@@ -96,8 +96,8 @@ pub(in crate::plan) fn cascade(
     }
 }
 
-/// Takes the removed names from signatures that share them by their `kind` and are kept by something else: otherwise the
-/// name would still be listed, for an entry that only the signature has.
+/// Removes the removed names from signatures that share them by their `kind` and are kept by something else: otherwise the
+/// name would still be listed, for the entry of the signature.
 fn untag_kept_kin(entries: &[EntryFacts], gone: &mut RemovalSet) {
     let in_use = names_in_use(entries, gone);
     let is_kin = |entry: &&EntryFacts| {
@@ -114,7 +114,7 @@ fn untag_kept_kin(entries: &[EntryFacts], gone: &mut RemovalSet) {
     }
 }
 
-/// Returns the names that images keep. What shares one of them by its `kind` belongs to those images.
+/// Returns the names that images keep. An entry that shares one of them by its `kind` belongs to those images.
 fn names_in_use<'a>(entries: &'a [EntryFacts], gone: &RemovalSet) -> HashSet<&'a str> {
     let is_kept = |entry: &&EntryFacts| {
         entry.role != EntryRole::KindReferrer && !gone.entries.contains(&entry.position)
@@ -127,7 +127,7 @@ fn names_in_use<'a>(entries: &'a [EntryFacts], gone: &RemovalSet) -> HashSet<&'a
     names.map(|name| &*name.text).collect()
 }
 
-/// Returns `true` if an entry belongs to what is removed, without regard to what keeps it.
+/// Returns `true` if an entry belongs to a removed image, whatever keeps it.
 fn is_removed_along(
     entry: &EntryFacts,
     options: &RemoveOptions,
@@ -152,7 +152,7 @@ fn is_removed_along(
                 names.clone().any(|name| gone.names.contains(name))
                     && !names.any(|name| in_use.contains(name))
             }
-            // What docker save's own list names is not part of another image.
+            // An image that docker save's list names is not part of another one.
             EntryRole::Named | EntryRole::Saved => false,
         }
 }

@@ -1,4 +1,4 @@
-//! The plan of a removal: what is written, and what is deleted, in order.
+//! Makes the plan of a removal: what is written and deleted, in order.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -15,8 +15,8 @@ use super::Removal;
 use super::saved::edit_lists;
 use super::selection::{RemovalSet, SweepExtent, docker_elements};
 
-/// How far the timestamps of files can lag behind the system's clock, in nanoseconds. Linux uses the time of the last
-/// tick; network file systems are worse.
+/// The maximum lag of file timestamps behind the system clock, in nanoseconds. Linux uses the time of the last tick; network
+/// file systems are worse.
 const CLOCK_MARGIN: i128 = 1_000_000_000;
 
 /// Makes the plan: edits of the documents, and the sweep of what they release.
@@ -45,7 +45,7 @@ pub(in crate::plan) fn finish(
     plan.writes.blobs.extend(gone.nested.iter().cloned());
     plan.writes.blobs.extend(gone.replaced.values().cloned());
     plan.writes.blobs.dedup();
-    // What is referenced from now on is kept, even if it was removed along.
+    // An image that is referenced from now on is kept, even if it was to be removed along with another.
     let new = plan.writes.blobs.iter();
     let new: BTreeSet<BlobId> = new.filter_map(|blob| graph.id(&blob.digest)).collect();
     for deletions in [&mut plan.sweep, &mut plan.spare] {
@@ -84,7 +84,7 @@ pub(in crate::plan) fn finish(
     plan.is_sparse = gone.cut != Cut::default();
     let is_untagged = plan.writes.index.is_some() || plan.writes.manifest_json.is_some();
     if is_untagged && graph.writer().is_some() {
-        // What is kept for another reason now may lose that reason before the writer ends.
+        // A blob that is kept for another reason now may lose that reason before the writer ends.
         let released = plan.kept.iter().filter(|kept| graph.is_rooted(kept.id));
         plan.writes.released = released.map(|kept| graph.digest(kept.id).clone()).collect();
     }
@@ -186,12 +186,12 @@ fn release(
     if !gone.edits_nothing() {
         plan.spare = plan.sweep.subset(is_orphan);
     }
-    // What an interrupted run of this program wrote, and this one lists, does not indicate a writer.
+    // A blob that an interrupted run of this program wrote, and this one lists, does not indicate a writer.
     let new = gone.nested.iter().chain(gone.replaced.values());
     let new = new.filter_map(|blob| graph.id(&blob.digest)).collect();
     if let Some(writer) = graph.writer_besides(&new) {
-        // Many writers read `index.json` at their start and write it at their end: they list again what is removed in
-        // between, and do not write again a blob that they have seen.
+        // Many writers read `index.json` at their start and write it at their end: they list again what was removed in
+        // between, and do not write a blob again that they have seen.
         let released = plan.sweep.iter().filter(|deletion| !is_orphan(deletion.id));
         let before = plan.kept.len();
         plan.kept.extend(released.map(|deletion| Kept {
@@ -210,7 +210,7 @@ fn release(
         plan.sweep.retain(|id| !is_orphan(id));
         plan.kept.retain(|kept| graph.is_rooted(kept.id));
     }
-    // What the removal releases first, in docker's order, then everything else.
+    // First the blobs that the removal releases, in docker's order, then everything else.
     plan.order = Order::Docker;
     let ranks = docker_order(snapshot, gone);
     let place = |id: BlobId| {
@@ -221,7 +221,7 @@ fn release(
     Ok(plan)
 }
 
-/// The rank of what no image contains.
+/// The rank of blobs that no image contains.
 const UNRANKED: u32 = u32::MAX;
 
 /// Ranks blobs, by number: each image, its other documents in the order of their parents, then its layers from the top down.

@@ -1,7 +1,7 @@
-//! What keeps an image whose last name is removed.
+//! Finds what keeps an image whose last name is removed.
 //!
-//! *Promise*: the reasons are those of marking: a root that is kept and references the document of the image, with
-//! the same cuts. The search starts at the image, and its work is bounded.
+//! *Promise*: the reasons are those of marking: a kept root that references the document of the image, with the same cuts.
+//! The search starts at the image, and its work is bounded.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -32,9 +32,9 @@ pub struct KeptImage {
     pub digest: Digest,
     /// Bytes of its document.
     pub size: u64,
-    /// What keeps it, at most three reasons.
+    /// At most three reasons.
     pub by: Vec<Keeper>,
-    /// How many more there are.
+    /// The number of further reasons.
     pub more: usize,
 }
 
@@ -56,13 +56,13 @@ pub enum Keeper {
     Child(String),
     /// It is a referrer of this image.
     Referrer(String),
-    /// It is referenced by this image otherwise.
+    /// It is referenced by this image in another way.
     Part(String),
 }
 
 impl Keeper {
-    /// What another command or tool has to remove comes first; an entry without a name is often only what the removal
-    /// leaves.
+    /// Reasons that another command or tool has to remove come first; an entry without a name is often only a remnant of the
+    /// removal.
     const fn rank(&self) -> u8 {
         match self {
             Self::Hold(_) | Self::HoldBelow(..) => 0,
@@ -158,7 +158,7 @@ fn kept_images(
         .iter()
         .chain(positions)
         .filter_map(|position| entries.get(*position)?.id);
-    // What is kept for its age is reported with the other orphans.
+    // Blobs that are kept for their age are reported with the other orphans.
     let settled: BlobSet = plan
         .sweep
         .ids()
@@ -179,7 +179,7 @@ fn kept_images(
         .collect()
 }
 
-/// Searches from documents up to the roots that are kept.
+/// Searches from documents up to the kept roots.
 struct Search<'a> {
     snapshot: &'a Snapshot,
     gone: &'a RemovalSet,
@@ -228,7 +228,7 @@ impl<'a> Search<'a> {
     fn keepers(&self, image: BlobId) -> Vec<Keeper> {
         let mut found: Vec<Keeper> = Vec::new();
         let cut = &self.gone.cut;
-        // From images that lose a part the references to that part do not count. From all others they do.
+        // References to a part do not count from images that lose the part. From all others they do.
         for is_cut in [false, true] {
             if is_cut && cut.images.is_empty() {
                 break;
@@ -263,7 +263,7 @@ impl<'a> Search<'a> {
         found
     }
 
-    /// `relation`: how the image itself is referenced; `None` if a root names it.
+    /// `relation` is the relation to the image itself; `None` if a root names it.
     fn keeper(&self, root: &Root, relation: Option<Relation>) -> Keeper {
         let Snapshot { graph, state, .. } = self.snapshot;
         let label = || graph.root_label(state, root);

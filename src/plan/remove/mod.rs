@@ -1,7 +1,7 @@
-//! `rm`: which names and entries are removed, what is removed along with them, and what that releases.
+//! `rm`: selects the names and entries to remove, what is removed along with them, and the blobs that this releases.
 //!
-//! *Promise*: a blob is released only if no root that is kept references it. docker instead walks down from what is removed
-//! and deletes on the way, shared layers of other images included.
+//! *Promise*: a blob is released only if no kept root references it. docker instead walks down from the removed image and
+//! deletes on the way, including layers that other images share.
 
 mod alone;
 mod cascade;
@@ -35,7 +35,7 @@ pub(super) use kept_by::kept_by;
 pub use kept_by::{Keeper, KeptImage};
 pub(super) use selection::{RemovalSet, SweepExtent, keeps_root};
 
-/// How to remove.
+/// The options of a removal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RemoveOptions {
     /// Whether conflicts are overridden.
@@ -51,7 +51,7 @@ pub struct RemoveOptions {
 /// Whether the referrers of a removed image are removed as well.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Referrers {
-    /// Those without a name are removed with it.
+    /// Referrers without a name are removed with it.
     #[default]
     Follow,
     /// They are kept, with what they reference.
@@ -148,7 +148,7 @@ pub enum Conflict {
         what: String,
         /// The short ID of the image.
         id: String,
-        /// How many more the image lists, none of which is present.
+        /// The number of others that the image lists, none of which is present.
         absent: usize,
     },
     /// Signatures and other referrers reference the index, whose digest would change.
@@ -170,9 +170,9 @@ pub struct Removal {
     pub untagged: Vec<String>,
     /// Referrers that are kept because they have a name, although their subject is removed.
     pub left_referrers: Vec<String>,
-    /// Names that are kept, although another tool derived them from a name that is removed.
+    /// Names that are kept, although another tool derived them from a removed name.
     pub left_companions: Vec<LeftCompanion>,
-    /// What cannot be removed without force. Everything else is in the plan.
+    /// Conflicts: what cannot be removed without force. Everything else is in the plan.
     pub conflicts: Vec<Conflict>,
     /// Images and platforms that are removed, not only names.
     pub images: Vec<Digest>,
@@ -180,13 +180,13 @@ pub struct Removal {
     pub moved: Vec<Moved>,
     /// Platforms that are dropped, in the order of their index.
     pub dropped: Vec<Dropped>,
-    /// Images that lose their last name and are kept nevertheless, with the reasons; at most 20.
+    /// Images that lose their last name but are kept, with the reasons; at most 20.
     pub kept_by: Vec<KeptImage>,
-    /// How many more there are.
+    /// The number of further ones.
     pub more_kept: usize,
 }
 
-/// A name that is kept, although another tool derived it from a name that is removed.
+/// A name that is kept, although another tool derived it from a removed name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeftCompanion {
     /// The name that is kept.
@@ -220,7 +220,7 @@ pub struct Moved {
 /// Plans a removal.
 ///
 /// # Errors
-/// [`Error::Incomplete`](crate::Error::Incomplete) if what is kept is damaged, so that it is unknown what it references.
+/// [`Error::Incomplete`](crate::Error::Incomplete) if a kept document is damaged, so that its references are unknown.
 /// Removing the damaged image itself works.
 pub fn remove(
     snapshot: &Snapshot,
@@ -239,7 +239,7 @@ pub fn remove(
     Ok(removal)
 }
 
-/// Adds what is removed along with what was chosen, and makes the plan.
+/// Adds what is removed along with the selection, and makes the plan.
 fn conclude(
     snapshot: &Snapshot,
     entries: &[EntryFacts],
@@ -302,7 +302,7 @@ fn left_companions(
     found.into_iter().collect()
 }
 
-/// Adds what was picked, image by image.
+/// Adds the picks, image by image.
 fn take_picks(
     snapshot: &Snapshot,
     images: &[Image],
@@ -355,7 +355,7 @@ fn take_picks(
         let mut names = image.names.iter();
         let is_left = names.any(|name| !picked.contains(name.text.as_ref()));
         let is_whole = whole.contains(&id);
-        // An ID beside all of the names is not a conflict.
+        // An ID together with all of the names is not a conflict.
         if is_whole && is_left && image.names.len() > 1 && options.force == Force::No {
             let mut names = image.name_list();
             names.sort();
@@ -394,7 +394,7 @@ fn take_picks(
                 hold: hold.clone(),
                 id: image.digest.short(),
             });
-            // Only the last name needs force, but the arguments do not say which of them is the last: nothing of the
+            // Only the last name needs force, but the arguments do not specify which of them is the last: nothing of the
             // image is changed.
             continue;
         }
@@ -407,7 +407,7 @@ fn take_picks(
     conflicts
 }
 
-/// Adds names of images that only docker save's list has. An element is removed with the last of its names.
+/// Adds names of images that are only in docker save's list. An element is removed with the last of its names.
 fn take_saved(snapshot: &Snapshot, picks: &[Pick], options: &RemoveOptions, gone: &mut RemovalSet) {
     let picked: BTreeSet<&str> = picks
         .iter()
@@ -480,7 +480,7 @@ pub(in crate::plan) fn untag<'a>(
 fn untag_all<'a>(own: impl Iterator<Item = &'a EntryFacts> + Clone, gone: &mut RemovalSet) {
     let mut kept = own.clone().any(|entry| entry.role.is_nameless());
     for entry in own.filter(|entry| !entry.names.is_empty()) {
-        // An entry without a name of its own is named by docker save's list only.
+        // An entry without a name is named only by docker save's list.
         let is_nameless = entry.role.is_nameless();
         if kept && !is_nameless {
             gone.take_entry(entry);
@@ -532,7 +532,7 @@ fn held(snapshot: &Snapshot) -> Vec<(BlobId, usize)> {
         .collect()
 }
 
-/// As [`holds_on`], for known holds.
+/// Like [`holds_on`], for known holds.
 fn holds_among(snapshot: &Snapshot, held: &[(BlobId, usize)], id: BlobId) -> Vec<(usize, String)> {
     if held.is_empty() {
         return Vec::new();

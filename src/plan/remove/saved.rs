@@ -1,7 +1,7 @@
 //! Edits docker save's `manifest.json` and `repositories` when names and images are removed.
 //!
 //! *Promise*: a name is removed from an element only if no entry that references its config keeps that name, so that each of
-//! two images with the same name keeps its own; `repositories` never names what is removed.
+//! two images with the same name keeps its own; `repositories` never names a removed image.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -64,7 +64,7 @@ pub(super) fn edit_lists(
     Ok(())
 }
 
-/// Returns the hexadecimal digits of what is removed and not named by an element that is kept.
+/// Returns the hexadecimal digits of removed images that no kept element names.
 fn gone_ids(
     snapshot: &Snapshot,
     gone: &RemovalSet,

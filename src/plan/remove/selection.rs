@@ -1,4 +1,4 @@
-//! What a command removes, and what is live afterwards.
+//! The selection of what a command removes, and what is live afterwards.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -15,32 +15,32 @@ use crate::oci::{Digest, EntryName, Role};
 
 use super::{Dropped, Moved, Referrers};
 
-/// What is removed.
+/// The removal.
 #[derive(Debug, Default)]
 pub(in crate::plan) struct RemovalSet {
     /// Entries, by position.
     pub(in crate::plan) entries: BTreeSet<usize>,
-    /// Names that are cut from entries which are kept.
+    /// Names that are removed from entries that are kept.
     pub(in crate::plan) annotations: BTreeSet<(usize, &'static str)>,
-    /// Names of entries which are kept that only docker save's list has.
+    /// Names that only docker save's list has, of entries that are kept.
     pub(in crate::plan) saved: BTreeSet<(usize, String)>,
     /// Elements of docker save that no entry references, by position.
     pub(in crate::plan) elements: BTreeSet<usize>,
-    /// Annotations of entries which are kept that get another value: pinned names of a rewritten index.
+    /// Annotations of kept entries that get another value: pinned names of a rewritten index.
     pub(in crate::plan) renamed: Vec<(usize, &'static str, String)>,
     pub(in crate::plan) names: BTreeSet<String>,
     /// Images, in the order in which they were given, and platforms.
     pub(in crate::plan) images: Vec<BlobId>,
-    /// Images that were named by the user, and what is dropped or superseded with a platform. As referrers they are not
-    /// kept by their subject.
+    /// Images that were named by the user, and documents that are dropped or superseded with a platform. As referrers they
+    /// are not kept by their subject.
     pub(in crate::plan) unwanted: BTreeSet<BlobId>,
     /// Platforms.
     pub(in crate::plan) dropped: Vec<Dropped>,
     /// Entries that reference a new index from now on.
     pub(in crate::plan) replaced: BTreeMap<usize, NewBlob>,
-    /// Indexes that new ones replace. Their referrers are removed with them, their children are not.
+    /// Indexes that are replaced by new ones. Their referrers are removed with them, their children are not.
     pub(in crate::plan) superseded: Vec<BlobId>,
-    /// What the new indexes list.
+    /// The blobs that the new indexes list.
     pub(in crate::plan) survivors: Vec<BlobId>,
     /// Nested indexes to write, before those that entries reference.
     pub(in crate::plan) nested: Vec<NewBlob>,
@@ -48,16 +48,16 @@ pub(in crate::plan) struct RemovalSet {
     pub(in crate::plan) cut: Cut,
     /// Platforms whose layers are deleted and whose documents are kept.
     pub(in crate::plan) hollowed: Vec<BlobId>,
-    /// What an image is now, by the names that moved.
+    /// The new image of each name that moved.
     pub(in crate::plan) moved: Vec<Moved>,
     /// Image IDs that a rewrite replaces, of images that were given by ID.
     pub(in crate::plan) replaced_ids: Vec<ReplacedId>,
 }
 
-/// What is swept after a removal.
+/// The scope of the sweep after a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::plan) enum SweepExtent {
-    /// What the removal releases. Older orphans are left to `gc` and `prune`, unless the disk is full.
+    /// Blobs that the removal releases. Older orphans are left to `gc` and `prune`, unless the disk is full.
     Released,
     /// Everything unreferenced.
     Everything {
@@ -77,7 +77,7 @@ impl RemovalSet {
             && self.replaced_ids.is_empty()
     }
 
-    /// Returns `true` if every entry and element is kept as it is, but perhaps loses names.
+    /// Returns `true` if every entry and element is kept, perhaps with fewer names.
     pub(super) fn releases_nothing(&self) -> bool {
         self.entries.is_empty()
             && self.elements.is_empty()
@@ -91,13 +91,13 @@ impl RemovalSet {
         self.names.extend(entry.name_texts().map(str::to_owned));
     }
 
-    /// Removes an image that was chosen, with all entries and all names.
+    /// Removes a selected image, with all entries and all names.
     pub(in crate::plan) fn take_image(&mut self, image: &Image) {
         self.names.extend(image.name_list());
         self.take_image_but_names(image);
     }
 
-    /// Removes an image that was chosen, with all entries.
+    /// Removes a selected image, with all entries.
     pub(super) fn take_image_but_names(&mut self, image: &Image) {
         self.entries.extend(&image.entries);
         self.images.push(image.id);
@@ -132,7 +132,7 @@ impl RemovalSet {
         snapshot.graph.reach_after(ids, &self.change())
     }
 
-    /// Returns what is different from now on.
+    /// Returns the changes for marking.
     pub(in crate::plan) const fn change(&self) -> Change<'_> {
         Change {
             unwanted: &self.unwanted,
@@ -180,8 +180,8 @@ pub(in crate::plan) fn keeps_root(gone: &RemovalSet, root: &Root) -> bool {
     }
 }
 
-/// Returns the elements of docker save's `manifest.json` that are removed: those whose config belongs to what is removed,
-/// and which lose a blob by that, or are left without a name and without an entry.
+/// Returns the elements of docker save's `manifest.json` that are removed: those whose config belongs to a removed image,
+/// and which thereby lose a blob, or are left without a name and an entry.
 pub(super) fn docker_elements(snapshot: &Snapshot, gone: &RemovalSet) -> BTreeSet<usize> {
     let Some(save) = &snapshot.state.docker_save else {
         return BTreeSet::new();
@@ -206,7 +206,7 @@ pub(super) fn docker_elements(snapshot: &Snapshot, gone: &RemovalSet) -> BTreeSe
         let mut tags = element.repo_tags.iter();
         tags.all(|tag| names.contains(&canonical(tag)))
     };
-    // An element whose config is missing is not of the image that is removed.
+    // An element whose config is missing does not belong to the removed image.
     let is_here = |id: BlobId| snapshot.graph.is_present(id);
     let has_entry = |config: BlobId| {
         let mut positions = owners.get(&config).into_iter().flatten();
@@ -226,8 +226,8 @@ pub(super) fn docker_elements(snapshot: &Snapshot, gone: &RemovalSet) -> BTreeSe
     removed.chain(gone.elements.iter().copied()).collect()
 }
 
-/// Returns everything below what is removed: its content, and if they follow also the referrers of that. Its subject is
-/// not below it.
+/// Returns everything below the removed documents: their content and, if they follow, its referrers. Their subjects are not
+/// included.
 pub(super) fn below(snapshot: &Snapshot, gone: &RemovalSet, referrers: Referrers) -> BlobSet {
     let mut found = BlobSet::default();
     let mut queue = gone.images.clone();
@@ -257,8 +257,8 @@ pub(super) fn extend_below(
     }
 }
 
-/// Returns `true` if a reference in this role is part of an image. What only an annotation names is not, and its entry is
-/// not removed along with the image.
+/// Returns `true` if a reference in this role is part of an image. A blob that only an annotation names is not, and its
+/// entry is not removed along with the image.
 pub(super) const fn is_part(role: Role) -> bool {
     !matches!(role, Role::Subject | Role::Annotation)
 }

@@ -18,7 +18,7 @@ pub(super) struct Named<'a> {
     pub(super) text: &'a str,
 }
 
-/// The names and IDs of a layout by what an argument may be; each table is built when it is first needed.
+/// The names and IDs of a layout, by possible arguments; each table is built when it is first needed.
 #[derive(Debug)]
 pub(super) struct Lookup<'a> {
     snapshot: &'a Snapshot,
@@ -57,7 +57,7 @@ impl<'a> Lookup<'a> {
         table.get(text).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns the names that equal `wanted` but for the digest of a pinned name, with their full names.
+    /// Returns the names that equal `wanted` except for the digest of a pinned name, with their full names.
     pub(super) fn full(&self, wanted: &Reference) -> &[(Named<'a>, Reference)] {
         let table = self.full.get_or_init(|| {
             grouped(names(self.entries).filter(is_full).filter_map(|named| {

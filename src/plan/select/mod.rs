@@ -1,4 +1,4 @@
-//! What an argument selects: an image, or some of its names.
+//! Resolves arguments: each selects an image, or some of its names.
 //!
 //! The order of the lookup is docker's, except that a name takes precedence over an ID (as in `docker image inspect`;
 //! `docker image rm` reports that as ambiguous), and that the candidates of an ambiguous argument are listed.
@@ -32,7 +32,7 @@ pub enum Force {
     Yes,
 }
 
-/// What one argument selects.
+/// The selection of one argument.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pick {
     /// Names, by image.
@@ -103,7 +103,7 @@ pub enum SelectError {
         familiar: String,
         /// Similar names.
         similar: Vec<String>,
-        /// What the image with this ID is now, if a rewrite replaced the ID.
+        /// The current image, if a rewrite replaced this ID.
         moved: Vec<MovedImage>,
     },
     /// The argument could be several images or names.
@@ -111,9 +111,9 @@ pub enum SelectError {
     Ambiguous {
         /// The argument.
         text: String,
-        /// What it could be.
+        /// The candidates.
         candidates: Vec<String>,
-        /// Arguments in the same order, each of which selects one of them only.
+        /// Arguments in the same order, each selecting only one of them.
         exact: Vec<String>,
         /// Force selects all of them.
         can_be_forced: bool,
@@ -151,7 +151,7 @@ pub enum SelectError {
     Invalid {
         /// The argument.
         text: String,
-        /// What is wrong, as docker says it.
+        /// What is wrong, in docker's words.
         why: String,
     },
 }
@@ -318,8 +318,8 @@ impl<'a> Selector<'a> {
         (!found.is_empty()).then(|| self.take(text, found))
     }
 
-    /// `repo@digest`: every name of that repository on the image; `repo:tag@digest`: that name. A name that
-    /// is not a reference has to be written exactly.
+    /// `repo@digest`: every name of that repository on the image; `repo:tag@digest`: that name. A name that is not a
+    /// reference must be given exactly.
     fn by_repository_and_digest(&self, text: &str) -> Option<Result<Pick, SelectError>> {
         let (name, digest) = split_pin(text)?;
         let wanted = Reference::parse_normalized(name).ok();
@@ -532,7 +532,7 @@ impl<'a> Selector<'a> {
     }
 
     /// Returns at most three similar names, the closest first: one letter in three may be wrong, missing or swapped with its
-    /// neighbour. The registry and all but the last component of the repository may be left out.
+    /// neighbour. The registry and all but the last component of the repository may be omitted.
     fn nearly(&self, text: &str) -> Vec<String> {
         let most = (text.chars().count() / 3).min(3);
         let distance = |name: &str| {
@@ -553,7 +553,7 @@ impl<'a> Selector<'a> {
         names.take(3).collect()
     }
 
-    /// Returns what the images are now whose old ID is this, or has this prefix.
+    /// Returns the current images whose old ID is this, or has this prefix.
     fn moved(&self, text: &str) -> Vec<MovedImage> {
         let whole = whole_digest(text);
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
@@ -629,7 +629,7 @@ impl<'a> Selector<'a> {
     }
 }
 
-/// Returns the error for an ambiguous argument. `candidates`: each as it is shown, and the argument that selects it.
+/// Returns the error for an ambiguous argument. `candidates`: each as shown, and the argument that selects it.
 fn ambiguous(
     text: &str,
     mut candidates: Vec<(String, String)>,
@@ -646,7 +646,7 @@ fn ambiguous(
     }
 }
 
-/// Returns `true` for what can be a prefix of an image ID: at least three hexadecimal digits.
+/// Returns `true` for a possible prefix of an image ID: at least three hexadecimal digits.
 fn is_id_prefix(hex: &str) -> bool {
     hex.len() >= 3 && hex.bytes().all(is_hex)
 }

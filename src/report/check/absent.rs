@@ -1,4 +1,4 @@
-//! Whether an absent blob was left out of a copy, or lost.
+//! Decides whether an absent blob was omitted from a copy, or lost.
 //!
 //! A layout may lack blobs that its documents reference, often on purpose (image-spec `image-layout.md`:
 //! "a blob MAY be missing"): `ctr image export` and `skopeo copy --multi-arch index-only` write an index
@@ -8,14 +8,13 @@
 //! A blob is *missing*, which is damage, if no such copy explains its absence:
 //!
 //! - an entry of `index.json`, a hold or docker save's `manifest.json` names it;
-//! - it is the configuration or a layer of a manifest of which other layers are present. Tools that leave
-//!   layers out leave out all of them. A manifest that an index lists may keep layers that
-//!   other images reference as well, as with `rm --platform --platform-mode hollow`, so those do not count.
-//!   Once those other images are removed, only the note of [`Hollow`] distinguishes such a platform from one that
-//!   lost a layer.
+//! - it is the configuration or a layer of a manifest that has other layers present. Tools that omit layers omit all of
+//!   them. A manifest that an index lists may keep layers that other images reference as well, as with
+//!   `rm --platform --platform-mode hollow`, so those do not count. Once those other images are removed, only the record of
+//!   [`Hollow`] distinguishes such a platform from one that lost a layer.
 //!
-//! A blob that a descriptor carries in `data` is present for that descriptor only: a tool that follows another descriptor
-//! reads the file.
+//! A blob that is embedded in the `data` of a descriptor is present for that descriptor only: a tool that follows another
+//! descriptor reads the file.
 
 use std::collections::HashMap;
 
@@ -29,9 +28,9 @@ use crate::oci::{Role, Shape};
 /// Why a blob is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Absence {
-    /// Each of its descriptors carries it.
+    /// Each of its descriptors embeds it.
     Carried,
-    /// It is a foreign layer, which is fetched from elsewhere; where each live blob begins.
+    /// It is a foreign layer, which is fetched from elsewhere; the initial state of each live blob.
     Foreign,
     /// Nothing of its image, or of this platform, was copied.
     Sparse,
@@ -105,7 +104,7 @@ pub(super) fn absences(
             // For unknown algorithms only documents are read, and this one was.
             RootSource::Entry(position) => !is_carried_by_entry(snapshot, position, id),
             RootSource::Hold(_) => !graph.is_embedded(id),
-            // docker save lists foreign layers like others and leaves them out.
+            // docker save lists foreign layers like others but omits them.
             RootSource::DockerSave(_) => !foreign.contains(id),
             // The lists of other tools may be outdated.
             RootSource::InsideEntry(_) | RootSource::IndexField | RootSource::SecondIndex(_) => {
@@ -121,7 +120,7 @@ pub(super) fn absences(
     found
 }
 
-/// Returns `true` if an entry of `index.json` carries the bytes of its blob.
+/// Returns `true` if an entry of `index.json` embeds the bytes of its blob.
 fn is_carried_by_entry(snapshot: &Snapshot, position: usize, id: BlobId) -> bool {
     let entry = snapshot.state.index.entries().get(position);
     let data = entry.and_then(|entry| snapshot.state.index.details(entry).data);
@@ -138,13 +137,13 @@ fn is_part(edge: &Edge) -> bool {
     }
 }
 
-/// Returns `true` if a reference is to content other than the configuration, which is small, and kept when layers are left
-/// out.
+/// Returns `true` if a reference is to content other than the configuration, which is small, and kept when layers are
+/// omitted.
 fn is_layer(edge: &Edge) -> bool {
     is_part(edge) && edge.role != Role::Config
 }
 
-/// Which layers several documents use, and which documents are platforms.
+/// Finds which layers several documents use, and which documents are platforms.
 struct Shares {
     /// The number of documents that use a layer.
     users: HashMap<BlobId, u8>,

@@ -1,8 +1,8 @@
-//! `check`: whether everything live is present, with its size and its digest.
+//! `check`: verifies that everything live is present, with its size and its digest.
 //!
-//! *Promise*: nothing is changed and nothing is locked. All problems are reported, not only the first: each blob is
-//! checked by itself, and one that cannot be read is a finding like others. Only if the layout cannot be listed
-//! or `index.json` cannot be parsed, [`Snapshot::read`] fails.
+//! *Promise*: nothing is changed and nothing is locked. All problems are reported, not only the first: each blob is checked
+//! separately, and one that cannot be read is a finding like others. Only if the layout cannot be listed or `index.json`
+//! cannot be parsed, [`Snapshot::read`] fails.
 
 mod absent;
 mod read;
@@ -94,7 +94,7 @@ impl Class {
     }
 }
 
-/// Which blobs are read.
+/// The blobs to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Content {
     /// All blobs.
@@ -117,14 +117,14 @@ pub enum Orphans {
     Skip,
 }
 
-/// What to check.
+/// Options of a check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CheckOptions {
-    /// Which blobs are read.
+    /// The blobs to read.
     pub content: Content,
     /// Whether orphans are read.
     pub orphans: Orphans,
-    /// Which part of what would be read is read; `None`: all of it.
+    /// The part of these blobs that is read; `None`: all of them.
     pub subset: Option<Subset>,
 }
 
@@ -276,8 +276,8 @@ pub fn check(
     check_since(snapshot, options, None, progress)
 }
 
-/// As [`check`], with a record of what earlier runs verified: a blob in it is not read, but by a [`Subset::Amount`] after all
-/// that are not in it. What is read is added to the record.
+/// Like [`check`], with a record of what earlier runs verified: a blob in it is not read, except by a [`Subset::Amount`],
+/// after all blobs that are not in it. Blobs that are read are added to the record.
 ///
 /// # Errors
 /// [`Error::Interrupted`].
@@ -381,7 +381,8 @@ fn without_layers(snapshot: &Snapshot) -> Vec<String> {
 }
 
 /// Inspects listed blobs again that no longer exist. Another process may have removed them together with what references
-/// them: in a layout that changed, only what is live after the change is missing. Returns those that are no longer live.
+/// them: in a layout that changed, only blobs that are live after the change are missing. Returns those that are no longer
+/// live.
 fn recheck(
     snapshot: &Snapshot,
     ids: &[BlobId],
@@ -426,14 +427,14 @@ fn recheck(
     Ok(left)
 }
 
-/// Which blobs are read.
+/// The blobs to read.
 struct Wanted<'a> {
     graph: &'a Graph,
     configs: BlobSet,
     content: Content,
     subset: Option<Subset>,
     record: Option<&'a dyn Verified>,
-    /// Of those that a check of everything reads, these are read; `None`: all.
+    /// The chosen blobs among those that a full check reads; `None`: all.
     chosen: Option<BlobSet>,
 }
 
@@ -454,8 +455,8 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// Chooses blobs if not all are to be read. This is done once: what is read later, because it was replaced, must not
-    /// take the place of others.
+    /// Chooses blobs if not all are to be read. This is done once: a blob that is read later because it was replaced must
+    /// not take the place of others.
     fn choosing(mut self, ids: &[BlobId], states: &[BlobState]) -> Self {
         if self.subset.is_none() && self.record.is_none() {
             return self;
@@ -481,7 +482,7 @@ impl<'a> Wanted<'a> {
         self
     }
 
-    /// Returns `true` if a blob is read whatever is chosen: it decides what is live.
+    /// Returns `true` if a blob is always read, because it decides what is live.
     fn is_always_read(&self, id: BlobId, len: u64) -> bool {
         let is_small_config = self.configs.contains(id) && len <= MAX_CONFIG_BYTES;
         // A damaged document is read to find out whether it matches its digest.
@@ -489,7 +490,7 @@ impl<'a> Wanted<'a> {
         is_small_config || is_document
     }
 
-    /// Returns `true` if a blob is read if it is chosen.
+    /// Returns `true` if a blob is read when it is chosen.
     fn is_candidate(&self, id: BlobId, len: u64) -> bool {
         // Orphans are read if requested, also if layers are not.
         let is_orphan = !self.graph.is_rooted(id);
@@ -507,12 +508,12 @@ impl<'a> Wanted<'a> {
         self.is_always_read(id, len) || (self.is_candidate(id, len) && self.is_chosen(id))
     }
 
-    /// Returns `true` if a blob is not read because it is not chosen.
+    /// Returns `true` if a blob is not read because it was not chosen.
     fn leaves_out(&self, id: BlobId, len: u64) -> bool {
         self.is_candidate(id, len) && !self.is_chosen(id)
     }
 
-    /// Returns where it is recorded that a blob was read: nowhere, if every run reads it.
+    /// Returns the record for a blob that was read; `None` if every run reads it.
     fn record_of(&self, id: BlobId, len: u64) -> Option<&dyn Verified> {
         self.record.filter(|_| !self.is_always_read(id, len))
     }
@@ -530,7 +531,7 @@ fn configs(graph: &Graph, live: &[BlobId]) -> BlobSet {
     configs
 }
 
-/// Returns the class of one blob, why, and its length.
+/// Returns the class of one blob, the reason, and its length.
 fn judge(
     graph: &Graph,
     id: BlobId,
@@ -575,7 +576,7 @@ fn judge(
 }
 
 fn judge_absent(graph: &Graph, id: BlobId, absence: Option<Absence>) -> (Class, &'static str) {
-    // A blob that the directory lists was not left out of a copy.
+    // A blob that the directory lists was not omitted from a copy.
     if graph.blobs().digest(id).is_some() {
         return if graph.blobs().is_link(id) {
             (Class::Missing, "is a symbolic link without a target")
@@ -680,7 +681,7 @@ impl Sizes {
         }
         let nodes = live.iter().filter_map(|id| graph.node(*id));
         for edge in nodes.flat_map(|node| &node.edges) {
-            // What only resembles a descriptor may have another meaning of size.
+            // In an object that only resembles a descriptor, size may have another meaning.
             if let Some(size) = edge.size()
                 && edge.role != Role::Other
             {

@@ -26,19 +26,19 @@ pub(super) const BUFFER_BYTES: usize = 256 << 10;
 /// The number of blobs that are inspected between two checks for cancellation.
 const BATCH: usize = 8192;
 
-/// A blob of at most this many bytes is read with one request, for which a thread waits if it comes from a disk. A longer one is read
-/// ahead by the kernel.
+/// A blob of at most this many bytes is read with one request, and a thread waits for it if it comes from a disk. For longer
+/// blobs the kernel reads ahead.
 const SMALL_BYTES: u64 = 128 << 10;
 
 /// A blob that is read: its length, its position in the list, and its number.
 type Task = (u64, usize, BlobId);
 
-/// What was found of one blob.
+/// The result of inspecting one blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum BlobState {
     /// It does not exist.
     Absent,
-    /// It does not exist, but a descriptor carries it.
+    /// It does not exist, but a descriptor embeds it.
     Carried,
     /// It exists, with its length in bytes.
     Here(u64, Verdict),
@@ -46,7 +46,7 @@ pub(super) enum BlobState {
     Unreadable(String),
 }
 
-/// What is known of the content of a blob.
+/// The result of verifying the content of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It was not verified, or its algorithm is unknown.
@@ -192,7 +192,7 @@ fn read(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(BlobState::Absent),
         Err(error) => return unreadable(error),
     };
-    // Before it is read: what is written while it is read has another version.
+    // Before it is read: a file that is written while it is read has another version.
     let stat = match stat_of(&file) {
         // It may have been replaced by another kind of file; reading a FIFO would never end.
         Ok(stat) if !FileType::from_raw_mode(stat.st_mode).is_file() => {
@@ -202,8 +202,8 @@ fn read(
         Err(error) => return unreadable(error.into()),
     };
     if stat.st_size > SMALL_BYTES.cast_signed() {
-        // Twice the read-ahead: 2 GB of layers took 2.7 s instead of 4.7 s (ext4, 2 threads, 2026-11-29). A file system that ignores
-        // it, or refuses it, is read as well.
+        // Twice the read-ahead: 2 GB of layers took 2.7 s instead of 4.7 s (ext4, 2 threads, 2026-11-29). A file system that
+        // ignores or refuses the hint is read as well.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
     }
     let add = |is_intact| {
@@ -255,7 +255,8 @@ pub(super) fn hash_rest(
     Ok(Some((hasher.finish(), len)))
 }
 
-/// Returns what was found of a hole while its archive was read. Signed manifests are none: they were unpacked.
+/// Returns the result for a hole from the time when its archive was read. Signed manifests are not holes: they were
+/// unpacked.
 fn in_archive(snapshot: &Snapshot, packed: &Packed, id: BlobId) -> BlobState {
     let digest = snapshot.graph.digest(id);
     let len = match snapshot.layout.stat_blob(digest) {
@@ -271,8 +272,8 @@ fn in_archive(snapshot: &Snapshot, packed: &Packed, id: BlobId) -> BlobState {
     BlobState::Here(len, verdict)
 }
 
-/// Verifies the payload of a blob that does not match its digest, in case it is a signed manifest. Marking has verified
-/// manifests already; this is for blobs that their descriptor declares as layers, for orphans and for damage.
+/// Verifies the payload of a blob that does not match its digest, in case it is a signed manifest. Marking has already
+/// verified manifests; this is for blobs that their descriptor declares as layers, for orphans and for damage.
 fn of_payload(snapshot: &Snapshot, id: BlobId, len: u64) -> Verdict {
     if len > MAX_MANIFEST_BYTES {
         return Verdict::Wrong;

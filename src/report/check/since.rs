@@ -1,4 +1,4 @@
-//! What earlier runs verified.
+//! The record of blobs that earlier runs verified.
 
 use std::fmt::Debug;
 

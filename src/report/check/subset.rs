@@ -1,4 +1,4 @@
-//! Which blobs are read if not all of them are.
+//! Chooses the blobs to read if not all of them are read.
 //!
 //! *Promise*: the parts of a [`Subset::Part`] are a partition, on every machine and in every version. A [`Subset::Amount`] with a
 //! record reads every blob after enough runs: those that were never verified come first, then those verified longest ago.
@@ -13,8 +13,8 @@ use crate::layout::BlobId;
 use crate::oci::Digest;
 use crate::parse::size::{Amount, SizeError, parse_amount};
 
-/// Which part of the content of blobs is read. Documents and configurations are always read, and the presence and size of every
-/// blob is always checked.
+/// The part of the content of blobs that is read. Documents and configurations are always read, and the presence and size of
+/// every blob is always checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subset {
     /// One of several equal parts by digest: a blob is in the same part in every run.
@@ -29,7 +29,7 @@ pub enum Subset {
     Amount {
         /// The amount.
         amount: Amount,
-        /// Without a record, another seed selects other blobs.
+        /// The seed that selects the blobs if there is no record.
         seed: u64,
     },
 }
@@ -47,8 +47,8 @@ pub enum SubsetError {
 }
 
 impl Subset {
-    /// Parses a part such as `2/10`, a percentage such as `10%`, or a size such as `20GB`. `seed`: which blobs an amount selects
-    /// without a record.
+    /// Parses a part such as `2/10`, a percentage such as `10%`, or a size such as `20GB`. `seed` decides which blobs an
+    /// amount selects without a record.
     ///
     /// # Errors
     /// [`SubsetError`].
@@ -80,7 +80,7 @@ pub(super) struct Candidate<'a> {
     pub(super) verified: Option<Timestamp>,
 }
 
-/// Returns the candidates that are read. `is_recorded`: what was verified is known from a record.
+/// Returns the candidates that are read. `is_recorded`: a record shows what was verified.
 pub(super) fn choose(
     mut candidates: Vec<Candidate<'_>>,
     subset: Option<Subset>,
@@ -220,7 +220,7 @@ mod tests {
         }
     }
 
-    /// Another version must not read other blobs: the runs that read the other parts may be done.
+    /// Another version must not read other blobs: the runs for the other parts may already be done.
     #[test]
     fn a_blob_is_always_in_the_same_part() {
         let digest = |first: u8| {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn another_seed_reads_other_blobs_and_in_the_end_all() {
+    fn different_seeds_read_different_blobs_and_finally_all() {
         const COUNT: u32 = 100;
         let digests = digests(COUNT);
         let chosen = |seed| {
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(seen.len(), COUNT as usize, "some are never read");
     }
 
-    /// Ten runs of a tenth read everything once; then the first ones come again.
+    /// Ten runs of a tenth read everything once; then they start again with the first ones.
     #[test]
     fn runs_with_a_record_roll_over_all_blobs() {
         const COUNT: u32 = 57;
@@ -307,14 +307,14 @@ mod tests {
         let oldest = candidates.iter().min_by_key(|it| it.verified);
         assert!(next.contains(&oldest.expect("there are some").id));
         assert!(!first.is_empty() && !next.is_empty());
-        // What was never verified comes before everything else.
+        // Blobs that were never verified come first.
         candidates[11].verified = None;
         let next = choose(candidates.clone(), subset, true);
         assert!(next.contains(candidates[11].id));
     }
 
     #[test]
-    fn without_an_amount_a_record_leaves_out_what_it_has() {
+    fn without_an_amount_recorded_blobs_are_not_read() {
         let digests = digests(10);
         let mut candidates = candidates(&digests, |_| 1);
         candidates[3].verified = Some(Timestamp::UNIX_EPOCH);

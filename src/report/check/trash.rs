@@ -1,4 +1,4 @@
-//! `check --trash`: can the blobs in the trash be restored?
+//! `check --trash`: verifies that the blobs in the trash can be restored.
 //!
 //! *Promise*: nothing is changed and nothing is locked. Each record is read, and each blob compared with its digest.
 
@@ -16,7 +16,7 @@ use crate::layout::trash::{Trash, TrashedRun};
 use crate::oci::Digest;
 use crate::progress::{Phase, Progress, Running, Total};
 
-/// Something in a trash that is not as it should be.
+/// A problem in a trash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TrashFinding {
@@ -28,11 +28,11 @@ pub struct TrashFinding {
     pub file: PathBuf,
     /// The blob, if it is one.
     pub digest: Option<Digest>,
-    /// Its length in bytes, where it is known.
+    /// Its length in bytes, if known.
     pub len: Option<u64>,
-    /// The length in bytes that the record names, where that is another one.
+    /// The length in bytes according to the record, if it differs.
     pub declared: Option<u64>,
-    /// What is wrong, in words that follow the path.
+    /// What is wrong, as text that follows the path.
     pub why: String,
 }
 
@@ -40,7 +40,7 @@ pub struct TrashFinding {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TrashReport {
-    /// How many runs there are.
+    /// The number of runs.
     pub runs: u64,
     /// The blobs in the trash.
     pub blobs: Count,
@@ -51,14 +51,14 @@ pub struct TrashReport {
 }
 
 impl TrashReport {
-    /// Returns how many findings are of a class.
+    /// Returns the number of findings of a class.
     #[must_use]
     pub fn count(&self, class: Class) -> u64 {
         let findings = self.findings.iter();
         findings.filter(|finding| finding.class == class).count() as u64
     }
 
-    /// Returns how many files are damaged.
+    /// Returns the number of damaged files.
     #[must_use]
     pub fn damaged(&self) -> u64 {
         let findings = self.findings.iter();
@@ -69,7 +69,7 @@ impl TrashReport {
 /// Checks the records and blobs of a trash.
 ///
 /// # Errors
-/// [`Error::Read`] when a directory cannot be listed, and [`Error::Interrupted`].
+/// [`Error::Read`] if a directory cannot be listed, and [`Error::Interrupted`].
 pub fn check_trash(
     trash: Trash<'_>,
     content: Content,
@@ -146,28 +146,28 @@ pub fn check_trash(
         digest: None,
         len: None,
         declared: None,
-        why: "was not put there by a run".to_owned(),
+        why: "was not created by a run".to_owned(),
     }));
     Ok(report)
 }
 
-/// Returns the sizes that a record names.
+/// Returns the sizes in a record.
 fn sizes(run: &TrashedRun) -> impl Iterator<Item = ((&str, &str), u64)> {
     let record = run.record.as_ref().ok().and_then(Option::as_ref);
     let deletions = record.into_iter().flat_map(|record| &record.deletions);
     deletions.map(|deletion| ((&*run.name, &*deletion.digest), deletion.size))
 }
 
-/// What was found of one blob.
+/// The result for one blob.
 struct Found {
     /// It was read, and compared with its digest.
     is_verified: bool,
     damage: Option<(Class, String)>,
-    /// The size that the record names, where it has another one.
+    /// The size according to the record, if it differs.
     declared: Option<u64>,
 }
 
-/// Judges one blob; `None` if it was cancelled.
+/// Checks one blob; `None` if it was cancelled.
 fn judge(
     trash: Trash<'_>,
     (run, digest, file): (&str, &Digest, &FileStat),

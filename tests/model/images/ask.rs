@@ -11,13 +11,13 @@ use super::{chance, weighted};
 /// One command.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
-    /// What it does, as the judge knows it.
+    /// Its meaning, for the judge.
     pub(crate) what: What,
-    /// Whether it says `-f`.
+    /// Whether it has `-f`.
     pub(crate) force: bool,
-    /// Whether it says `--grace 0`.
+    /// Whether it has `--grace 0`.
     pub(crate) alone: bool,
-    /// What is removed along with images, where it removes images.
+    /// What is removed along with images, if it removes images.
     pub(crate) extent: Extent,
 }
 
@@ -32,7 +32,7 @@ pub(crate) enum Extent {
     Nothing,
 }
 
-/// What a command does.
+/// The meaning of a command.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     Gc,
@@ -184,7 +184,7 @@ pub(crate) fn ask(u: &mut Unstructured<'_>, disk: &Disk) -> Result<Ask> {
         }
         _ => rm(u, disk)?,
     };
-    // A name on two images needs it, and there it is worth trying.
+    // A name on two images needs it, and it is useful to test there.
     if let What::Rm(words) = &what
         && let [Word::Id(_)] = words.as_slice()
     {
@@ -446,7 +446,7 @@ pub(crate) fn children(disk: &Disk, digest: &str) -> Vec<Child> {
         .collect()
 }
 
-/// Returns the parts of an image that a drop takes out of reach: parent and child.
+/// Returns the references of an image that a drop cuts: parent and child.
 pub(crate) fn cut(
     disk: &Disk,
     index: &str,

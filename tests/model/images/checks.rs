@@ -1,4 +1,4 @@
-//! Runs one command and compares what it did with what it had to do.
+//! Runs one command and compares its effects with the required ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,20 +20,20 @@ pub(crate) struct Step<'a> {
     pub(crate) ignored: &'a [String],
     pub(crate) ask: &'a Ask,
     pub(crate) before: Disk,
-    /// What earlier commands released.
+    /// Blobs that earlier commands released.
     pub(crate) released: &'a Released,
 }
 
-/// What commands released beside a writer and left: it is kept as long as a writer is visible.
+/// Blobs that commands released beside a writer and kept: they are kept while a writer is visible.
 #[derive(Default)]
 pub(crate) struct Released {
     /// Surely.
     sure: Set,
-    /// Perhaps: where it is a matter of opinion what is live, or whether a writer was visible.
+    /// Perhaps: if it is debatable what is live, or whether a writer was visible.
     maybe: Set,
 }
 
-/// What a report says: kind, action, digest, names, size.
+/// The items of a report: kind, action, digest, names, size.
 type Said = BTreeSet<(String, String, Option<String>, Vec<String>)>;
 
 impl Step<'_> {
@@ -59,7 +59,7 @@ impl Step<'_> {
         snapshot(self.layout.path())
     }
 
-    /// Runs the command dry and for real, and returns how it ended and what is released by now, or what went wrong.
+    /// Runs the command dry and for real, and returns its result and the released blobs, or what went wrong.
     pub(crate) fn run(&self) -> Result<(String, Released), String> {
         let picture = self.now();
         let expected = expected(&self.before, self.ask);
@@ -110,7 +110,7 @@ impl Step<'_> {
 
     /// Returns the bytes that `df` promises for this command, if it does.
     fn promised(&self) -> Option<u64> {
-        // Nothing is promised for a list that may have lost its entries.
+        // There is no promise for a list that may have lost its entries.
         if !self.ignored.is_empty() || self.before.entries.is_empty() {
             return None;
         }
@@ -164,7 +164,7 @@ impl Step<'_> {
     }
 }
 
-/// One command after it ran.
+/// The state after one command.
 struct Trial<'a> {
     step: &'a Step<'a>,
     picture: Snapshot,
@@ -236,7 +236,7 @@ impl Trial<'_> {
                 format!("ls calls {dangling:?} dangling, and prune says {items:?}")
             })?;
         }
-        // Beside a writer as well: what the first run released it has noted.
+        // Beside a writer as well: the first run has recorded the released blobs.
         let is_sure = self.writer().is_some();
         if is_sure && matches!(self.what(), What::Prune | What::PruneAll { .. } | What::Gc) {
             let again = self.step.cmd(&["--format", "json"]);
@@ -284,7 +284,7 @@ impl Trial<'_> {
         all
     }
 
-    /// What is released by now: what was so before, and what this command untagged and left.
+    /// The released blobs: earlier ones, and those that this command untagged and kept.
     fn released(&self) -> Released {
         let (before, after) = (self.before(), &self.after);
         let live = |disk: &Disk, reading| disk.live(&disk.roots(), &disk.entries, reading);
@@ -307,7 +307,7 @@ impl Trial<'_> {
             let now = after.orphans(Reading::Generous);
             released.sure.extend(was.intersection(&now).cloned());
         }
-        // What is listed again, or held, is released no more.
+        // Blobs that are listed again, or held, are no longer released.
         released
             .sure
             .retain(|digest| after.blobs.contains_key(digest) && !may_live.contains(digest));
@@ -331,7 +331,7 @@ impl Trial<'_> {
         ensure(lost.is_empty(), || format!("LOST: {lost:?} are reachable"))
     }
 
-    /// Whether a writer is visible: its temporary file or a fresh orphan; `None` where that is a matter of opinion.
+    /// Whether a writer is visible: its temporary file or a recent orphan; `None` if that is debatable.
     fn writer(&self) -> Option<bool> {
         let before = self.before();
         if self.step.ask.alone && !matches!(self.what(), What::Rm(_) | What::Platform { .. }) {
@@ -350,7 +350,7 @@ impl Trial<'_> {
         }
     }
 
-    /// What nothing references is deleted when its time has come, and not before.
+    /// Unreferenced blobs are deleted once they are old enough, and not before.
     fn check_garbage(&self, code: i32) -> Result<(), String> {
         let before = self.before();
         let all = self.all();
@@ -421,7 +421,7 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// Second indexes, holds and everything else that is not a list of names are kept as they are.
+    /// Second indexes, holds and everything else that is not a list of names are unchanged.
     fn check_other_files(&self) -> Result<(), String> {
         let now = self.step.now();
         for (path, stat) in &self.picture {
@@ -503,12 +503,12 @@ impl Trial<'_> {
         )?;
         let extra: Vec<&String> = gone.difference(&self.expected.may_go).collect();
         ensure(extra.is_empty(), || {
-            format!("{extra:?} went and nobody meant them")
+            format!("{extra:?} were removed without being selected")
         })?;
         let lost = self.lost_names();
         let left: Vec<&Pair> = self.expected.untag.difference(&lost).collect();
         ensure(left.is_empty(), || {
-            format!("{left:?} were selected and stand")
+            format!("{left:?} were selected but kept")
         })?;
         let more: Vec<&Pair> = lost
             .iter()
@@ -516,11 +516,11 @@ impl Trial<'_> {
                 let with_image = self.expected.may_go.contains(&pair.0) && gone.contains(&pair.0);
                 let selected =
                     self.expected.untag.contains(pair) || self.expected.may_untag.contains(pair);
-                // A signature that something else keeps loses the name with its image.
+                // A signature that something else keeps loses the name of its image.
                 let mut others = lost.iter().filter(|(on, _)| *on != pair.0);
                 let with_kin =
                     before.is_kind_referrer(&pair.0) && others.any(|(_, name)| *name == pair.1);
-                // What only docker's list had goes with the image that it was a part of.
+                // Names that only docker's list has are removed with their image.
                 let with_whole = !before.listed().contains(&pair.0)
                     && before.blobs.contains_key(&pair.0)
                     && !self.after.blobs.contains_key(&pair.0);
@@ -537,7 +537,7 @@ impl Trial<'_> {
             .cloned()
             .collect();
         ensure(new.is_empty(), || format!("names {new:?} are new"))?;
-        // What is kept is as it was, or as it was without names.
+        // Kept entries are unchanged, except for removed names.
         for entry in &self.after.entries {
             let of_digest = before
                 .entries
@@ -594,7 +594,7 @@ impl Trial<'_> {
             .cloned()
             .collect();
         if new.is_empty() {
-            // The last platform went, and the image with it.
+            // The last platform was removed, and the image with it.
             let may = self.expected.may_go.contains(digest);
             return ensure(may && !self.after.listed().contains(digest), || {
                 "no new index is listed".to_owned()
@@ -636,7 +636,7 @@ impl Trial<'_> {
             .collect();
         let extra: Vec<&String> = gone.difference(&self.expected.may_go).collect();
         ensure(extra.is_empty(), || {
-            format!("{extra:?} went and nobody meant them")
+            format!("{extra:?} were removed without being selected")
         })?;
         let names = |disk: &Disk| {
             disk.all_names()
@@ -652,7 +652,7 @@ impl Trial<'_> {
         })
     }
 
-    /// docker's lists name what exists, and nothing that is gone.
+    /// docker's lists name existing images, and no removed ones.
     fn check_docker(&self) -> Result<(), String> {
         let before = self.before();
         let lost: BTreeSet<String> = self
@@ -702,7 +702,7 @@ impl Trial<'_> {
                 && tags.all(|name| lost_pairs.contains(&(element.config.clone(), name.clone())));
             let of_gone = is_untagged || gone.iter().any(|digest| before.is_of(element, digest));
             let stands = elements.contains_key(&(element.config.clone(), element.layers.clone()));
-            // What is only a part of another image, before or now, may have its element or not.
+            // The element of an image that is only a part of another one may be kept or not.
             let is_part = [(before, &was_live), (after, &live)]
                 .into_iter()
                 .any(|(disk, live)| {
@@ -827,7 +827,7 @@ fn brief(run: &Run) -> String {
     )
 }
 
-/// Returns what a report says, dry or not.
+/// Returns the items of a report, dry or not.
 fn said(run: &Run) -> Said {
     let mut found = Said::new();
     let json = run.json();

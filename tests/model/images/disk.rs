@@ -1,4 +1,5 @@
-//! What a layout on disk says, parsed without the program: entries, names, holds, docker's list, second indexes, blobs.
+//! The contents of a layout on disk, parsed without the program: entries, names, holds, docker's list, second indexes,
+//! blobs.
 //!
 //! The judge of [`super`] reasons from this. Documents are parsed with `serde_json`, which shares nothing with the readers of
 //! the program, and everything is repeated over sets until nothing changes.
@@ -26,14 +27,14 @@ const DESCRIBING: [&str; 2] = [
     "vnd.docker.reference.digest",
 ];
 
-/// How references are counted where the contract can be read in two ways.
+/// How references are counted if the contract allows two interpretations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// As [`Strict`](Self::Strict), without what a document has as its subject.
+    /// Like [`Strict`](Self::Strict), without the subjects of documents.
     WithoutSubjects,
-    /// Only what is certainly a reference.
+    /// Only certain references.
     Strict,
-    /// Whatever may be one.
+    /// All possible references.
     Generous,
 }
 
@@ -56,9 +57,9 @@ pub(crate) struct Disk {
     pub(crate) blobs: BTreeMap<String, Blob>,
     /// Writers' temporary files, with their age.
     pub(crate) temporary: BTreeMap<String, Duration>,
-    /// References that do not count, as parent and child: what a sparse or hollow drop takes out.
+    /// References that do not count, as parent and child: those cut by a sparse or hollow drop.
     pub(crate) cut: BTreeSet<(String, String)>,
-    /// Documents that were removed by name; that their subject is live need not keep them.
+    /// Documents that were removed by name; their live subject does not have to keep them.
     pub(crate) removed: Set,
 }
 
@@ -93,14 +94,14 @@ pub(crate) struct Blob {
     pub(crate) age: Duration,
     /// Modification time.
     pub(crate) modified: SystemTime,
-    /// Whether the file has another name outside the layout, so that nothing is freed with it.
+    /// Whether the file has another name outside the layout, so that deleting it frees nothing.
     pub(crate) is_linked: bool,
-    /// The JSON in it, where it is an object or array.
+    /// The JSON in it, if it is an object or array.
     pub(crate) json: Option<Value>,
 }
 
 impl Disk {
-    /// Parses the layout in `dir`; a file in `ignored` is no second index.
+    /// Parses the layout in `dir`; a file in `ignored` is not a second index.
     pub(crate) fn read(dir: &Path, ignored: &[String]) -> Self {
         let index = fs::read(dir.join("index.json")).expect("the layout has an index");
         let json: Value = serde_json::from_slice(&index).expect("the index is JSON");
@@ -171,7 +172,7 @@ impl Disk {
         roots
     }
 
-    /// Returns the roots that are no entries.
+    /// Returns the roots that are not entries.
     pub(crate) fn other_roots(&self) -> Set {
         let mut roots: Set = self.holds.values().cloned().collect();
         for element in &self.elements {
@@ -307,7 +308,7 @@ impl Disk {
         let pairs = pairs.into_iter().flatten();
         pairs
             .filter(|(key, _)| !DESCRIBING.contains(&key.as_str()))
-            // A referrer need not keep what it is about.
+            // A referrer does not have to keep its subject.
             .filter(|(key, _)| reading == Reading::Generous || !key.ends_with("subject"))
             .filter_map(|(_, value)| value.as_str())
             .filter(|value| self.blobs.contains_key(*value))
@@ -326,7 +327,7 @@ impl Disk {
         artifact.and_then(Value::as_str) == Some(media::ATTESTATION)
     }
 
-    /// Returns what is live when `roots` are the roots and `entries` the entries.
+    /// Returns the live blobs for these roots and entries.
     pub(crate) fn live(&self, roots: &Set, entries: &[Entry], reading: Reading) -> Set {
         let mut live = roots.clone();
         for entry in entries {
@@ -335,7 +336,7 @@ impl Disk {
         self.close(live, reading, |_, _| Set::new())
     }
 
-    /// Repeats "what something live references is live, and so are its referrers" until nothing changes.
+    /// Adds references and referrers of live blobs until nothing changes.
     pub(crate) fn close(
         &self,
         mut live: Set,
@@ -402,7 +403,7 @@ impl Disk {
             .sum()
     }
 
-    /// Returns the orphans by this reading.
+    /// Returns the orphans according to this interpretation.
     pub(crate) fn orphans(&self, reading: Reading) -> Set {
         let live = self.live(&self.roots(), &self.entries, reading);
         let all = self.blobs.keys();

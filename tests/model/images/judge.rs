@@ -1,7 +1,7 @@
-//! What a command may and must do to entries and names, from the contract alone.
+//! What a command may and must do to entries and names, derived only from the contract.
 //!
-//! "Must" and "may" differ where the contract can be read in two ways. What becomes of blobs needs no prediction: it follows
-//! from the roots that are left, see [`super::checks`].
+//! "Must" and "may" differ if the contract allows two interpretations. Blobs need no prediction: they follow from the
+//! remaining roots, see [`super::checks`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,15 +15,15 @@ pub(crate) type Pair = (String, String);
 /// What a command may and must do.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expected {
-    /// The exit codes that are right.
+    /// The valid exit statuses.
     pub(crate) codes: BTreeSet<i32>,
     /// Names that must be removed.
     pub(crate) untag: BTreeSet<Pair>,
     /// Further names that may be removed.
     pub(crate) may_untag: BTreeSet<Pair>,
-    /// Images of which no entry may be left.
+    /// Images that must not have any entry.
     pub(crate) must_go: Set,
-    /// Images of which no entry need be left; contains `must_go`.
+    /// Images that do not need an entry; contains `must_go`.
     pub(crate) may_go: Set,
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn followers(disk: &Disk, gone: &Set) -> Set {
     followers_but(disk, gone, Extent::All, &|_| false)
 }
 
-/// Does the same without referrers that are left over: attestations that no entry lists.
+/// The same without stale referrers: attestations that no entry lists.
 fn certain_followers(disk: &Disk, gone: &Set, extent: Extent) -> Set {
     let listed = disk.listed();
     followers_but(disk, gone, extent, &|digest| {
@@ -197,13 +197,13 @@ fn has_unnamed_entry(disk: &Disk, digest: &str) -> bool {
     of_digest.any(|entry| entry.names.is_empty())
 }
 
-/// What one word of `rm` selects.
+/// The selection of one argument of `rm`.
 enum Selected {
     Names(BTreeSet<Pair>),
     Image(String),
-    /// The word is an error.
+    /// The argument is an error.
     Nothing,
-    /// The contract does not say.
+    /// The contract does not specify this.
     Unsure(BTreeSet<Pair>),
 }
 
@@ -314,7 +314,7 @@ pub(crate) fn passes_glob(pattern: &str, name: &str) -> bool {
 
 fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
     let mut expected = Expected::default();
-    // A hold keeps the content, and names alone are none.
+    // A hold keeps the content, but not the names.
     let is_part_held =
         |disk: &Disk, digest: &str| extent != Extent::Nothing && is_part_held(disk, digest);
     let mut chosen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -332,7 +332,7 @@ fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
             }
             Selected::Image(digest) => {
                 let names = disk.names(&digest);
-                // An ID beside all of the names is no conflict any more.
+                // An ID together with all of the names is not a conflict.
                 let is_left = |name: &String| {
                     let mut others = words.iter().filter(|other| *other != word);
                     !others.any(|other| match select(disk, other, force) {
@@ -428,7 +428,7 @@ fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
     expected.codes = if is_unsure {
         [0, 1].into()
     } else if is_error && force && only_unknown {
-        // With force, images that are not there are no failure; an ambiguous name without it is.
+        // With force, missing images are not a failure; an ambiguous name without it is.
         [0].into()
     } else if is_error {
         [1].into()
@@ -438,7 +438,7 @@ fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
     expected
 }
 
-/// Adds the dangling entries, where `named` keeps its names and `gone` is gone already.
+/// Adds the dangling entries, if `named` keeps its names and `gone` is already removed.
 fn dangling(disk: &Disk, expected: &mut Expected, named: &Set) {
     let mut roots = other_roots(disk, &expected.may_go);
     roots.extend(named.iter().cloned());
@@ -525,7 +525,7 @@ fn everything(
             .map(|name| (digest.clone(), name.clone()))
             .collect();
         let goes = selected.len() == names.len();
-        // Rules leave alone what only docker's list names, and keep companions with what they keep. So do holds.
+        // Rules ignore images that only docker's list names, and keep companions with their images. So do holds.
         let by_rule = keep.is_some() || keep_last.is_some();
         let mut own = names.iter();
         let may_follow = by_rule || !disk.holds.is_empty();
@@ -558,7 +558,7 @@ fn everything(
             expected.may_go.insert(digest);
         }
     }
-    // An image that a kept one reaches is a part of that one, whatever it is called.
+    // An image that a kept one reaches is a part of that one, whatever its name.
     let mut roots = named.clone();
     roots.extend(disk.holds.values().cloned());
     roots.extend(second);
@@ -574,7 +574,7 @@ fn everything(
         expected.untag = firm;
         expected.may_untag.extend(soft);
     }
-    // A signature that only shares a name with its image belongs to nothing once the image has lost that name.
+    // A signature that only shares a name with its image belongs to no image once the image has lost that name.
     let unsure = disk.all_names().into_iter();
     let unsure = unsure.filter(|(digest, _)| expected.may_go.contains(digest));
     let lost: BTreeSet<String> = expected
@@ -615,7 +615,7 @@ fn everything(
         dangling(disk, &mut expected, &named);
         expected.must_go = firm.must_go;
         if keep_last.is_some() || !has_names {
-            // Rules may be about images without names as well.
+            // Rules may apply to images without names as well.
             expected.must_go = before;
         }
         expected.may_go.extend(expected.must_go.clone());
@@ -679,7 +679,7 @@ fn newest(disk: &Disk, count: usize) -> (Set, Set) {
             };
             let first = |digest: &str| disk.entries.iter().position(|entry| entry.digest == digest);
             if time(left) == time(right) {
-                // What has no date is new, or old.
+                // An image without a date is new, or old.
                 doubtful |= l1.is_none() || r1.is_none();
                 doubtful |= l1 != l2 || r1 != r2;
                 doubtful |=
@@ -760,7 +760,7 @@ fn platform(
         expected.codes.extend([1, 3]);
     }
     if !left.iter().any(|child| has_layers(child)) {
-        // Nor whether one is here that has lost all of its layers.
+        // Nor whether one that has lost all of its layers counts as present.
         expected.codes.extend([1, 3]);
     }
     let names = disk.names(digest);
@@ -786,7 +786,7 @@ fn platform(
         let pinned = disk.entries.iter().any(|entry| {
             entry.digest == *digest && entry.names.iter().any(|name| name.contains('@'))
         });
-        // What is an orphan refers to nothing that anybody reads.
+        // The references of an orphan do not matter.
         let live = disk.live(&disk.roots(), &disk.entries, Reading::Strict);
         let mut blobs = disk.blobs.keys();
         let by_orphan = blobs.any(|blob| disk.subject(blob).as_deref() == Some(digest));

@@ -1,10 +1,10 @@
-//! Random commands on random image layouts, against a judge who knows the contract and nothing of the program.
+//! Random commands on random image layouts, compared with an oracle that implements only the contract.
 //!
-//! Each case draws a layout as tools write it and some commands. Every command runs dry first, then for real, and then:
-//! - nothing that is reachable from what is kept is deleted, and what nothing references is deleted when its time has come;
-//! - an entry is removed only if it was named, or belongs to what was and to nothing kept; a name only if it was selected;
-//! - holds end by `hold rm` alone; second indexes and every other byte are kept as they are; docker's lists are in step;
-//! - the dry run, `df` and `ls` say what the run does.
+//! Each case draws a layout as tools write it and some commands. Every command runs dry first, then for real; afterwards:
+//! - nothing that is reachable from kept entries is deleted, and unreferenced blobs are deleted once they are old enough;
+//! - an entry is removed only if it was named, or belongs only to named ones; a name only if it was selected;
+//! - holds end only by `hold rm`; second indexes and every other byte are unchanged; docker's lists are consistent;
+//! - the dry run, `df` and `ls` agree with the run.
 //!
 //! The cases are the same in every run; the variables of the suite set their number and choose one of them.
 
@@ -31,19 +31,20 @@ use disk::Disk;
 /// Cases of the test; about ten seconds in a debug build.
 const CASES: u64 = 150;
 
-/// Cases that failed once: docker's name of a manifest that an index with a name lists, and a child with the digest tag of what is gone.
+/// Cases that failed once: docker's name of a manifest that an index with a name lists, and a child with the digest tag of a
+/// removed image.
 const FOUND: [u64; 2] = [0x55a7_5883_0000_01c0, 0xdbfd_e9f5_0000_0440];
 
-/// All that tools write.
+/// Everything that tools write.
 const FEATURES: Features = Features {
     images: (1, 7),
-    // What is 1970 counts as now for rules, and as old for the grace period.
+    // A time of 1970 counts as now for rules, and as old for the grace period.
     undated: false,
     ..Features::TOOLS
 };
 
 #[test]
-fn commands_take_what_they_name_and_nothing_else() {
+fn commands_remove_what_they_name_and_nothing_else() {
     let mut failures = Failures::default();
     let mut kinds: BTreeMap<&str, u32> = BTreeMap::new();
     let mut total = 0_u32;
@@ -78,7 +79,7 @@ fn commands_take_what_they_name_and_nothing_else() {
     assert_kinds(&KINDS, &kinds, total, 400);
 }
 
-/// What must occur in the stories.
+/// Features that must occur in the cases.
 const KINDS: [&str; 11] = [
     "gc",
     "hold add",
@@ -93,7 +94,7 @@ const KINDS: [&str; 11] = [
     "exit 0, blobs deleted",
 ];
 
-/// Draws and tries one case; returns what went wrong.
+/// Draws and tests one case; returns what went wrong.
 fn case(u: &mut Unstructured<'_>, story: &mut Vec<String>) -> Result<Option<String>> {
     let world = draw::world(u, &FEATURES)?;
     let written = write(&world);

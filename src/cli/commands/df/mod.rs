@@ -42,7 +42,8 @@ struct Report {
     trash: Row,
 }
 
-/// Measures each layout, or a shared store with all its layouts. A layout that fails does not stop the others.
+/// Measures the usage of each layout, or of a shared store with all its layouts. A layout that fails does not stop the
+/// others.
 ///
 /// # Errors
 /// The exit status, if the layouts were not found.
@@ -219,8 +220,8 @@ fn types(report: &Report) -> Vec<(&'static str, Row)> {
     rows
 }
 
-/// Returns images in the order of the table: the image that frees most comes first, or the largest, or they are sorted by name, those
-/// without one last.
+/// Returns images in the order of the table: the one that frees most first, or the largest first, or by name, with unnamed
+/// images last.
 fn ordered(images: &[(Image, ImageUsage)], sort: Option<SortName>) -> Vec<&(Image, ImageUsage)> {
     let mut rows: Vec<&(Image, ImageUsage)> = images.iter().collect();
     rows.sort_by(|(a, _), (b, _)| a.digest.cmp(&b.digest));
@@ -259,7 +260,8 @@ fn by_type(context: &Context<'_>, report: &Report) -> String {
 const LEAST_BAR: usize = 10;
 const MOST_BAR: usize = 30;
 
-/// Adds a bar to each row if the terminal has room: its size relative to the largest row, and how much of it is reclaimable.
+/// Adds a bar to each row if the terminal is wide enough: its size relative to the largest row, and the reclaimable part of
+/// it.
 fn add_bars(table: &mut Table, rows: &[Row]) {
     let largest = rows.iter().map(|row| row.size).max().unwrap_or_default();
     table.beside(LEAST_BAR, |number, room| {
@@ -268,7 +270,8 @@ fn add_bars(table: &mut Table, rows: &[Row]) {
     });
 }
 
-/// Draws what is kept as full blocks and what is reclaimable as light ones, without colour. What is not zero is visible.
+/// Draws the kept part as full blocks and the reclaimable part as light ones, without colour. A part that is not zero is
+/// visible.
 fn bar(row: &Row, largest: u64, width: usize) -> String {
     let cells = |bytes: u64| {
         let share = u128::from(bytes) * width as u128;
@@ -277,7 +280,7 @@ fn bar(row: &Row, largest: u64, width: usize) -> String {
     };
     let all = cells(row.size);
     let light = cells(row.reclaimable.min(row.size));
-    // Both were rounded up. A single cell shows what is reclaimable.
+    // Both were rounded up. A single cell shows the reclaimable part.
     let light = if row.reclaimable < row.size && all > 1 {
         light.min(all - 1)
     } else {
@@ -389,7 +392,7 @@ fn by_image(
     text
 }
 
-/// Prints the measures of a shared store, and returns how that ended.
+/// Prints the usage of a shared store, and returns the result of printing.
 fn shared(
     context: &Context<'_>,
     is_json: bool,
@@ -435,7 +438,7 @@ fn shared(
     exit.and(obstacles(context, store, usage))
 }
 
-/// Reports what of a shared store cannot be measured, and why a sweep would refuse.
+/// Reports blobs of a shared store that cannot be measured, and why a sweep would be refused.
 fn obstacles(context: &Context<'_>, store: &Path, usage: &SharedUsage) -> Exit {
     let mut exit = exit::DONE;
     if let Some(unmeasured) = &usage.unmeasured {
@@ -570,7 +573,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bar_shows_all_that_is_not_zero() {
+    fn a_bar_shows_every_part_that_is_not_zero() {
         let row = |size, reclaimable| Row {
             size,
             reclaimable,

@@ -1,7 +1,7 @@
 //! The rows of `df --format TEMPLATE`.
 //!
-//! Without `-v` a row is a line of the table, with several layouts that of each of them. With `-v` it is, as in docker, a
-//! layout with its `.Images`; with `table TEMPLATE`, where docker ignores the template, an image.
+//! Without `-v` a row is a line of the table of one layout, or one of several layouts. With `-v` it is a layout with its
+//! `.Images`, as in docker; with `table TEMPLATE`, where docker ignores the template, it is an image.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,13 +28,13 @@ pub(super) struct Built {
     platforms: Vec<String>,
 }
 
-/// What is known of each image by its digest.
+/// The details of each image, by its digest.
 pub(super) type AllBuilt = BTreeMap<Digest, Built>;
 
 /// Parses and checks the template of the command line, if there is one.
 ///
 /// # Errors
-/// The exit status, after the mistake was reported.
+/// The exit status, after the error was reported.
 pub(super) fn template(context: &Context<'_>, args: &DfArgs) -> Result<Option<Template>, Exit> {
     let is_table = args
         .format
@@ -104,7 +104,7 @@ pub(super) fn of_shared(
         if is_verbose {
             let images = usage.images.get(number).map(Vec::as_slice);
             let snapshot = context.read(layout, Some(store))?;
-            // Of this snapshot: the numbers of blobs in the other one are those of all layouts.
+            // Blob numbers of this snapshot: those of the other one cover all layouts.
             let own = list_images(&snapshot, context.now);
             let built = built(&snapshot, &own, template);
             let images = ordered(images.unwrap_or_default(), None);

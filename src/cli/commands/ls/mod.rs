@@ -172,7 +172,7 @@ fn list(
         }
     }
     match &args.format {
-        // As in docker, a template wins over `--quiet`.
+        // As in docker, a template takes precedence over `--quiet`.
         Format::Template(_) => {
             let Some(template) = template else {
                 return Ok(list);
@@ -226,7 +226,7 @@ fn list(
     Ok(list)
 }
 
-/// An image with what the list shows of it.
+/// An image with the details that the list shows.
 pub(super) struct Listed {
     pub(super) image: Image,
     created: Option<Timestamp>,
@@ -285,7 +285,7 @@ impl Listed {
         self.added.unwrap_or(self.created)
     }
 
-    /// Returns what the table says beside docker's columns.
+    /// Returns what the table shows in addition to docker's columns.
     fn extra(&self) -> String {
         let held = (!self.image.holds.is_empty()).then_some(HELD);
         let absent = self.lacks_layers.then_some(NO_LAYERS);
@@ -293,7 +293,7 @@ impl Listed {
         marks.join(" ")
     }
 
-    /// Returns `true` if nothing but its place below another image tells people of it: it has no name and no hold.
+    /// Returns `true` if an image is worth showing only below another one: it has no name and no hold.
     fn follows(&self) -> bool {
         self.image.names.is_empty() && self.image.holds.is_empty()
     }
@@ -355,7 +355,7 @@ fn table(context: &Context<'_>, listed: &[Listed], args: &LsArgs) -> String {
             }
             row.push(listed.id(args.no_trunc));
             row.push(listed.time().map_or_else(
-                // docker shows 1970 where there is no time, which looks like a fact.
+                // docker shows 1970 if there is no time, which looks like a real date.
                 || "N/A".to_owned(),
                 |time| ago(context.now, time),
             ));
@@ -369,7 +369,7 @@ fn table(context: &Context<'_>, listed: &[Listed], args: &LsArgs) -> String {
     table.render() + &legend(context, listed)
 }
 
-/// Returns what `H` means, for people: docker explains its marks on terminals only.
+/// Returns the explanation of `H`, on terminals only, as docker does.
 fn legend(context: &Context<'_>, listed: &[Listed]) -> String {
     let is_held = listed.iter().any(|listed| !listed.image.holds.is_empty());
     match context.term.width() {
@@ -447,7 +447,7 @@ impl Listed {
         }
     }
 
-    /// Returns the fields of each row. What costs more than the table is read only if the template uses it.
+    /// Returns the fields of each row. Anything that costs more than the table is read only if the template uses it.
     fn fields(
         &self,
         context: &Context<'_>,

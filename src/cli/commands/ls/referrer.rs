@@ -6,7 +6,7 @@ use ocisweep::Snapshot;
 use ocisweep::layout::BlobId;
 use ocisweep::model::entries::list_entries;
 
-/// Parts of artifact types, and what they stand for. The first one decides.
+/// Parts of artifact types, and the kind that they denote. The first match decides.
 ///
 /// Sources: cosign's `pkg/types`, notation's signature specification, sigstore's bundle specification, in-toto, SPDX, CycloneDX
 /// and syft media types.
@@ -30,7 +30,7 @@ const SIGNATURE: &str = "signature";
 const ATTESTATION: &str = "attestation";
 pub(super) const SBOM: &str = "SBOM";
 
-/// What entries say of the referrers that they list.
+/// The kinds of referrers, according to the entries that list them.
 pub(super) struct ReferrerKinds(BTreeMap<BlobId, &'static str>);
 
 impl ReferrerKinds {
@@ -53,7 +53,7 @@ impl ReferrerKinds {
         Self(kinds)
     }
 
-    /// Returns what to call a referrer: its artifact type decides, then its entry.
+    /// Returns the kind of a referrer: by its artifact type, else by its entry.
     pub(super) fn kind(&self, id: BlobId, artifact_type: Option<&str>) -> &'static str {
         let by_type = artifact_type.and_then(of_type);
         by_type

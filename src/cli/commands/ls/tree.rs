@@ -1,9 +1,9 @@
 //! `ocisweep ls --tree`
 //!
-//! An image is a block: its names, one below the other, with the details beside the last one; its children; an empty line
-//! if it has children. The look is docker's with three differences: the first column is as wide as a terminal shows it
-//! (docker counts bytes, and so leaves four spaces too many below a branch), no line ends in spaces, and children may
-//! have children. An image without a name that is shown below another one, as oras lists children and referrers again, has no
+//! An image is a block: its names, one below the other, with the details beside the last one; its children; an empty line if
+//! it has children. The layout is docker's with three differences: the first column is as wide as a terminal shows it
+//! (docker counts bytes, and so leaves four spaces too many below a branch), no line ends in spaces, and children may have
+//! children. An image without a name that is shown below another one, as oras lists children and referrers again, has no
 //! block of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -55,7 +55,7 @@ pub(super) fn tree<'v>(
         let Some(root) = roots.get(this).filter(|root| root.follows()) else {
             return true;
         };
-        // Two that are below one another are both shown.
+        // Two images that are below each other are both shown.
         let others = above.get(&root.image.id).into_iter().flatten();
         !others.copied().any(|other| {
             let is_other = |other: &&Listed| {
@@ -87,7 +87,7 @@ pub(super) fn parts<'v>(
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Part {
     digest: String,
-    /// What it is to the document above it.
+    /// Its role for the document above it.
     role: &'static str,
     kind: &'static str,
     platform: Option<String>,
@@ -112,9 +112,9 @@ struct TreeNode {
     cells: [String; 4],
     /// What the image contains, in its order.
     children: Vec<Self>,
-    /// The blob is absent. The marks say so as well.
+    /// The blob is absent. The marks show that as well.
     dim: bool,
-    /// The same for JSON, without children; `None`: a line that is no document.
+    /// The same for JSON, without children; `None`: the line is not a document.
     part: Option<Part>,
 }
 
@@ -123,7 +123,7 @@ struct TreeNode {
 /// On a narrow terminal, CONTENT SIZE is omitted, then DISK USAGE, and names are cut. EXTRA is always printed, because
 /// nothing else reports what is missing.
 fn render(nodes: &[TreeNode], width: Option<usize>, colors: Colors) -> String {
-    // An ID has 12 digits, also where none is listed.
+    // An ID has 12 digits, even if none is listed.
     let headers = [
         "IMAGE",
         "ID          ",
@@ -145,7 +145,7 @@ impl TreeNode {
     /// Returns the document with what is below it.
     fn into_part(self) -> Option<Part> {
         let mut part = self.part?;
-        // A line that is no document is the end of the levels.
+        // A line that is not a document marks the last level.
         let children = self.children.into_iter().map(Self::into_part);
         part.children = children.collect();
         Some(part)
@@ -198,7 +198,7 @@ struct Maker<'a, 'c, 'v> {
     cache: &'c mut ImageInspector<'v>,
     referrers: BTreeMap<BlobId, BTreeSet<BlobId>>,
     kinds: ReferrerKinds,
-    /// IDs are short.
+    /// IDs are truncated.
     is_cut: bool,
     /// What is shown below the current image.
     below: BTreeSet<BlobId>,

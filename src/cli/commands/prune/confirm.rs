@@ -1,4 +1,4 @@
-//! The question before a prune.
+//! The confirmation before a prune.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -18,13 +18,13 @@ use crate::cli::layouts::{Runs, finished};
 use crate::cli::render::sweep::{count, parts};
 use crate::cli::render::wrap::wrapped;
 
-/// How many images the question lists by name, for each layout.
+/// The maximum number of images that the confirmation lists per layout.
 const MAX_LISTED: usize = 40;
 
-/// So many images are listed on the smallest terminal.
+/// The number of images that are listed on the smallest terminal.
 const MIN_LISTED: usize = 3;
 
-/// The lines of a question that lists nothing.
+/// The lines of a confirmation that lists nothing.
 const OTHER_LINES: usize = 12;
 
 /// Whether to proceed.
@@ -34,10 +34,10 @@ pub(super) enum Answer {
     No,
 }
 
-/// For each layout of a group, the images that the question showed as removed.
+/// For each layout of a group, the images that the confirmation showed as removed.
 pub(super) type Confirmed = HashMap<PathBuf, ConfirmedImages>;
 
-/// What was shown of the images of a layout that are removed or lose a name.
+/// The images of a layout that were shown as removed or as losing a name.
 #[derive(Debug, Default)]
 pub(super) struct ConfirmedImages(HashMap<Digest, Fate>);
 
@@ -49,7 +49,7 @@ struct Fate {
 }
 
 impl ConfirmedImages {
-    /// Returns what a plan was shown to do.
+    /// Returns what was shown of a plan.
     pub(super) fn of(verdicts: &[Verdict]) -> Self {
         let mut images: HashMap<Digest, Fate> = HashMap::new();
         for verdict in verdicts {
@@ -62,8 +62,8 @@ impl ConfirmedImages {
         Self(images)
     }
 
-    /// Returns `true` if a plan removes nothing that was not shown: no other image, no image that was to lose only a name, and
-    /// no other name. Images of which less is removed are as they were confirmed.
+    /// Returns `true` if a plan removes nothing that was not shown: no other image, no image that was shown to lose only a
+    /// name, and no other name. Removing less of an image is covered by the confirmation.
     pub(super) fn cover(&self, verdicts: &[Verdict]) -> bool {
         verdicts.iter().all(|verdict| {
             let Some(names) = lost_names(verdict) else {
@@ -86,8 +86,8 @@ fn lost_names(verdict: &Verdict) -> Option<&[String]> {
     }
 }
 
-/// Returns for each group what its plan was shown to do, or why nothing can be removed from it, which is reported; and how that
-/// ends the run.
+/// Returns for each group what was shown of its plan, or why nothing can be removed from it, which is reported; and the
+/// resulting exit.
 pub(super) fn as_shown(
     context: &Context<'_>,
     planned: &Runs<PlanNotes, Failure<'_>>,
@@ -117,8 +117,8 @@ pub(super) fn as_shown(
     (shown, exit)
 }
 
-/// Shows what plans would remove and how many bytes, and asks. The plans are made again afterwards, under the lock. The answer is also
-/// `Yes` if there was nothing to ask.
+/// Shows what plans would remove and how many bytes, and asks for confirmation. The plans are made again afterwards, under
+/// the lock. The answer is also `Yes` if there is nothing to confirm.
 pub(super) fn confirm(
     context: &Context<'_>,
     request: &Request,
@@ -147,7 +147,7 @@ pub(super) fn confirm(
     )
 }
 
-/// Joins what is shown of each layout, as far as it fits the screen: what is to be confirmed must not have scrolled away.
+/// Joins what is shown of each layout, as far as it fits on the screen: it must not scroll away before it is confirmed.
 fn fitting(context: &Context<'_>, texts: &[String]) -> String {
     let room = context.term.rows().map(|rows| rows.saturating_sub(8));
     let mut joined = String::new();
@@ -174,7 +174,7 @@ fn budget_scope(tree: Option<&PruneTogether>, groups: usize) -> String {
     }
 }
 
-/// Asks below a text that shows what would be removed. Does not ask if that is empty.
+/// Asks for confirmation below a list of what would be removed. Does not ask if the list is empty.
 fn ask(
     context: &Context<'_>,
     request: &Request,
@@ -216,7 +216,7 @@ fn ask(
     text.push_str("Are you sure you want to continue? [y/N] ");
     let text = wrapped(text, context.term.width());
     if context.term.print(text.as_bytes()).is_err() || context.term.broken_pipe() {
-        // A question that could not be read cannot be answered.
+        // A question that was not printed cannot be answered.
         let why = "cannot ask for confirmation: the output is closed";
         return (Answer::No, context.fail(exit::IO, why, None));
     }

@@ -11,7 +11,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::Selected;
 
-/// Reads what the file system of several layouts has.
+/// Reads the size and the free space of the file system of several layouts.
 ///
 /// # Errors
 /// The exit status, after the reason was printed: they are on different ones, or it cannot be read.
@@ -31,13 +31,13 @@ pub(super) fn limits_together(
                     None => "`--max-size` in percent",
                 };
                 let text = format!("cannot use {what}: {error}");
-                let hint = "prune the layouts of each file system with a run of their own";
+                let hint = "prune the layouts of each file system in a separate run";
                 context.fail(exit::USAGE, &text, Some(hint))
             }
         })
 }
 
-/// Refuses `--min-free` where it would remove images and free nothing, or free more than is wanted.
+/// Refuses `--min-free` where removing images would free nothing, or more than is wanted.
 pub(super) fn refuse_min_free(
     context: &Context<'_>,
     args: &PruneArgs,
@@ -48,7 +48,7 @@ pub(super) fn refuse_min_free(
         None => return Ok(()),
         Some(_) if context.trash.is_some() => (
             "with a trash: what is in it is not free",
-            "`--trash=0` deletes at once; `ocisweep trash empty` frees what is there",
+            "`--trash=0` deletes immediately; `ocisweep trash empty` frees what is in the trash",
         ),
         Some(_) if chosen.groups.len() > 1 && !shares_budget => (
             "for each of several layouts: each would free as much as is wanted",

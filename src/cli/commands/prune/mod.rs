@@ -59,14 +59,14 @@ struct Request {
     policy: Policy,
     scope: Scope,
     budget: BudgetRequest,
-    /// Whose images are compared and whose budget it is; `None`: rules count in each layout, a budget for all.
+    /// The scope of rules and of the budget; `None`: rules count in each layout, the budget is for all of them.
     across: Option<Across>,
     time: TimeSource,
     missing: MissingDocuments,
     empty: EmptyIndex,
     removes_empty_layouts: bool,
     rule: Protection,
-    /// What is removed has to be confirmed.
+    /// The removal has to be confirmed.
     asks: bool,
     /// The plan is written to a file.
     writes_plan: bool,
@@ -91,7 +91,7 @@ impl Request {
     }
 }
 
-/// What planning noted beside the plan.
+/// Notes of planning that are not part of the plan.
 struct PlanNotes {
     names: RemovedNames,
     verdicts: Vec<Verdict>,
@@ -102,14 +102,14 @@ struct PlanNotes {
     kept_links: Vec<KeptLink>,
     unmeasured: Option<Unmeasured>,
     unmatched: Vec<Unmatched>,
-    /// If a plan file is written.
+    /// The entry of the plan file, if one is written.
     file: Option<PlannedLayout>,
-    /// What the other layouts have to know.
+    /// What is needed to process the other layouts.
     survey: Option<Survey>,
 }
 
-/// Prunes each layout, or a shared store with all its layouts. A layout that fails does not stop the others, except for
-/// one that shares a store: what it needs would be unknown.
+/// Prunes each layout, or a shared store with all its layouts. A layout that fails does not stop the others, except for one
+/// that shares a store: the blobs that it needs would be unknown.
 ///
 /// # Errors
 /// The exit status, if the command line cannot be used, or the layouts were not found.
@@ -172,7 +172,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
     if let Some(tree) = tree.as_mut().filter(|_| !is_dry_run) {
         tree::note(context, tree, &mut runs);
     }
-    // The question reports it too.
+    // The confirmation reports it too.
     if !must_ask {
         warn_unmatched(context, finished(&runs));
     }
@@ -194,7 +194,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
         |failure| report(context, failure),
     );
     exit = exit.and(ended);
-    // Of a run that ended early the numbers would not be those of all layouts.
+    // After a run that ended early, the numbers would not cover all layouts.
     let budget = match context.stopped() {
         true => None,
         false => budget_of(&request, &chosen, tree.as_ref(), &runs),
@@ -258,7 +258,7 @@ fn request(context: &Context<'_>, args: &PruneArgs) -> Result<Request, String> {
         .map(|pattern| Glob::new(pattern).map_err(|error| format!("cannot use `--keep`: {error}")))
         .collect::<Result<_, _>>()?;
     let keep_from = args.keep_from.as_deref().map(read_keep_from).transpose()?;
-    // A list of what is kept means that everything else is removed.
+    // A list of images to keep implies that all others are removed.
     let scope = if args.all || keep_from.is_some() {
         Scope::All
     } else {
@@ -311,7 +311,7 @@ fn request(context: &Context<'_>, args: &PruneArgs) -> Result<Request, String> {
     })
 }
 
-/// Reads `--group-by`: the groups, and whose images are compared, if that is given.
+/// Parses `--group-by`: the groups, and the scope if it is given.
 fn grouping(words: &[GroupName]) -> Result<(GroupBy, Option<Across>), String> {
     let has = |name| words.contains(&name);
     let group_by = match (has(GroupName::Name), has(GroupName::None)) {
@@ -341,7 +341,7 @@ enum Failure<'a> {
     Prune(#[from] PruneError),
     #[error("cannot prune `{path}`: more would be removed than was {by}")]
     NotConfirmed { path: String, by: &'static str },
-    /// The reason was printed before the question.
+    /// The reason was printed before the confirmation.
     #[error("{}", .0.text)]
     Reported(&'a Refusal),
 }
@@ -352,7 +352,7 @@ impl From<Error> for Failure<'_> {
     }
 }
 
-/// Why a group was not part of the question.
+/// Why a group was not part of the confirmation.
 #[derive(Debug)]
 struct Refusal {
     text: String,
@@ -380,7 +380,8 @@ fn report(context: &Context<'_>, failure: &Failure<'_>) -> Exit {
     context.fail(exit, &failure.to_string(), hint)
 }
 
-/// Plans a group, and executes the plan unless this is a dry run. If images were shown or decided on, no others are removed.
+/// Plans a group, and executes the plan unless this is a dry run. If images were confirmed or decided on, no others are
+/// removed.
 fn one<'a>(
     context: &Context<'_>,
     request: &Request,
@@ -403,7 +404,7 @@ fn one<'a>(
     })
 }
 
-/// Returns what is reported of the budget, if there is one.
+/// Returns the report on the budget, if there is one.
 fn budget_of(
     request: &Request,
     chosen: &Selected,
@@ -504,8 +505,8 @@ fn planned(
     );
     let pruned =
         prune(snapshot, &images, &entries, &options, &rule.sweep, &Disk).inspect_err(|_| {
-            // A list full of typing errors keeps nothing: that is when they matter most. With several layouts each lacks
-            // most of what is listed.
+            // A list full of typing errors keeps nothing, which is when errors matter most. With several layouts, each lacks
+            // most of the listed images.
             if !request.style.is_many {
                 context.warn_unmatched(&unmatched);
             }
@@ -546,7 +547,7 @@ fn planned(
     Ok((plan, said))
 }
 
-/// Warns of what matches nothing in any of the layouts.
+/// Warns of patterns and filters that match nothing in any of the layouts.
 fn warn_unmatched<'a>(
     context: &Context<'_>,
     finished: impl Iterator<Item = &'a Finished<PlanNotes>>,
@@ -609,7 +610,7 @@ fn show(
         said.names.note_referrers(context);
     }
     exit = exit.and(shown.report_trouble(context, style));
-    // Without a budget no size decides anything.
+    // Without a budget, sizes decide nothing.
     let has_limit =
         |said: &&PlanNotes| said.limits.max_size.is_some() || said.limits.free.is_some();
     if let Some(said) = said.filter(has_limit) {
@@ -681,7 +682,7 @@ fn verdict_line(context: &Context<'_>, time: TimeSource, verdict: &Verdict) -> S
     wrapped(line, context.term.width())
 }
 
-/// Returns the time by which an image was judged, and the one that decides where that is equal.
+/// Returns the time by which an image was judged, and the one that breaks ties.
 fn age(time: TimeSource, age: &Age) -> String {
     let seconds = |time: Timestamp| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let word = match time {

@@ -1,4 +1,4 @@
-//! Several layouts that are pruned together, see [`PruneTogether`]: what is given on the command line, and what is printed.
+//! Several layouts that are pruned together, see [`PruneTogether`]: the command line and the output.
 
 use std::path::PathBuf;
 
@@ -21,11 +21,12 @@ impl Surveyed for PlanNotes {
     }
 }
 
-/// Returns the layouts of a run if they are pruned together: there are several, and a budget is for all of them unless it was said
-/// otherwise, or keep rules count in all of them.
+/// Returns the layouts of a run if they are pruned together: there are several, and there is a budget for all of them, or
+/// keep rules count in all of them.
 ///
 /// # Errors
-/// The exit status, after the reason was printed: a budget of the file system is given, and there are several of those.
+/// The exit status, after the reason was printed: a budget of the file system is given, and the layouts are on several file
+/// systems.
 pub(super) fn together(
     context: &Context<'_>,
     request: &Request,
@@ -68,7 +69,7 @@ pub(super) fn decide(
     runs
 }
 
-/// Notes what was done, and what could not be measured.
+/// Records what was done, and what could not be measured.
 pub(super) fn note(
     context: &Context<'_>,
     together: &mut PruneTogether,
@@ -89,7 +90,7 @@ fn note_unmeasured(context: &Context<'_>, together: &mut PruneTogether) {
     }
 }
 
-/// Returns what is reported of the budget.
+/// Returns the report on the budget.
 pub(super) fn budget(budget: &SharedBudget) -> json::Budget {
     json::Budget {
         scope: "tree",

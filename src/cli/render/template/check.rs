@@ -6,7 +6,7 @@ use super::Mistake;
 use super::syntax::{Base, Call, Command, Node, Operand, Pipeline};
 use super::value::{Kind, Schema};
 
-/// How many letters of a field's name may be wrong for a suggestion.
+/// The maximum number of wrong letters in the name of a field for a suggestion.
 const MAX_DISTANCE: usize = 2;
 
 /// Checks a template, and returns the fields of a row that it uses.
@@ -28,7 +28,7 @@ pub(super) fn check(
 
 struct Checker {
     root: &'static Schema,
-    /// Those that are visible, the innermost last.
+    /// The visible variables, the innermost last.
     variables: Vec<(String, Kind)>,
     used: BTreeSet<&'static str>,
 }
@@ -187,7 +187,7 @@ impl Checker {
         Ok(field.kind)
     }
 
-    /// Notes that whole rows are used.
+    /// Records that whole rows are used.
     fn uses_all(&mut self, kind: Kind) {
         if let Kind::Row(schema) | Kind::Rows(schema) = kind {
             for field in schema.fields {
@@ -198,7 +198,7 @@ impl Checker {
     }
 }
 
-/// Returns the field that was meant, if one is alike, and all fields.
+/// Returns the field that was probably meant, if one is similar, and all fields.
 fn known(schema: &Schema, name: &str) -> String {
     let names: Vec<&str> = schema.fields.iter().map(|field| field.name).collect();
     let lower = name.to_lowercase();

@@ -8,7 +8,7 @@ use super::value::{Row, Value};
 /// Appends a row to a text.
 ///
 /// # Errors
-/// What a value is too short for.
+/// A value is too short for a function.
 pub(super) fn print(nodes: &[Node], row: &Row, text: &mut String) -> Result<(), Mistake> {
     let row = Value::Row(row.clone());
     let mut printer = Printer {
@@ -19,7 +19,7 @@ pub(super) fn print(nodes: &[Node], row: &Row, text: &mut String) -> Result<(), 
 }
 
 struct Printer<'t> {
-    /// Those that are visible, the innermost last.
+    /// The visible variables, the innermost last.
     variables: Vec<(String, Value)>,
     text: &'t mut String,
 }

@@ -7,7 +7,7 @@ use super::value::{Kind, Value};
 /// Functions of Go's templates that are not supported.
 pub(super) const UNSUPPORTED: [&str; 5] = ["call", "html", "js", "urlquery", "nil"];
 
-/// The most characters that `pad` adds on a side.
+/// The maximum number of characters that `pad` adds on a side.
 const MAX_PAD: i64 = 10_000;
 
 /// A function.
@@ -171,7 +171,7 @@ impl Function {
         }
     }
 
-    /// Returns the result. The types of the arguments were checked; `and` and `or` are the caller's.
+    /// Returns the result. The types of the arguments were checked; the caller evaluates `and` and `or`.
     ///
     /// # Errors
     /// An index, a slice or a padding that the values do not allow.
@@ -277,8 +277,8 @@ fn index(list: &Value, at: i64) -> Result<Value, Mistake> {
     found.ok_or_else(|| {
         let elements = len(list);
         Mistake::with_hint(
-            format!("`index` asks for element {at} of a list of {elements}"),
-            "`{{if gt (len LIST) N}}` asks first",
+            format!("`index` cannot take element {at} of a list of {elements}"),
+            "`{{if gt (len LIST) N}}` checks the length",
         )
     })
 }
@@ -303,7 +303,7 @@ fn slice(value: &Value, bounds: &[Value]) -> Result<Value, Mistake> {
     };
     part.ok_or_else(|| {
         Mistake::new(format!(
-            "`slice` asks for {from} to {to} of {}",
+            "`slice` cannot take {from} to {to} of {}",
             match value {
                 Value::Text(text) => format!("`{text}`"),
                 value => format!("a list of {}", len(value)),

@@ -1,7 +1,7 @@
 //! The header of `table TEMPLATE`.
 //!
 //! docker executes the template once more, with the header of each field in place of its value and functions that return
-//! their argument. The result is the same here, but no header makes a function fail: of an `if` the first branch is
+//! their argument. The result is the same here, but a header never makes a function fail: of an `if` the first branch is
 //! printed, the body of a `range` is printed once, and functions print the headers of their arguments.
 
 use super::functions::Function;
@@ -88,8 +88,7 @@ impl<'a> Maker<'a> {
             Function::Println => printf::println(&values()),
             Function::Printf => match values().split_first() {
                 Some((Value::Text(format), values)) => {
-                    // The header of a number is a string.
-                    // What cannot be printed is an error at the first row.
+                    // The header of a number is a string. A value that cannot be printed is an error at the first row.
                     printf::printf(&verbs_of_strings(format), values).unwrap_or_default()
                 }
                 _ => String::new(),

@@ -63,7 +63,7 @@ const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 /// Splits a template.
 ///
 /// # Errors
-/// An action that does not end, or a character or constant that cannot stand in one.
+/// An action that does not end, or a character or constant that is not allowed in one.
 pub(super) fn split(template: &str) -> Result<Vec<Piece>, Mistake> {
     let mut pieces = Vec::new();
     let mut rest = template;

@@ -4,10 +4,10 @@
 //! `index`, `slice` and `pad` can fail, on values that are too short or numbers that are too large.
 //!
 //! *Order*: [`parse`] reads the text, [`check`] knows the type of every expression, [`eval`] prints a row, and [`header`]
-//! prints the header of a table. Values are typed when the template is checked; Go looks at them when it is executed.
+//! prints the header of a table. Values are typed when the template is checked; Go inspects them when it is executed.
 //!
-//! What Go has and this does not is named in the error: `define`, `template`, `block`, `break`, `continue`, `call`, `html`,
-//! `js`, `urlquery`, floating-point numbers, character constants and `nil`.
+//! Unsupported parts of Go's templates are named in the error: `define`, `template`, `block`, `break`, `continue`, `call`,
+//! `html`, `js`, `urlquery`, floating-point numbers, character constants and `nil`.
 
 mod check;
 mod eval;
@@ -30,9 +30,9 @@ use syntax::Node;
 /// Why a template cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// What is wrong, as the end of a message.
+    /// The problem, as the end of a message.
     pub text: String,
-    /// What helps.
+    /// The hint.
     pub hint: Option<String>,
 }
 
@@ -52,7 +52,7 @@ impl Mistake {
     }
 }
 
-/// How the rows are laid out.
+/// The layout of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
     /// One line for each row.
@@ -70,12 +70,12 @@ pub struct Template {
     used: BTreeSet<&'static str>,
 }
 
-/// Returns `true` if a value of `--format` asks for a template and not for one of the other formats.
+/// Returns `true` if a value of `--format` is a template and not one of the other formats.
 pub fn is_template(text: &str) -> bool {
     text == "raw" || text.contains("{{")
 }
 
-/// Returns the template behind `table`, if the text asks for a table.
+/// Returns the template after `table`, if the text begins with that.
 pub fn of_table(text: &str) -> Option<&str> {
     let rest = text.strip_prefix("table")?;
     let is_word = rest.starts_with([' ', '\t', '\n', '{']) || rest.starts_with("\\t");
@@ -116,11 +116,11 @@ impl Template {
 
     /// Returns the lines of the rows, in their order.
     ///
-    /// The text of rows is foreign and must have gone through [`Term::foreign`](crate::cli::term::Term::foreign): what the
-    /// template says itself, such as a line end, is printed as it is.
+    /// The text of rows is foreign and must have gone through [`Term::foreign`](crate::cli::term::Term::foreign): the text
+    /// of the template itself, such as a newline, is printed unchanged.
     ///
     /// # Errors
-    /// What a row is too short for.
+    /// A row is too short for a function.
     pub fn render<'a>(&self, rows: impl IntoIterator<Item = &'a Row>) -> Result<String, Mistake> {
         let mut text = String::new();
         for row in rows {

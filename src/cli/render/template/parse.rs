@@ -8,7 +8,7 @@ use super::functions::{self, Function};
 use super::lex::{self, Piece, Token, What};
 use super::syntax::{Base, Call, Command, Node, Operand, Pipeline, Setting};
 
-/// How deep blocks and parentheses are nested at most.
+/// The maximum nesting of blocks and parentheses.
 const MAX_DEPTH: usize = 64;
 
 /// Words of Go's templates that are not supported.
@@ -199,7 +199,7 @@ fn too_deep() -> Mistake {
     Mistake::new(format!("more than {MAX_DEPTH} levels are nested"))
 }
 
-/// How many variables a pipeline may set.
+/// The maximum number of variables that a pipeline sets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sets {
     One,
@@ -232,7 +232,7 @@ impl Action {
         self.tokens.peek().map(|token| &token.what)
     }
 
-    /// Parses `$x :=`, `$x =` and `$i, $x :=`, if the pipeline begins so.
+    /// Parses `$x :=`, `$x =` and `$i, $x :=`, if the pipeline begins with one.
     fn setting(&mut self, sets: Sets) -> Result<Option<Setting>, Mistake> {
         let mut ahead = self.tokens.clone();
         let mut names = Vec::new();
@@ -307,7 +307,7 @@ impl Action {
         self.single(Operand { base, fields })
     }
 
-    /// Refuses arguments behind a value.
+    /// Refuses arguments after a value.
     fn single(&mut self, operand: Operand) -> Result<Command, Mistake> {
         match self.peek() {
             None | Some(What::Pipe | What::Close) => Ok(Command::Value(operand)),
@@ -392,7 +392,7 @@ fn function(word: &str) -> Result<Function, Mistake> {
         format!("functions: {}", known.join(", "))
     };
     Err(Mistake::with_hint(
-        format!("no function is called `{word}`"),
+        format!("unknown function `{word}`"),
         hint,
     ))
 }

@@ -3,15 +3,15 @@
 use super::Mistake;
 use super::value::Value;
 
-/// The most columns of a width or a precision.
+/// The maximum width or precision.
 const MAX_WIDTH: usize = 10_000;
 
-/// Flags and verbs of Go that are not there.
+/// Flags and verbs of Go that are not supported.
 const OTHERS: [char; 17] = [
     '+', '#', ' ', '*', '[', 'x', 'X', 'c', 'U', 'b', 'o', 'O', 'e', 'f', 'g', 'T', 'p',
 ];
 
-/// Returns the values with a space between two of which neither is a string.
+/// Returns the values, with a space between adjacent ones unless one of them is a string.
 pub(super) fn print(values: &[Value]) -> String {
     let mut text = String::new();
     let mut was_text = true;
@@ -32,7 +32,7 @@ pub(super) fn println(values: &[Value]) -> String {
     values.join(" ") + "\n"
 }
 
-/// What stands between `%` and a verb.
+/// The part between `%` and a verb.
 #[derive(Default)]
 struct Directive {
     is_left: bool,
@@ -42,10 +42,10 @@ struct Directive {
 }
 
 /// Returns the values in a format with the verbs `%s`, `%v`, `%d`, `%q` and `%t`, each with the flags `-` and `0`, a width
-/// and a precision. What does not fit is printed as Go does: `%!d(string=a)`.
+/// and a precision. Mismatches are printed as by Go: `%!d(string=a)`.
 ///
 /// # Errors
-/// For what Go has beside these.
+/// For other verbs and flags of Go.
 pub(super) fn printf(format: &str, values: &[Value]) -> Result<String, Mistake> {
     let mut text = String::new();
     let mut values = values.iter();
@@ -66,7 +66,7 @@ pub(super) fn printf(format: &str, values: &[Value]) -> Result<String, Mistake> 
         }
         if let Some(other) = chars.next_if(|c| OTHERS.contains(c)) {
             return Err(Mistake::new(format!(
-                "`printf` has %s, %v, %d, %q and %t, with `-`, `0`, a width and a precision, and not `{other}` in `{format}`"
+                "`printf` has %s, %v, %d, %q and %t, with `-`, `0`, a width and a precision, but not `{other}` in `{format}`"
             )));
         }
         match chars.next() {

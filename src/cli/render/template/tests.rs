@@ -1,4 +1,4 @@
-//! Templates against what the documentation of Go's text/template and of docker's functions says.
+//! Templates compared with the documentation of Go's text/template and of docker's functions.
 
 use super::*;
 
@@ -371,7 +371,7 @@ fn raw_is_that_of_the_schema() {
 }
 
 #[test]
-fn only_what_is_used_is_needed() {
+fn only_fields_that_are_used_are_needed() {
     let template = "{{if .Tag}}{{range .Names}}{{$.ID}}{{end}}{{end}}{{$x := .Bytes}}";
     let template = Template::compile(template, &IMAGE).expect("it is valid");
     for (field, is_used) in [
@@ -387,7 +387,7 @@ fn only_what_is_used_is_needed() {
 }
 
 #[test]
-fn a_mistake_is_found_before_any_row() {
+fn errors_are_found_before_any_row() {
     for (template, text, hint) in [
         (
             "{{.Nope}}",
@@ -418,12 +418,12 @@ fn a_mistake_is_found_before_any_row() {
         ("{{.Tag.Size}}", "a string has no field `Size`", ""),
         (
             "{{Tag}}",
-            "no function is called `Tag`",
+            "unknown function `Tag`",
             "begins with a dot: `.Tag`",
         ),
         (
             "{{foo .Tag}}",
-            "no function is called `foo`",
+            "unknown function `foo`",
             "functions: json, upper,",
         ),
         ("{{html .Tag}}", "`html` is not supported", ""),
@@ -514,16 +514,16 @@ fn a_mistake_is_found_before_any_row() {
 }
 
 #[test]
-fn what_a_row_is_too_short_for_is_an_error() {
+fn a_row_that_is_too_short_is_an_error() {
     for (template, text) in [
         ("{{index .Names 2}}", "element 2 of a list of 2"),
         ("{{index .None -1}}", "element -1 of a list of 0"),
         (
             "{{slice .ID 3 2}}",
-            "`slice` asks for 3 to 2 of `fd2d4af9182d`",
+            "`slice` cannot take 3 to 2 of `fd2d4af9182d`",
         ),
         ("{{slice .Names 0 9}}", "0 to 9 of a list of 2"),
-        ("{{slice \"ä\" 1}}", "`slice` asks for 1 to 2"),
+        ("{{slice \"ä\" 1}}", "`slice` cannot take 1 to 2"),
         (
             "{{pad .Tag 999999999 0}}",
             "cannot pad with 999999999 spaces",
@@ -537,7 +537,7 @@ fn what_a_row_is_too_short_for_is_an_error() {
 }
 
 #[test]
-fn any_input_is_a_template_or_a_mistake() {
+fn any_input_is_a_template_or_an_error() {
     let deep = |open: &str, close: &str| open.repeat(5000) + ".Tag" + &close.repeat(5000);
     for template in [
         format!("{{{{{}}}}}", deep("(", ")")),
@@ -574,7 +574,7 @@ fn a_format_is_a_template_if_it_has_an_action() {
     assert_eq!(of_table("tables {{.ID}}"), None);
 }
 
-/// What Go's `printf` has beside these is not printed as something else.
+/// Other verbs and flags of Go's `printf` are errors and not printed as something else.
 #[test]
 fn other_verbs_and_flags_of_printf_are_an_error() {
     for format in ["%+v", "%x", "%#v", "% d", "%*d", "%[1]s", "%5T"] {

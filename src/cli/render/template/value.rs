@@ -67,10 +67,10 @@ impl Field {
 /// The fields of the rows of one command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Schema {
-    /// What a row is, as a message says it: `an image`.
+    /// What messages call a row: `an image`.
     pub row: &'static str,
     pub fields: &'static [Field],
-    /// What `--format raw` stands for.
+    /// The template of `--format raw`.
     pub raw: &'static str,
 }
 

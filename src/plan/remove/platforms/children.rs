@@ -1,5 +1,4 @@
-//! The children of an image that `--platform` can drop: their platforms, whether they are present, and how
-//! each is selected.
+//! The children of an image that `--platform` can drop: their platforms, presence, and selectors.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
@@ -46,7 +45,7 @@ impl Child<'_> {
         written(self.edge?.details.as_deref()?)
     }
 
-    /// Returns the platform as it is shown.
+    /// Returns the platform for display.
     pub(super) fn shown(&self) -> String {
         self.platform
             .as_ref()
@@ -129,7 +128,7 @@ pub(in crate::plan) fn value_of(
         let text = platform.to_string();
         let read = PlatformSelector::parse(&text, &Platform::host());
         if let Ok(wanted @ PlatformSelector::Platform(_)) = read
-            // A single word takes the rest from the host, which differs; a comma separates values.
+            // A single word is completed from the host, which may differ; a comma separates values.
             && text.contains('/')
             && !text.contains(',')
             && children
@@ -170,10 +169,10 @@ pub(super) fn available(graph: &Graph, children: &[&Child<'_>]) -> Vec<String> {
         .collect()
 }
 
-/// Decides whether a platform is present: a partial copy or an earlier drop may have left it out.
+/// Decides whether a platform is present: a partial copy or an earlier drop may have omitted it.
 pub(super) struct Here<'a> {
     snapshot: &'a Snapshot,
-    /// The platforms that earlier commands made hollow.
+    /// The platforms whose layers earlier commands deleted (`hollow`).
     hollow: OnceCell<Hollow>,
     /// The number of documents that use a layer; 2 for two or more.
     users: OnceCell<HashMap<BlobId, u8>>,

@@ -1,4 +1,4 @@
-//! `rm --platform`: which children of an index are dropped, and what the image is afterwards.
+//! `rm --platform`: selects the children of an index to drop, and the resulting image.
 //!
 //! docker deletes every blob that the dropped manifest lists, layers shared with other platforms and images included. Here
 //! only the references change, and reachability decides what is deleted.
@@ -25,7 +25,7 @@ use children::{Child, Here, available, listed};
 pub(in crate::plan) use children::{children, value_of, written};
 use rewrite::rewrite;
 
-/// How an image loses platforms.
+/// The mode of dropping platforms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PlatformMode {
     /// A new index without them replaces the old one: the digest changes, and every tool works afterwards.
@@ -34,18 +34,18 @@ pub enum PlatformMode {
     /// The index is kept, and the platforms' blobs are deleted: the digest and its signatures remain
     /// valid, and tools that copy whole images fail.
     Sparse,
-    /// As sparse, but only layers are deleted: collectors that fail on missing manifests still work.
+    /// Like sparse, but only layers are deleted: collectors that fail on missing manifests still work.
     Hollow,
 }
 
-/// Which platforms are dropped.
+/// The platforms to drop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlatformRequest {
     /// The named platforms.
     pub wanted: Vec<PlatformSelector>,
     /// Whether they are dropped, or all others.
     pub which: Which,
-    /// How the image loses them.
+    /// The mode of dropping them.
     pub mode: PlatformMode,
 }
 
@@ -58,11 +58,11 @@ pub enum Which {
     Others,
 }
 
-/// Plans to drop platforms from the picked images. What cannot be dropped is among the conflicts of
-/// the result, and nothing of that image changes.
+/// Plans to drop platforms from the picked images. If a platform cannot be dropped, that is a conflict in the result, and
+/// its image is not changed.
 ///
 /// # Errors
-/// As for [`remove`](crate::plan::remove()), and [`Error::Edit`] when an index cannot be rewritten.
+/// Those of [`remove`](crate::plan::remove()), and [`Error::Edit`] if an index cannot be rewritten.
 #[expect(
     clippy::too_many_arguments,
     reason = "the same facts as `remove`, and the request"
@@ -110,9 +110,8 @@ enum Failed {
     Error(#[from] Error),
 }
 
-/// Splits what one argument picked into images of one or more platforms. Where `index.json` itself is
-/// the image index (apko), the manifests of one name are the platforms of one image; every index is an
-/// image of its own.
+/// Splits what one argument picked into images of one or more platforms. If `index.json` itself is the image index (apko),
+/// the manifests of one name are the platforms of one image; every index is a separate image.
 fn units<'a>(snapshot: &Snapshot, images: &'a [Image], pick: &Pick) -> Vec<Vec<&'a Image>> {
     let mut units: Vec<Vec<&Image>> = Vec::new();
     let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
@@ -146,7 +145,7 @@ struct Dropping<'a> {
     here: &'a Here<'a>,
 }
 
-/// One index, or one manifest of several, with what it loses.
+/// One index, or one manifest of several, with the parts that it loses.
 struct Loss<'a, 'v> {
     image: &'a Image,
     going: Vec<&'a Child<'v>>,
@@ -155,7 +154,7 @@ struct Loss<'a, 'v> {
     scope: Scope,
 }
 
-/// How much of an image is dropped.
+/// The extent of a drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
     /// Everything.
@@ -204,9 +203,9 @@ impl Dropping<'_> {
             let mut holds = holds_on(snapshot, image.id);
             match scope {
                 Scope::Image => {}
-                // A hold on a platform that is kept is no conflict.
+                // A hold on a platform that is kept is not a conflict.
                 Scope::Children => holds.retain(|(position, _)| part.touches(snapshot, *position)),
-                // The manifest is kept, and with it what is held.
+                // The manifest is kept, and with it the held content.
                 Scope::Entries => holds.clear(),
             }
             losses.push(Loss {
@@ -266,7 +265,7 @@ impl Dropping<'_> {
     /// Fails unless the image has every named platform, and each digest selects one child.
     fn resolve(&self, all: &[&Child<'_>], label: &str) -> Result<(), Failed> {
         let graph = &self.snapshot.graph;
-        // What is missing already can be removed from an index, but not be deleted.
+        // A missing platform can be removed from an index, but not deleted.
         let eligible: Vec<&Child<'_>> = all
             .iter()
             .copied()
@@ -303,7 +302,7 @@ impl Dropping<'_> {
     }
 
     /// Returns the children that can be dropped without one that is kept. An index can list one manifest for several
-    /// platforms: a new index need not, but the blobs belong to all of them.
+    /// platforms: a new index does not have to, but the blobs belong to all of them.
     fn separate<'a, 'v>(
         &self,
         going: Vec<&'a Child<'v>>,
@@ -373,7 +372,7 @@ impl Dropping<'_> {
             (Scope::Children, PlatformMode::Rewrite) => {
                 let (snapshot, entries) = (self.snapshot, self.entries);
                 rewrite(snapshot, entries, image, &loss.part, self.options, gone)?;
-                // Noted so that the new ID can be given when the old one is used again.
+                // Recorded so that an error for the old ID can name the new one.
                 if self.pick.images.contains(&image.id)
                     && let Some(moved) = gone.moved.last()
                 {
@@ -411,7 +410,7 @@ impl Dropping<'_> {
         gone.entries.extend(&positions);
     }
 
-    /// Keeps the index, and lets references to what is dropped no longer count.
+    /// Keeps the index; references to the dropped parts no longer count.
     fn make_sparse(&self, loss: &Loss<'_, '_>, gone: &mut RemovalSet) {
         self.cut_from(loss, gone);
         gone.unwanted.extend(&loss.part.ids);
@@ -421,7 +420,7 @@ impl Dropping<'_> {
         gone.images.extend(present);
     }
 
-    /// Keeps the index and the manifests, and lets references to their layers no longer count.
+    /// Keeps the index and the manifests; references to their layers no longer count.
     fn make_hollow(&self, loss: &Loss<'_, '_>, gone: &mut RemovalSet) {
         let graph = &self.snapshot.graph;
         self.cut_from(loss, gone);
@@ -431,7 +430,7 @@ impl Dropping<'_> {
             let cut = layers.map(|edge| (child.id, edge.to));
             gone.cut.edges.extend(cut);
             gone.hollowed.push(child.id);
-            // If it has a subject, its layers would count from there.
+            // If it has a subject, its layers would still count as reached from that.
             gone.unwanted.insert(child.id);
             // An untagged entry of the same child would keep the layers, unless another image references both.
             let roots = graph.roots().iter().filter_map(|root| root.id());
@@ -445,15 +444,14 @@ impl Dropping<'_> {
         }
     }
 
-    /// Adds the images from which the cut references do not count: the image, its nested indexes that are
-    /// listed again without a name, and referrers. Those reference the image or a platform by `subject`, and do not need it
-    /// as an image does.
+    /// Adds the images from which the cut references do not count: the image, its nested indexes that are listed again
+    /// without a name, and referrers. Those reference the image or a platform by `subject`, and do not need its content.
     fn cut_from(&self, loss: &Loss<'_, '_>, gone: &mut RemovalSet) {
         let (graph, entries) = (&self.snapshot.graph, self.entries);
         let Loss { image, part, .. } = loss;
         gone.cut.images.insert(image.id);
         let parents = part.edges.iter().map(|(parent, _)| *parent);
-        // If an index has a subject, all of it would count from there.
+        // If an index has a subject, all of it would still count as reached from that.
         gone.unwanted.insert(image.id);
         gone.unwanted.extend(parents.clone());
         let named = entries.iter().filter(|entry| !entry.role.is_nameless());
@@ -468,7 +466,7 @@ impl Dropping<'_> {
                 .filter(|entry| entry.about.contains(&subject));
             let listed = listed.filter_map(|entry| entry.id);
             for id in listed.chain(graph.referrers(subject).iter().copied()) {
-                // What also lists the image or the platform is another image.
+                // Anything else that lists the image or the platform is another image.
                 let is_part = |id| id == image.id || part.ids.contains(&id);
                 let is_image = loss.going.iter().any(|child| child.id == id)
                     || has_content(graph, id, is_part);
@@ -489,7 +487,7 @@ fn label(image: &Image, pick: &Pick) -> String {
         .map_or_else(|| image.digest.short(), |name| name.to_string())
 }
 
-/// Returns the names of an image that were not picked. An image that was picked by its ID has one name at most.
+/// Returns the names of an image that were not picked. An image that was picked by its ID has at most one name.
 fn names_left(image: &Image, pick: &Pick) -> Vec<String> {
     let mut names = image.name_list();
     match pick.names.get(&image.id) {
@@ -500,7 +498,7 @@ fn names_left(image: &Image, pick: &Pick) -> Vec<String> {
     names
 }
 
-/// What is dropped from an index: platforms, and what belongs to them.
+/// The parts to drop from an index: platforms, and what belongs to them.
 struct Part {
     ids: BTreeSet<BlobId>,
     /// In the order of the index: each platform, then what belongs to it.
@@ -512,8 +510,8 @@ struct Part {
 }
 
 impl Part {
-    /// Adds attestations, and other children whose subject is a dropped platform. A platform that is kept is not part of
-    /// another, whatever its subject is.
+    /// Adds attestations, and other children whose subject is a dropped platform. A kept platform is not part of another
+    /// one, whatever its subject is.
     fn of(
         snapshot: &Snapshot,
         image: &Image,

@@ -17,7 +17,7 @@ use super::{Failed, Part, written};
 /// The maximum depth of nested indexes that are rewritten. No writer nests more than two.
 const MAX_DEPTH: usize = 32;
 
-/// Replaces an index by one without a part.
+/// Replaces an index with one without a part.
 pub(super) fn rewrite(
     snapshot: &Snapshot,
     entries: &[EntryFacts],
@@ -79,7 +79,7 @@ pub(super) fn rewrite(
     Ok(())
 }
 
-/// Returns what references an index by its digest, which changes, whether it is listed or not.
+/// Returns everything that references an index by its digest, which changes, whether it is listed or not.
 fn referrers(
     snapshot: &Snapshot,
     entries: &[EntryFacts],
@@ -166,7 +166,7 @@ impl Rewriter<'_> {
             why,
         };
         if depth >= MAX_DEPTH {
-            return Err(cannot("it is nested too deep".to_owned()));
+            return Err(cannot("it is nested too deeply".to_owned()));
         }
         let document = IndexDoc::parse(self.snapshot.layout.read_document(&digest)?)
             .map_err(|error| cannot(error.to_string()))?;
@@ -185,7 +185,7 @@ impl Rewriter<'_> {
                 edits.push(Edit::RemoveEntry { position });
                 continue;
             }
-            // What a kept descriptor references besides its child, for example by an annotation, is kept as well.
+            // Anything that a kept descriptor references besides its child, for example by an annotation, is kept as well.
             for link in &entry.others {
                 self.survivors.extend(self.snapshot.graph.id(&link.digest));
             }
@@ -209,7 +209,7 @@ impl Rewriter<'_> {
                 }
             }
         }
-        // The index still references what it references besides its children.
+        // The index keeps its references other than its children.
         for link in document.other_links() {
             self.survivors.extend(self.snapshot.graph.id(&link.digest));
         }
