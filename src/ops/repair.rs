@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{ArchiveProblem, Error, Result};
-use crate::execute::{Repaired, Restored, blob_dir, cure_locked, needs_cure};
+use crate::execute::{Repaired, Restored, blob_dir, needs_cure};
 use crate::fs::{Disk, Fs as _, Links, open_file};
 use crate::layout::Layout;
 use crate::layout::lock::Locked;
@@ -19,6 +19,7 @@ use crate::progress::Progress;
 
 use super::journal::{Change, ChangeResult, Journal, record};
 use super::locks::{lock_all, lock_store};
+use super::restore::restore;
 
 /// Moves back from the trash what is referenced and missing.
 ///
@@ -48,12 +49,7 @@ fn cure_if_needed(
     let locked = lock_all(layouts, wait, progress)?;
     let _store = lock_store(layouts, wait, progress)?;
     let paths: Vec<&Path> = layouts.iter().map(Layout::path).collect();
-    record(
-        journal,
-        (&paths, &Change::Restore(&missing)),
-        || cure_locked(&locked, &Disk),
-        |restored| ChangeResult::Restored(restored),
-    )
+    restore(journal, &paths, &locked, &missing)
 }
 
 /// Replaces these blobs by copies from the trash, or else from one of the sources: layouts, or directories like `blobs`.

@@ -1,5 +1,6 @@
 //! The library as a program that embeds it calls it: whole commands over a layout.
 
+mod listed_again;
 mod together;
 
 use std::fs;
