@@ -60,7 +60,9 @@ use crate::progress::Progress;
 use commit::commit;
 pub use commit::write_holds;
 pub use cure::{Repaired, Restored};
-pub(crate) use cure::{blob_dir, cure_locked, is_in_trash, needs_cure, return_to_trash};
+pub(crate) use cure::{
+    blob_dir, cure_locked, is_in_trash, needs_cure, refuse_damaged, return_to_trash,
+};
 pub use group::GroupOutcome;
 pub(crate) use group::execute_group;
 use recheck::detect_concurrent_change;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::error::{ArchiveProblem, Error, NotALayout, Result};
 use crate::execute::{
     Restored, UndoPlan, Undone, empty_run, execute_undo, needs_cure, plan_undo, put_back_blob,
+    refuse_damaged,
 };
 use crate::fs::Disk;
 use crate::layout::lock::LockedStore;
@@ -292,7 +293,8 @@ pub struct EmptiedTrash {
 /// copy. For a shared store these are the layouts that its runs name.
 ///
 /// # Errors
-/// [`Error::Trash`] where there is no such run; what reading the layouts, locking and deleting say.
+/// [`Error::Trash`] where there is no such run; [`Error::Incomplete`] where a referenced document is damaged, whose references are
+/// unknown; what reading the layouts, locking and deleting say.
 pub fn empty_trash(
     owner: &TrashOwner,
     request: EmptyRequest<'_>,
@@ -323,6 +325,9 @@ pub fn empty_trash(
     if let (Some((locked, _)), false) = (&locked, needed.is_empty()) {
         let missing: BTreeSet<Digest> = needed.keys().cloned().collect();
         restored = restore(journal, &[trash.owner()], locked, &missing)?;
+    }
+    if !names.is_empty() {
+        refuse_damaged(&all)?;
     }
     let mut runs = match request {
         EmptyRequest::All => trash.runs()?,

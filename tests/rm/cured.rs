@@ -109,6 +109,28 @@ fn a_dry_run_says_what_a_run_finds_in_the_trash() {
     assert!(!run.stderr.contains("in its trash"), "{}", run.all());
 }
 
+/// What a damaged document references is unknown, and the trash may have it, as it may have the document itself.
+#[test]
+fn a_damaged_document_keeps_the_trash_until_it_is_repaired() {
+    let (layout, app, _) = listed_again();
+    layout.file(&app.manifest.blob_path(), b"{");
+    let trash = bytes(&layout.join(".ocisweep/trash"));
+    for args in [&["-n"][..], &[]] {
+        let refused = command(&layout, &[&["trash", "empty"], args].concat());
+        refused.refused().one_error_with_hint();
+        refused
+            .warns(&app.manifest.digest)
+            .warns("what it references may be in the trash");
+        let left = bytes(&layout.join(".ocisweep/trash"));
+        assert!(trash == left, "{}", refused.all());
+    }
+    // The command of the hint.
+    command(&layout, &["check", "--repair"]).ok();
+    command(&layout, &["trash", "empty"]).ok();
+    assert!(layout.has_all(&app));
+    command(&layout, &["check"]).ok();
+}
+
 #[test]
 fn emptying_the_trash_restores_what_is_referenced_before() {
     for args in [&[][..], &["--older-than", "0s"]] {
