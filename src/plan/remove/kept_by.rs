@@ -291,7 +291,7 @@ impl<'a> Search<'a> {
                     let loses = cut.images.contains(&id)
                         && !matches!(root.source, RootSource::SecondIndex(_));
                     if loses == is_cut {
-                        found.push(self.keeper(root, relation));
+                        found.push(self.keeper(image, root, relation));
                     }
                 }
                 if !is_cut {
@@ -319,7 +319,7 @@ impl<'a> Search<'a> {
     }
 
     /// `relation`: how the image itself is referenced; `None` if a root names it.
-    fn keeper(&self, root: &Root, relation: Option<Relation>) -> Keeper {
+    fn keeper(&self, image: BlobId, root: &Root, relation: Option<Relation>) -> Keeper {
         let state = &self.snapshot.state;
         let label = || self.label(root);
         match root.source {
@@ -332,7 +332,16 @@ impl<'a> Search<'a> {
                 Keeper::List(index.map_or_else(String::new, SecondIndex::label))
             }
             RootSource::IndexField | RootSource::DockerSave(_) => Keeper::List(label()),
-            RootSource::Entry(_) => relation.map_or(Keeper::Untagged, |it| it.to(label())),
+            RootSource::Entry(position) => {
+                let entry = self.entries.get(position);
+                // A digest tag lists the referrers of its subject in an index.
+                let is_subject = || entry.is_some_and(|entry| entry.about.contains(&image));
+                match relation {
+                    None => Keeper::Untagged,
+                    Some(Relation::Reachable) if is_subject() => Keeper::Subject(label()),
+                    Some(relation) => relation.to(label()),
+                }
+            }
             RootSource::InsideEntry(position) => {
                 let entry = state.index.entries().get(position);
                 let digest = root.id().map(|id| self.snapshot.graph.digest(id));

@@ -330,7 +330,13 @@ impl Trial<'_> {
         };
         let roots = after.entries.iter().filter(is_labelled);
         let roots: Set = roots.map(|entry| entry.digest.clone()).collect();
-        let is_subject = |of: &str, by: &str| after.subject(by).as_deref() == Some(of);
+        let is_subject = |of: &str, by: &str| {
+            let of = Set::from([of.to_owned()]);
+            after
+                .subject(by)
+                .is_some_and(|subject| of.contains(&subject))
+                || after.referrers(&of).contains(by)
+        };
         !roots.is_empty()
             && match relation {
                 "child of " => self.children(roots).contains(digest),
