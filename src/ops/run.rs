@@ -246,7 +246,10 @@ fn attempt<T, E: From<Error>>(
             continue;
         }
         let returned = return_deletions(group, open.layouts(), &mut plan, &cured, wait, progress)?;
-        cured.retain(|restored: &Restored| !returned.contains(&restored.digest));
+        let trashed = trashed_again(&plan, &cured);
+        cured.retain(|Restored { digest, .. }| {
+            !returned.contains(digest) && !trashed.contains(digest)
+        });
         let journal = group.journal();
         let paths: Vec<&Path> = open.layouts().iter().map(Layout::path).collect();
         let mut others = Vec::new();
@@ -328,8 +331,24 @@ fn attempt<T, E: From<Error>>(
     }))
 }
 
+/// Returns the blobs that were restored and that a plan which fills the trash moves there again: into its own run, which ends later
+/// than the one that had them.
+fn trashed_again(plan: &GroupPlan, cured: &[Restored]) -> BTreeSet<Digest> {
+    let plans = plan.plans().filter(|own| own.is_trashing());
+    let again = plans.flat_map(|own| deletions_among(own, cured));
+    again.map(|restored| restored.digest.clone()).collect()
+}
+
+/// Returns the restored blobs that a plan deletes.
+fn deletions_among<'a>(plan: &Plan, cured: &'a [Restored]) -> Vec<&'a Restored> {
+    let deleted = plan.sweep.set();
+    let is_deleted = |digest| plan.blobs.id(digest).is_some_and(|id| deleted.contains(id));
+    cured.iter().filter(|it| is_deleted(&it.digest)).collect()
+}
+
 /// Moves blobs that were restored and that the plan deletes back into their runs in the trash, and takes them out of the plan: what an
-/// earlier run keeps in the trash is deleted by the rules of the trash alone. Returns them.
+/// earlier run keeps in the trash is deleted by the rules of the trash alone. Returns them. A plan that fills the trash keeps them
+/// longer, so that undoing it finds them.
 fn return_deletions(
     group: &LayoutGroup,
     layouts: &[Layout],
@@ -345,11 +364,8 @@ fn return_deletions(
     let _store = lock_store(layouts, wait, progress)?;
     let paths: Vec<&Path> = layouts.iter().map(Layout::path).collect();
     for own in plan.store.iter_mut().chain(&mut plan.layouts) {
-        let deleted = own.sweep.set();
-        let is_deleted = |digest| own.blobs.id(digest).is_some_and(|id| deleted.contains(id));
-        let again = cured.iter().filter(|cured| is_deleted(&cured.digest));
-        let again: Vec<&Restored> = again.collect();
-        if again.is_empty() {
+        let again = deletions_among(own, cured);
+        if again.is_empty() || own.is_trashing() {
             continue;
         }
         let back = record(
