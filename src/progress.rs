@@ -90,6 +90,12 @@ pub trait Progress: Sync {
         let _ = layout;
     }
 
+    /// A run in the trash of a shared store names this layout, and there is none, or one with blobs of its own. What it references
+    /// is not restored before the trash is emptied.
+    fn left_store(&self, layout: &Path) {
+        let _ = layout;
+    }
+
     /// Returns `true` if the run is cancelled; it then stops at the next file.
     fn is_cancelled(&self) -> bool {
         false

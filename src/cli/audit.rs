@@ -218,6 +218,18 @@ impl Audit {
                     .for_each(|plan| write_plan(&mut lines, run, plan));
             }
             Change::Restore(digests) => write_restored(&mut lines, run, layout, digests.iter()),
+            Change::Return(blobs) => {
+                for blob in *blobs {
+                    lines.line(&Line {
+                        layout: Some(layout),
+                        digest: Some(&blob.digest),
+                        trash_run: Some(&blob.run),
+                        bytes: Some(blob.len),
+                        reasons: &["restored from there and not needed any more"],
+                        ..Line::of("trash", run)
+                    });
+                }
+            }
             Change::Undo(plan) => {
                 for own in &plan.layouts {
                     let path = absolute(&own.path);
@@ -322,6 +334,7 @@ impl Audit {
                 }
                 end.blobs = Some(restored.len() as u64);
             }
+            ChangeResult::Returned(blobs) => end.blobs = Some(blobs.len() as u64),
             ChangeResult::RestoredBlob(restored) => end.blobs = Some(restored.iter().len() as u64),
             ChangeResult::Undone(undone) => {
                 let others = undone.restored.iter().map(|other| &other.digest);

@@ -148,6 +148,13 @@ impl Progress for Watcher<'_> {
         ));
     }
 
+    fn left_store(&self, layout: &Path) {
+        self.term.note(&format!(
+            "`{}` used these shared blobs and does not any more; what it references is not restored",
+            layout.display()
+        ));
+    }
+
     fn is_cancelled(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

@@ -16,10 +16,11 @@ use super::trash::{make, open_blobs};
 use crate::error::{Error, Result};
 use crate::fs::{Fs, Renamed};
 use crate::graph::reachability::Reachability;
-use crate::graph::{BlobSet, Graph};
-use crate::layout::Layout;
+use crate::graph::{BlobSet, Change, EmptyIndex, Graph, MarkOptions, MissingDocuments};
 use crate::layout::lock::Locked;
+use crate::layout::{BlobList, Layout, State};
 use crate::oci::{Algorithm, Digest};
+use crate::progress::Silent;
 
 /// The maximum number of passes: a restored document can reference another missing one.
 const MAX_ROUNDS: usize = 16;
@@ -164,13 +165,7 @@ fn needed(layouts: &[&Layout], only: Option<&str>) -> Result<Vec<Needed>> {
     let mut found: BTreeMap<Digest, Needed> = BTreeMap::new();
     for layout in layouts {
         let state = layout.read_state()?;
-        let graph = Graph::read(
-            layout,
-            &state,
-            Arc::clone(&blobs),
-            Timestamp::UNIX_EPOCH,
-            &crate::progress::Silent,
-        )?;
+        let graph = read(layout, &state, &blobs)?;
         let missing: BTreeSet<Digest> = graph.missing().collect();
         let places = match missing.is_empty() {
             true => continue,
@@ -194,6 +189,34 @@ fn needed(layouts: &[&Layout], only: Option<&str>) -> Result<Vec<Needed>> {
         }
     }
     Ok(found.into_values().collect())
+}
+
+fn read(layout: &Layout, state: &State, blobs: &Arc<BlobList>) -> Result<Graph> {
+    let now = Timestamp::UNIX_EPOCH;
+    Graph::read(layout, state, Arc::clone(blobs), now, &Silent)
+}
+
+/// Refuses layouts in which a document is damaged that is referenced: what it references is unknown, and may be in the trash.
+///
+/// # Errors
+/// [`Error::Incomplete`], and [`Error::Read`].
+pub(crate) fn refuse_damaged(layouts: &[&Layout]) -> Result<()> {
+    let Some(any) = layouts.first() else {
+        return Ok(());
+    };
+    let blobs = Arc::new(any.list()?);
+    for layout in layouts {
+        let state = layout.read_state()?;
+        let options = MarkOptions {
+            keep: &|_| true,
+            change: Change::none(),
+            extra: &[],
+            missing: MissingDocuments::Allow,
+            empty: EmptyIndex::Allow,
+        };
+        read(layout, &state, &blobs)?.mark(layout, &state, &options)?;
+    }
+    Ok(())
 }
 
 /// The directories between which the blobs of one algorithm are moved back.

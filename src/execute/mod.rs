@@ -64,7 +64,7 @@ use crate::progress::Progress;
 use commit::commit;
 pub use commit::write_holds;
 pub use cure::Restored;
-pub(crate) use cure::{cure_locked, is_in_trash, needs_cure, return_to_trash};
+pub(crate) use cure::{cure_locked, is_in_trash, needs_cure, refuse_damaged, return_to_trash};
 pub use group::GroupOutcome;
 pub(crate) use group::execute_group;
 use recheck::detect_concurrent_change;

@@ -116,6 +116,8 @@ pub struct Node {
     pub artifact_type: Option<Box<str>>,
     /// `org.opencontainers.image.base.digest` among its annotations.
     pub base_digest: Option<Digest>,
+    /// The digests that its own annotations call its subject.
+    pub annotated_subjects: Box<[Digest]>,
     /// Its length in bytes.
     pub len: u64,
 }

@@ -435,6 +435,7 @@ impl Graph {
             shape: document.shape,
             artifact_type: document.artifact_type,
             base_digest: document.base_digest,
+            annotated_subjects: document.annotated_subjects.into_boxed_slice(),
             len,
         }
     }

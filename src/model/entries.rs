@@ -25,6 +25,9 @@ pub struct EntryFacts {
     pub names: Vec<EntryName>,
     /// Its subjects.
     pub about: Vec<BlobId>,
+    /// What annotations of its own document, and not of the entry, call its subject. No known tool writes them, and no reader is
+    /// known: it is not dangling while these are live, and is not removed with them.
+    pub annotated: Vec<BlobId>,
     /// The meaning of its name.
     pub role: EntryRole,
     /// Further parts of the entry. Plans copy entries to change their role.
@@ -86,6 +89,9 @@ pub fn list_entries(snapshot: &Snapshot) -> Vec<EntryFacts> {
                 });
                 about.extend_from_slice(subjects);
             }
+            let node = id.and_then(|id| graph.node(id));
+            let annotated = node.iter().flat_map(|node| &node.annotated_subjects);
+            let annotated = annotated.filter_map(|digest| graph.id(digest)).collect();
             let tagged: Vec<Vec<BlobId>> = names
                 .iter()
                 .filter_map(|name| subjects_of(graph, name, &mut cut_digests))
@@ -105,6 +111,7 @@ pub fn list_entries(snapshot: &Snapshot) -> Vec<EntryFacts> {
                 id,
                 names,
                 about,
+                annotated,
                 role,
                 details: Arc::clone(details),
             }

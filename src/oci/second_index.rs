@@ -2,7 +2,7 @@
 //!
 //! hauler keeps its whole store in `hauler-index.json`, kitops an index and a map of tags for each repository. Their readers
 //! trust these files, so everything they list must be kept. A file is such an index by its content, not by its name: it has
-//! descriptors in `manifests`, as values at the top or in maps of maps there, or as elements of an array at the top.
+//! descriptors in `manifests`, as values at the top or in maps and lists of these there, or as elements of an array at the top.
 //!
 //! *Promise*: values of any depth are skipped without recursion, keys match in any case, repeated keys count each time, and
 //! the descriptors in scan reports (syft and trivy have lists of layers) are not listed.
@@ -64,14 +64,16 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Link>, String> {
                     Place::List
                 };
                 if value.starts_with('[') {
-                    for element in elements(value)? {
+                    let elements = elements(value)?;
+                    for element in &elements {
                         take(element, place, &mut links)?;
+                    }
+                    if place == Place::List {
+                        take_nested(objects(elements), &mut links)?;
                     }
                 } else {
                     take(value, Place::Top, &mut links)?;
-                    if value.starts_with('{') {
-                        take_nested(value, &mut links)?;
-                    }
+                    take_nested(objects([value]), &mut links)?;
                 }
             }
         }
@@ -83,10 +85,14 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Link>, String> {
 /// and as many around them.
 const MAX_LEVELS: usize = 8;
 
-/// Adds whole descriptors in an object at the top, such as a map of tags, in the objects in it, and in lists of
-/// these, such as the `manifests` of each repository.
-fn take_nested<'a>(value: &'a str, links: &mut Vec<Link>) -> Result<(), String> {
-    let mut level = vec![value];
+fn objects<'a>(values: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let values = values.into_iter();
+    values.filter(|value| value.starts_with('{')).collect()
+}
+
+/// Adds whole descriptors in objects at the top, such as a map of tags, in the objects in these, and in lists there, such as the
+/// `manifests` of each repository.
+fn take_nested<'a>(mut level: Vec<&'a str>, links: &mut Vec<Link>) -> Result<(), String> {
     for _ in 0..MAX_LEVELS {
         let mut next: Vec<&'a str> = Vec::new();
         for object in level {
@@ -96,9 +102,11 @@ fn take_nested<'a>(value: &'a str, links: &mut Vec<Link>) -> Result<(), String> 
                     next.push(value);
                 } else if value.starts_with('[') && !folds_to(&key, "layers") {
                     // Reports have the layers of an image there (syft).
-                    for element in elements(value)? {
+                    let elements = elements(value)?;
+                    for element in &elements {
                         take(element, Place::List, links)?;
                     }
+                    next.extend(objects(elements));
                 }
             }
         }
@@ -305,6 +313,15 @@ mod tests {
                 r#"{"index":{"schemaVersion":2,"manifests":[{"digest":"$A","size":1,"mediaType":"t"}]}}"#,
                 "a",
             ),
+            // A list of repositories, with lists or maps of tags
+            (
+                r#"{"repositories":[{"name":"app","manifests":[{"digest":"$A","size":1,"mediaType":"t"}]},7]}"#,
+                "a",
+            ),
+            (
+                r#"{"x":{"repositories":[{"tags":[{"name":"v1","target":{"digest":"$A","size":1,"mediaType":"t"}}]}]}}"#,
+                "a",
+            ),
             (
                 r#"{"config":{"digest":"$A","size":1},"layers":[{"digest":"$B","size":1}]}"#,
                 "ab",
@@ -375,6 +392,9 @@ mod tests {
         assert_eq!(listed(&text), "a");
         let maps = r#"{"x":"#.repeat(100_000) + "7" + &"}".repeat(100_000);
         let text = format!(r#"{{"v1":{{"digest":"$A","size":1}},"y":{maps}}}"#);
+        assert_eq!(listed(&text), "a");
+        let lists = r#"[{"x":"#.repeat(100_000) + "7" + &"}]".repeat(100_000);
+        let text = format!(r#"{{"v1":{{"digest":"$A","size":1}},"y":{lists}}}"#);
         assert_eq!(listed(&text), "a");
     }
 

@@ -49,6 +49,8 @@ pub enum Change<'a> {
     },
     /// Missing blobs are restored from the trash, if it has them.
     Restore(&'a BTreeSet<Digest>),
+    /// Blobs that were restored go back into their runs in the trash, because the plan that comes next deletes them.
+    Return(&'a [&'a Restored]),
     /// A run is undone.
     Undo(&'a UndoPlan),
     /// Runs are deleted from the trash.
@@ -72,6 +74,8 @@ pub enum ChangeResult<'a> {
     Executed(&'a GroupPlan, &'a GroupOutcome),
     /// These blobs were restored.
     Restored(&'a [Restored]),
+    /// These blobs are in the trash again.
+    Returned(&'a BTreeSet<Digest>),
     /// One blob was restored, or was in its place; its size.
     RestoredBlob(Option<u64>),
     /// A run was undone.

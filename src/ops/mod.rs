@@ -16,6 +16,7 @@ mod protection;
 mod prune;
 mod remove;
 mod repair;
+mod restore;
 mod run;
 mod several;
 mod together;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{ArchiveProblem, Result};
-use crate::execute::{Repaired, Restored, cure_locked, needs_cure, replace_blobs};
+use crate::execute::{Repaired, Restored, needs_cure, replace_blobs};
 use crate::fs::Disk;
 use crate::layout::Layout;
 use crate::layout::lock::Locked;
@@ -16,6 +16,7 @@ use crate::report::check::{CheckOptions, Finding, check};
 
 use super::journal::{Change, ChangeResult, Journal, record};
 use super::locks::{lock_all, lock_store};
+use super::restore::restore;
 
 /// Moves referenced and missing blobs back from the trash.
 ///
@@ -45,12 +46,7 @@ fn cure_if_needed(
     let locked = lock_all(layouts, wait, progress)?;
     let _store = lock_store(layouts, wait, progress)?;
     let paths: Vec<&Path> = layouts.iter().map(Layout::path).collect();
-    record(
-        journal,
-        (&paths, &Change::Restore(&missing)),
-        || cure_locked(&locked, &Disk),
-        |restored| ChangeResult::Restored(restored),
-    )
+    restore(journal, &paths, &locked, &missing)
 }
 
 /// The maximum number of passes: a repaired document can reference another damaged one.

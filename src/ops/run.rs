@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::execute::{
-    GroupOutcome, Outcome, Restored, cure_locked, remove_directory, return_to_trash,
-};
+use crate::execute::{GroupOutcome, Outcome, Restored, remove_directory, return_to_trash};
 use crate::fs::Disk;
 use crate::graph::{BlobSet, EmptyIndex, MissingDocuments};
 use crate::layout::Layout;
+use crate::layout::change_detector::is_unchanged;
 use crate::layout::trash::TrashedRun;
 use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
@@ -24,6 +23,7 @@ use super::archive::{Finish, Target};
 use super::group::execute_locked;
 use super::journal::{Change, ChangeResult, record};
 use super::locks::{lock_all, lock_store};
+use super::restore::{restore, restore_needed};
 use super::{LayoutGroup, OpenGroup, Protection};
 
 /// The maximum number of plans if a layout keeps changing.
@@ -262,15 +262,11 @@ fn attempt<T, E: From<Error>>(
                 None => Some(lock_all(open.layouts(), wait, progress)?),
                 Some(_) => None,
             };
-            let _store = lock_store(open.layouts(), wait, progress)?;
             let all = locked.as_ref().or(own.as_ref());
+            let all = all.map_or(&[][..], Vec::as_slice);
+            let _store = lock_store(open.layouts(), wait, progress)?;
             let paths: Vec<&Path> = open.layouts().iter().map(Layout::path).collect();
-            cured.extend(record(
-                group.journal(),
-                (&paths, &Change::Restore(open.missing())),
-                || cure_locked(all.map_or(&[], Vec::as_slice), &Disk),
-                |cured| ChangeResult::Restored(cured),
-            )?);
+            cured.extend(restore(group.journal(), &paths, all, open.missing())?);
             continue;
         }
         if matches!(mode, Mode::Plan) && archive.is_none() && open.lacks_what_is_in_trash()? {
@@ -307,12 +303,17 @@ fn attempt<T, E: From<Error>>(
             Some(locked) => locked,
             None => lock_all(open.layouts(), wait, progress)?,
         };
-        let returned = return_deletions(open.layouts(), &mut plan, &cured)?;
-        if !returned.is_empty() {
-            // If the layout has changed, they may be needed again.
-            can_be_cured = true;
-            cured.retain(|restored: &Restored| !returned.contains(&restored.digest));
+        let mut layouts = open.layouts().iter().zip(&plan.layouts);
+        if !cured.is_empty() && !layouts.all(|(layout, own)| is_unchanged(layout, &own.base)) {
+            // What the plan deletes may be listed again: it must not go back to the trash.
+            progress.changed(group.path());
+            continue;
         }
+        let returned = return_deletions(group, open.layouts(), &mut plan, &cured, wait, progress)?;
+        let trashed = trashed_again(&plan, &cured);
+        cured.retain(|Restored { digest, .. }| {
+            !returned.contains(digest) && !trashed.contains(digest)
+        });
         let journal = group.journal();
         let paths: Vec<&Path> = open.layouts().iter().map(Layout::path).collect();
         let mut others = Vec::new();
@@ -339,6 +340,14 @@ fn attempt<T, E: From<Error>>(
             }
         };
         let executed = execute_locked(open.layouts(), &locked, (&plan, wait), &Disk, progress);
+        if !returned.is_empty() {
+            // A writer without a lock may have listed them again, or their image was not removed. What cannot be restored now is
+            // restored by the next run.
+            can_be_cured = true;
+            let own = (open.layouts(), locked.as_slice());
+            let again = restore_needed(group.journal(), own, wait, progress);
+            cured.extend(again.unwrap_or_default());
+        }
         match executed {
             Ok(mut outcome) => {
                 let finished = match &archive {
@@ -387,22 +396,49 @@ fn attempt<T, E: From<Error>>(
     }))
 }
 
+/// Returns the blobs that were restored and that a plan which fills the trash moves there again: into its own run, which ends later
+/// than the one that had them.
+fn trashed_again(plan: &GroupPlan, cured: &[Restored]) -> BTreeSet<Digest> {
+    let plans = plan.plans().filter(|own| own.is_trashing());
+    let again = plans.flat_map(|own| deletions_among(own, cured));
+    again.map(|restored| restored.digest.clone()).collect()
+}
+
+/// Returns the restored blobs that a plan deletes.
+fn deletions_among<'a>(plan: &Plan, cured: &'a [Restored]) -> Vec<&'a Restored> {
+    let deleted = plan.sweep.set();
+    let is_deleted = |digest| plan.blobs.id(digest).is_some_and(|id| deleted.contains(id));
+    cured.iter().filter(|it| is_deleted(&it.digest)).collect()
+}
+
 /// Moves restored blobs that the plan deletes back into their runs in the trash, and removes them from the plan: blobs in
-/// the trash are deleted only by the rules of the trash. Returns them.
+/// the trash are deleted only by the rules of the trash. Returns them. A plan that fills the trash keeps them longer, so that
+/// undoing it finds them.
 fn return_deletions(
+    group: &LayoutGroup,
     layouts: &[Layout],
     plan: &mut GroupPlan,
     cured: &[Restored],
+    wait: Duration,
+    progress: &dyn Progress,
 ) -> Result<BTreeSet<Digest>> {
     let mut returned = BTreeSet::new();
     let (Some(any), false) = (layouts.first(), cured.is_empty()) else {
         return Ok(returned);
     };
+    let _store = lock_store(layouts, wait, progress)?;
+    let paths: Vec<&Path> = layouts.iter().map(Layout::path).collect();
     for own in plan.store.iter_mut().chain(&mut plan.layouts) {
-        let deleted = own.sweep.set();
-        let is_deleted = |digest| own.blobs.id(digest).is_some_and(|id| deleted.contains(id));
-        let again = cured.iter().filter(|cured| is_deleted(&cured.digest));
-        let back = return_to_trash(any, again, &Disk)?;
+        let again = deletions_among(own, cured);
+        if again.is_empty() || own.is_trashing() {
+            continue;
+        }
+        let back = record(
+            group.journal(),
+            (&paths, &Change::Return(&again)),
+            || return_to_trash(any, again.iter().copied(), &Disk),
+            |back| ChangeResult::Returned(back),
+        )?;
         let ids: BlobSet = back.iter().filter_map(|it| own.blobs.id(it)).collect();
         own.sweep.retain(|id| !ids.contains(id));
         returned.extend(back);

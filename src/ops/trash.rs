@@ -1,19 +1,19 @@
 //! Undoes runs that moved blobs into the trash, and empties the trash.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::error::{ArchiveProblem, Error, Result};
+use crate::error::{ArchiveProblem, Error, NotALayout, Result};
 use crate::execute::{
-    Restored, UndoPlan, Undone, cure_locked, empty_run, execute_undo, needs_cure, plan_undo,
-    put_back_blob,
+    Restored, UndoPlan, Undone, empty_run, execute_undo, needs_cure, plan_undo, put_back_blob,
+    refuse_damaged,
 };
 use crate::fs::Disk;
-use crate::layout::lock::{Locked, LockedStore};
-use crate::layout::shared_blobs::SharedStore;
+use crate::layout::lock::LockedStore;
+use crate::layout::shared_blobs::{SharedStore, found_from_store};
 use crate::layout::trash::{Trash, TrashedRun};
 use crate::layout::{Layout, State};
 use crate::oci::Digest;
@@ -22,6 +22,7 @@ use crate::progress::Progress;
 
 use super::journal::{Change, ChangeResult, Journal, record};
 use super::locks::{lock_all, lock_store};
+use super::restore::restore;
 use super::run::{Attempt, until_unchanged};
 use super::{LayoutGroup, Mode};
 
@@ -208,20 +209,56 @@ impl TrashOwner {
         }
     }
 
-    fn lock(&self, wait: Duration, progress: &dyn Progress) -> Result<Lock<'_>> {
-        Ok(match self {
-            Self::Layout(layout) => Lock::Layout(Locked::acquire(layout, wait, progress)?),
-            Self::Store(store) => Lock::Store {
-                _held: LockedStore::acquire(store.trash(), wait, progress)?,
-            },
-        })
+    /// Returns the layouts whose blobs may be in the trash: for a store those that its runs name, and that still use it.
+    ///
+    /// # Errors
+    /// Those of opening a layout that is there.
+    fn layouts(&self, progress: &dyn Progress) -> Result<Vec<Layout>> {
+        let store = match self {
+            Self::Layout(layout) => return Ok(vec![layout.try_clone()?]),
+            Self::Store(store) => store,
+        };
+        let runs = store.trash().runs()?;
+        let records = runs
+            .iter()
+            .filter_map(|run| run.record.as_ref().ok()?.as_ref());
+        let named = records.flat_map(|record| &record.layouts);
+        let paths: BTreeSet<&String> = named.filter_map(|own| own.path.as_ref()).collect();
+        let mut layouts = Vec::with_capacity(paths.len());
+        for path in paths {
+            let path = found_from_store(store.path(), path)?;
+            match Layout::open_in(&path, store) {
+                Ok(layout) => layouts.push(layout),
+                Err(error) if is_elsewhere(&error) => progress.left_store(&path),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(layouts)
+    }
+
+    /// Locks the trash of a store; that of a layout needs no lock but its own.
+    fn lock_store(
+        &self,
+        wait: Duration,
+        progress: &dyn Progress,
+    ) -> Result<Option<LockedStore<'_>>> {
+        match self {
+            Self::Layout(_) => Ok(None),
+            Self::Store(store) => LockedStore::acquire(store.trash(), wait, progress).map(Some),
+        }
     }
 }
 
-/// The locks that are held while a trash is emptied.
-enum Lock<'a> {
-    Layout(Locked<'a>),
-    Store { _held: LockedStore<'a> },
+/// Returns `true` if there is no layout at a path, or one with other blobs.
+fn is_elsewhere(error: &Error) -> bool {
+    match error {
+        Error::Read { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        Error::NotALayout { what, .. } => {
+            matches!(what, NotALayout::Nothing | NotALayout::NotADirectory)
+        }
+        Error::NotInSharedStore { .. } => true,
+        _ => false,
+    }
 }
 
 /// The runs to delete from the trash.
@@ -240,16 +277,16 @@ pub enum EmptyRequest<'a> {
 pub struct EmptiedTrash {
     /// The runs, with what each frees.
     pub runs: Vec<(TrashedRun, Totals)>,
-    /// Blobs that the layout referenced and lacked, and that were therefore restored before.
+    /// Blobs that the layout, or one over the shared store, referenced and lacked, and that were therefore restored before.
     pub restored: Vec<Restored>,
 }
 
-/// Empties the trash, or in a dry run returns what would be deleted. Blobs that the layout references and lacks are restored
-/// first: the trash may have the only copy. For a shared store these are unknown, since it does not record which layouts use
-/// it.
+/// Empties the trash, or in a dry run returns what would be deleted. Blobs that layouts reference and lack are restored first:
+/// the trash may have the only copy. For a shared store these are the layouts that its runs name.
 ///
 /// # Errors
-/// [`Error::Trash`] if there is no such run; those of reading the layout, locking and deleting.
+/// [`Error::Trash`] if there is no such run; [`Error::Incomplete`] if a referenced document is damaged, since its references are
+/// unknown; those of reading the layouts, locking and deleting.
 pub fn empty_trash(
     owner: &TrashOwner,
     request: EmptyRequest<'_>,
@@ -257,27 +294,32 @@ pub fn empty_trash(
     journal: Option<&dyn Journal>,
     progress: &dyn Progress,
 ) -> Result<EmptiedTrash> {
+    let trash = owner.trash();
+    let names = trash.names()?;
+    let layouts = owner.layouts(progress)?;
     let locked = match mode {
-        Mode::Execute(wait) => Some(owner.lock(wait, progress)?),
+        Mode::Execute(wait) => Some((
+            lock_all(&layouts, wait, progress)?,
+            owner.lock_store(wait, progress)?,
+        )),
         Mode::Plan => None,
     };
-    let trash = owner.trash();
-    let needed = match owner {
-        TrashOwner::Layout(layout) => needs_cure(&[layout])?,
-        TrashOwner::Store(_) => BTreeMap::new(),
-    };
+    if locked.is_some() && trash.names()? != names {
+        // A new run may name further layouts.
+        return Err(Error::changed(trash.owner()));
+    }
+    let all: Vec<&Layout> = layouts.iter().collect();
+    let needed = needs_cure(&all)?;
     if locked.is_none() && !needed.is_empty() {
         progress.lacks_trashed(trash.owner());
     }
     let mut restored = Vec::new();
-    if let (Some(Lock::Layout(locked)), false) = (&locked, needed.is_empty()) {
+    if let (Some((locked, _)), false) = (&locked, needed.is_empty()) {
         let missing: BTreeSet<Digest> = needed.keys().cloned().collect();
-        restored = record(
-            journal,
-            (&[trash.owner()], &Change::Restore(&missing)),
-            || cure_locked(std::slice::from_ref(locked), &Disk),
-            |restored| ChangeResult::Restored(restored),
-        )?;
+        restored = restore(journal, &[trash.owner()], locked, &missing)?;
+    }
+    if !names.is_empty() {
+        refuse_damaged(&all)?;
     }
     let mut runs = match request {
         EmptyRequest::All => trash.runs()?,

@@ -90,7 +90,8 @@ pub(super) fn unneeded<'a>(
         let live = snapshot.graph.reach_after(kept.iter().copied(), change);
         let before = kept.len();
         followers.retain(|entry| {
-            let is_kept = is_in(entry, &live);
+            let mut annotated = entry.annotated.iter();
+            let is_kept = is_in(entry, &live) || annotated.any(|id| live.contains(*id));
             kept.extend(entry.id.filter(|_| is_kept));
             !is_kept
         });

@@ -140,7 +140,8 @@ impl KeepLine {
             .filter(|reference| reference.digest.is_none())
             .map(Reference::with_default_tag);
         image.names.iter().any(|name| {
-            *name.text == *self.text
+            // The line has lost the spaces around it.
+            name.text.trim() == self.text
                 || (name.text.contains(['/', ':'])
                     && wanted.is_some()
                     && full(&name.text) == wanted)

@@ -1,5 +1,6 @@
 //! The library as used by a program that embeds it: whole commands over a layout.
 
+mod listed_again;
 mod together;
 
 use std::fs;

@@ -380,6 +380,70 @@ fn shared_blobs_that_are_listed_again_are_restored_by_the_next_run() {
     }
 }
 
+/// The runs name the layouts that use the store.
+#[test]
+fn emptying_the_trash_of_shared_blobs_restores_what_is_referenced_before() {
+    for args in [&[][..], &["--older-than", "0s"]] {
+        let shared = Shared::new();
+        let index = fs::read(shared.fixture.join("two/index.json")).expect("it is there");
+        shared.trashing(&PRUNE).ok();
+        fs::write(shared.fixture.join("two/index.json"), &index).expect("it can be written");
+        let manifest = &shared.images[1].manifest.digest;
+        assert!(!shared.has(manifest));
+        let empty = ["trash", "empty", "--shared-blobs", "pool"];
+        let before = shared.bytes();
+        let dry = shared.run(&[&empty[..], &["-n"], args].concat());
+        dry.ok()
+            .warns("`pool` lacks blobs that are in its trash; a run first restores what is needed");
+        assert!(before == shared.bytes(), "{}", dry.all());
+        let run = shared.run(&[&empty[..], args].concat());
+        run.ok()
+            .says(&format!("Restored: {manifest} needed by app:1\n"))
+            .says("Emptied: ");
+        for digest in shared.images[1].digests() {
+            assert!(shared.has(&digest), "{digest}\n{}", run.all());
+        }
+        assert!(
+            !shared.has(&shared.images[0].manifest.digest),
+            "{}",
+            run.all()
+        );
+        assert_eq!(shared.in_trash(), 0, "{}", run.all());
+        for name in NAMES {
+            let lock = shared.fixture.join(name).join("index.json.lock");
+            assert!(!lock.exists(), "{}", run.all());
+        }
+        shared.is_whole();
+    }
+}
+
+#[test]
+fn the_trash_of_shared_blobs_is_emptied_without_layouts_that_are_gone_and_not_beside_one_that_cannot_be_read()
+ {
+    let shared = Shared::new();
+    shared.trashing(&PRUNE).ok();
+    let count = shared.in_trash();
+    let path = shared.fixture.join("two/index.json");
+    let index = fs::read(&path).expect("it is there");
+    fs::write(&path, "{").expect("it can be written");
+    let empty = ["trash", "empty", "--shared-blobs", "pool"];
+    let refused = shared.run(&empty);
+    refused.refused().warns("two/index.json");
+    assert_eq!(shared.in_trash(), count, "{}", refused.all());
+    fs::write(&path, index).expect("it can be written");
+    let file = fs::File::create(shared.fixture.join("one/index.json.lock"));
+    let lock = FileLock::of(file.expect("it can be made"));
+    let busy = shared.run(&[&empty[..], &["--lock-wait", "0s"]].concat());
+    busy.exits(6);
+    assert_eq!(shared.in_trash(), count, "{}", busy.all());
+    drop(lock);
+    fs::remove_dir_all(shared.fixture.join("three")).expect("it can be removed");
+    let run = shared.run(&empty);
+    run.ok()
+        .warns("three` used these shared blobs and does not any more");
+    assert_eq!(shared.in_trash(), 0, "{}", run.all());
+}
+
 #[test]
 fn the_trash_of_shared_blobs_does_not_affect_other_commands() {
     let shared = Shared::new();

@@ -265,6 +265,38 @@ fn blobs_that_a_repair_restores_are_recorded() {
     assert_eq!(of(&lines, "end")[0]["blobs"], restored.len());
 }
 
+/// What is restored, and then removed, goes back to the run that had it.
+#[test]
+fn what_goes_back_to_the_trash_is_recorded_before_it_does() {
+    let shelf = shelf();
+    let temp = memory_dir();
+    let log = temp.path().join("audit.jsonl");
+    let index = fs::read(shelf.path().join("index.json")).expect("it is there");
+    let path = shelf.path().to_str().expect("UTF-8");
+    let remove = ["rm", path, "app:1"];
+    Cmd::new(remove).arg("--trash").run().ok();
+    let trash = snapshot(&shelf.path().join(".ocisweep/trash"));
+    fs::write(shelf.path().join("index.json"), index).expect("it can be written");
+    Cmd::new(remove).arg("--audit-log").arg(&log).run().ok();
+    let lines = self::lines(&log);
+    let restored = digests(&of(&lines, "restored"));
+    assert!(!restored.is_empty(), "{lines:?}");
+    let trashed = of(&lines, "trash");
+    assert_eq!(digests(&trashed), restored, "{lines:?}");
+    for line in trashed {
+        let run = line["trash_run"].as_str().expect("a run");
+        assert!(trash.contains_key(Path::new(run)), "{line}");
+        let reasons = line["reasons"].as_array().expect("reasons");
+        assert!(!reasons.is_empty(), "{line}");
+    }
+    assert!(of(&lines, "delete").is_empty(), "{lines:?}");
+    // The blobs are restored, go back, and the name is removed.
+    let ends = of(&lines, "end");
+    let counts: Vec<_> = ends.iter().map(|end| end["blobs"].as_u64()).collect();
+    let count = restored.len() as u64;
+    assert_eq!(counts, [Some(count), Some(count), Some(0)], "{lines:?}");
+}
+
 #[test]
 fn each_layout_has_its_own_run() {
     let tree = TestDir::new();

@@ -162,6 +162,35 @@ fn signatures_of_a_removed_image_are_removed_with_it() {
     });
 }
 
+/// No known tool writes the annotation into the manifest in place of its entry. It keeps the manifest, and removes it with nothing.
+#[test]
+fn a_manifest_that_calls_a_kept_image_its_subject_in_an_annotation_is_not_dangling() {
+    for key in ["org.opencontainers.image.referrer.subject", "x.Subject"] {
+        let mut shelf = TestLayout::new();
+        shelf.small("other:1", 5);
+        let app = shelf.small("app:1", 10);
+        let config = shelf.layout.empty_config();
+        let doc = Doc::manifest(&config, &[shelf.layout.layer(b"signature")]);
+        let note = shelf.layout.put(&doc.annotate(key, &*app.manifest.digest));
+        shelf.layout.entry(&note);
+        shelf.write();
+        let listed = shelf.list(&["--filter", "dangling=true"]);
+        assert!(listed.is_empty(), "{listed:?}");
+        for args in [&[][..], &["-a", "--keep", "**:1"]] {
+            let pruned = shelf.prune(args);
+            pruned.ok().deletes([]);
+            assert!(shelf.has(&note), "{}", pruned.run.all());
+        }
+        let remove = Cmd::new(["rm", "--grace", "0"]).arg(shelf.path());
+        let run = remove.arg("app:1").run();
+        run.ok();
+        assert!(shelf.has(&note), "{}", run.all());
+        let pruned = shelf.prune(&[]);
+        pruned.ok().leaves(&["other:1"]);
+        assert!(!shelf.has(&note), "{}", pruned.run.all());
+    }
+}
+
 #[test]
 fn with_all_signatures_are_removed_with_a_named_image() {
     each_belonging(|mut shelf, index, _, (_, make)| {

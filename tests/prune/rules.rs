@@ -588,6 +588,20 @@ fn a_list_names_images_in_every_form() {
     );
 }
 
+/// Spaces around a line do not count, so that those around a name do not either.
+#[test]
+fn a_list_keeps_a_name_with_spaces_around_it() {
+    let mut shelf = TestLayout::new();
+    for name in ["app:1", " app:2 ", "app 3"] {
+        shelf.small(name, 10);
+    }
+    shelf.write();
+    let file = keep_from(&shelf, " app:2 \napp 3\n");
+    let pruned = shelf.prune(&["--keep-from", &file]);
+    pruned.ok().leaves(&[" app:2 ", "app 3"]);
+    assert_eq!(pruned.run.stderr, "", "{}", pruned.run.all());
+}
+
 #[test]
 fn a_list_works_with_other_rules_and_filters() {
     let shelf = shelf();

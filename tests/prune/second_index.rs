@@ -61,12 +61,13 @@ fn orphans_that_another_file_lists_are_kept_with_all_below_them() {
     assert_eq!(fs::read(shelf.layout.join(LIST)).ok(), before);
 }
 
-/// A file for all repositories of a store has a map of maps.
+/// A file for all repositories of a store has a map or a list of maps.
 #[test]
 fn images_in_a_map_of_repositories_are_kept() {
     for list in [
         r#"{"version":1,"repositories":{"ex.com/chart":{"tags":{"1":DESC}}}}"#,
         r#"{"version":1,"repositories":{"ex.com/chart":{"manifests":[DESC]}}}"#,
+        r#"{"version":1,"repositories":[{"name":"ex.com/chart","manifests":[DESC]}]}"#,
     ] {
         let (shelf, [_, one, _]) = shelf();
         let chart = ImageBuilder::new("chart")

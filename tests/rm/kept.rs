@@ -144,6 +144,108 @@ fn a_hold_on_a_platform_is_named() {
     layout.assert_has(other.parts(), &run);
 }
 
+#[test]
+fn no_reason_has_a_name_that_the_same_run_removes() {
+    let mut layout = LayoutBuilder::new();
+    let child = layout.image("linux/amd64", "child", &[b"child"]);
+    let multi = layout.index(&[child.manifest.clone().platform("linux/amd64")]);
+    layout
+        .tag(&child.manifest, "child:1")
+        .tag(&multi, "multi:1")
+        .tag(&multi, "multi:2")
+        .write();
+    Cmd::new(["hold", "add"])
+        .arg(layout.path())
+        .args(["release", "multi:1"])
+        .run()
+        .ok();
+    let run = rm(&layout, &["child:1", "multi:1"]);
+    assert_eq!(
+        kept(&run),
+        ["kept: hold \"release\"", "kept: child of multi:2"],
+        "{}",
+        run.all()
+    );
+    let mut again = LayoutBuilder::at(layout.path());
+    again.clear_entries();
+    again
+        .tag(&child.manifest, "child:1")
+        .tag(&multi, "multi:1")
+        .write();
+    let run = rm(&again, &["-f", "child:1", "multi:1"]);
+    let id = child.manifest.short();
+    let lines: Vec<&str> = kept(&run)
+        .into_iter()
+        .filter(|it| it.contains(id))
+        .collect();
+    let expected = [
+        format!("kept: hold \"release\" ({id})"),
+        format!("kept: child of {} ({id})", multi.short()),
+    ];
+    assert_eq!(lines, expected, "{}", run.all());
+}
+
+/// The signature is a child of the index, and the image is not.
+#[test]
+fn the_subject_of_a_child_is_not_called_that_of_the_index() {
+    let mut layout = LayoutBuilder::new();
+    let app = layout.image("linux/amd64", "app", &[b"app"]);
+    let signature = layout.referrer(&app.manifest, "application/x-sig", b"signature");
+    let bundle = layout.index(&[signature.manifest]);
+    layout
+        .tag(&app.manifest, "app:1")
+        .tag(&bundle, "bundle:1")
+        .write();
+    let run = rm(&layout, &["app:1"]);
+    assert_eq!(
+        kept(&run),
+        ["kept: reachable from bundle:1"],
+        "{}",
+        run.all()
+    );
+    layout.assert_has(app.parts(), &run);
+}
+
+/// SOCI lists its index so: without a platform, and with an annotation that names the manifest it is for.
+#[test]
+fn a_platform_that_an_annotation_of_another_child_names_is_not_called_a_child() {
+    let mut layout = LayoutBuilder::new();
+    let mut listed = Vec::new();
+    let mut dropped = Vec::new();
+    for name in ["one", "two"] {
+        let amd64 = layout.image("linux/amd64", name, &[name.as_bytes()]);
+        let arm64 = layout.image("linux/arm64", name, &[name.as_bytes()]);
+        let ztoc = layout.layer(format!("ztoc of {name}").as_bytes());
+        let soci = layout.manifest(&layout.empty_config(), &[ztoc]);
+        let key = "com.amazon.soci.image-manifest-digest";
+        let annotated = soci.annotate(key, &*amd64.manifest.digest);
+        let index = layout.index(&[
+            amd64.manifest.clone().platform("linux/amd64"),
+            arm64.manifest.platform("linux/arm64"),
+            annotated,
+        ]);
+        listed.push(index);
+        dropped.push(amd64);
+    }
+    layout
+        .tag(&listed[0], "one:1")
+        .tag(&listed[1], "two:1")
+        .write();
+    let run = rm(
+        &layout,
+        &["one:1", "two:1", "--only-platform", "linux/arm64"],
+    );
+    let expected = ["one:1", "two:1"].into_iter().zip(&dropped);
+    let expected: Vec<String> = expected
+        .map(|(name, image)| {
+            let id = image.manifest.short();
+            format!("kept: named by an annotation of {name} ({id})")
+        })
+        .collect();
+    assert_eq!(kept(&run), expected, "{}", run.all());
+    layout.assert_has(dropped.iter().map(|image| &image.manifest), &run);
+}
+
 /// The entry keeps the blob named by its annotation.
 #[test]
 fn the_entry_whose_annotation_keeps_an_image_is_named() {
@@ -154,7 +256,7 @@ fn the_entry_whose_annotation_keeps_an_image_is_named() {
     let entry = user.manifest.clone().annotate(note, &*app.manifest.digest);
     layout.tag(&app.manifest, "app:1").entry(&entry).write();
     let run = rm(&layout, &["app:1"]);
-    let part = format!("kept: part of {}", user.manifest.short());
+    let part = format!("kept: named by an annotation of {}", user.manifest.short());
     assert_eq!(kept(&run), [part], "{}", run.all());
     layout.assert_has(app.parts(), &run);
     // `why` starts from the same entry.

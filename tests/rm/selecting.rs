@@ -232,6 +232,24 @@ fn an_invalid_name_is_an_error_even_with_force() {
     }
 }
 
+/// No reader forbids such a name. It is written exactly, so that it is not selected by accident.
+#[test]
+fn a_name_of_spaces_is_selected_only_as_it_is_written() {
+    for force in [None, Some("-f")] {
+        let (layout, alpha, bravo) = pair(&[" ", "alpha:1"]);
+        let with = |argument| -> Vec<&str> { force.into_iter().chain([argument]).collect() };
+        for argument in ["", "  ", "\t"] {
+            let run = rm(&layout, &with(argument));
+            run.exits(1).warns("image name cannot be blank");
+        }
+        let run = rm(&layout, &with(" "));
+        run.ok();
+        assert_output(&run, &[" "], &[]);
+        layout.assert_has(alpha.parts(), &run);
+        layout.assert_has(bravo.parts(), &run);
+    }
+}
+
 #[test]
 fn a_name_takes_precedence_over_an_id_with_that_prefix() {
     let (_, alpha, _) = pair(&[]);

@@ -201,7 +201,7 @@ fn empty(context: &Context<'_>, args: &TrashEmptyArgs) -> Exit {
     exit::DONE.and(context.print(&text))
 }
 
-/// Reports an error of a trash, with the command that lists its runs.
+/// Reports an error of a trash, with the command that lists its runs, or repairs what keeps it.
 pub fn report_trash(
     context: &Context<'_>,
     layout: &Path,
@@ -212,8 +212,17 @@ pub fn report_trash(
         Some(store) => format!("--shared-blobs {}", quote_path(store)),
         None => quote_path(layout),
     };
-    let hint = matches!(error, Error::Trash { .. })
-        .then(|| format!("`ocisweep trash ls {place}` lists the runs"));
+    let hint = match (error, store) {
+        (Error::Trash { .. }, _) => Some(format!("`ocisweep trash ls {place}` lists the runs")),
+        (Error::Incomplete { path, .. }, store) => {
+            let store = store.map(|_| format!("{place} "));
+            let (store, path) = (store.unwrap_or_default(), quote_path(path));
+            Some(format!(
+                "what it references may be in the trash; `ocisweep check --repair {store}{path}` replaces it if the trash has it whole"
+            ))
+        }
+        _ => None,
+    };
     context.report_with(error, hint)
 }
 

@@ -96,6 +96,8 @@ pub struct Document {
     pub artifact_type: Option<Box<str>>,
     /// `org.opencontainers.image.base.digest` among the document's own annotations.
     pub base_digest: Option<Digest>,
+    /// The digests that the document's own annotations call its subject (`*.subject`), in their order.
+    pub annotated_subjects: Vec<Digest>,
     /// The type of the document, by its content.
     pub shape: Shape,
     /// The first reason why a document of a known type is damaged, such as an invalid digest. Without meaning for another

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::digests::Digests;
 use super::keys::{Key, PlatformKey};
 use super::lexer::{Keep, Lexer, ScanError};
-use super::named_blob::{BASE_DIGEST, named_blob};
+use super::named_blob::{BASE_DIGEST, is_subject_key, named_blob};
 use super::nesting::Levels;
 use super::report::{Mark, Marks, Value};
 use super::{Details, Document, Link, Role, Shape};
@@ -621,6 +621,10 @@ impl Scan {
         match owner.place {
             Place::Top if self.annotation == BASE_DIGEST => {
                 self.document.base_digest = Digest::parse(text).ok();
+            }
+            Place::Top if is_subject_key(&self.annotation) => {
+                let subject = Digest::parse(text).ok();
+                self.document.annotated_subjects.extend(subject);
             }
             Place::Item(_) if !is_lean => {
                 let annotation = (self.annotation.as_str().into(), text.into());

@@ -14,6 +14,7 @@ use crate::oci::{Digest, Role};
 use crate::plan::Plan;
 
 use super::holds_on;
+use super::saved::SavedNames;
 use super::selection::{RemovalSet, docker_elements};
 
 /// The maximum number of images that are explained.
@@ -58,6 +59,10 @@ pub enum Keeper {
     Referrer(String),
     /// It is referenced by this image in another way.
     Part(String),
+    /// An annotation of this image names it.
+    Annotation(String),
+    /// It is kept with this image over several references of different kinds: as the subject of a child, for example.
+    Reachable(String),
 }
 
 impl Keeper {
@@ -67,7 +72,12 @@ impl Keeper {
         match self {
             Self::Hold(_) | Self::HoldBelow(..) => 0,
             Self::List(_) => 1,
-            Self::Subject(_) | Self::Child(_) | Self::Referrer(_) | Self::Part(_) => 2,
+            Self::Subject(_)
+            | Self::Child(_)
+            | Self::Referrer(_)
+            | Self::Part(_)
+            | Self::Annotation(_)
+            | Self::Reachable(_) => 2,
             Self::Untagged => 3,
         }
     }
@@ -84,12 +94,55 @@ impl fmt::Display for Keeper {
             Self::Child(name) => write!(f, "child of {name}"),
             Self::Referrer(name) => write!(f, "referrer of {name}"),
             Self::Part(name) => write!(f, "part of {name}"),
+            Self::Annotation(name) => write!(f, "named by an annotation of {name}"),
+            Self::Reachable(name) => write!(f, "reachable from {name}"),
         }
     }
 }
 
-/// How a blob is referenced by the document above it, as a variant of [`Keeper`].
-type Relation = fn(String) -> Keeper;
+/// How a blob is referenced by the document above it, or by one further up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    Subject,
+    Child,
+    Referrer,
+    Part,
+    Annotation,
+    Reachable,
+}
+
+impl Relation {
+    const fn of(role: Role) -> Self {
+        match role {
+            Role::Child => Self::Child,
+            Role::Subject => Self::Subject,
+            Role::Annotation => Self::Annotation,
+            Role::Config | Role::Layer | Role::Blob | Role::Other => Self::Part,
+        }
+    }
+
+    /// Returns the relation to the document above the one that `below` is the relation to.
+    const fn above(self, below: Option<Self>) -> Self {
+        match (below, self) {
+            (None, step) => step,
+            (Some(Self::Child), Self::Child) => Self::Child,
+            (Some(Self::Child | Self::Part), Self::Child | Self::Part) => Self::Part,
+            // The subject of a child is not the subject of the index.
+            _ => Self::Reachable,
+        }
+    }
+
+    fn to(self, name: String) -> Keeper {
+        match self {
+            Self::Subject => Keeper::Subject(name),
+            Self::Child => Keeper::Child(name),
+            Self::Referrer => Keeper::Referrer(name),
+            Self::Part => Keeper::Part(name),
+            Self::Annotation => Keeper::Annotation(name),
+            Self::Reachable => Keeper::Reachable(name),
+        }
+    }
+}
 
 /// Returns the images whose last name is removed and whose document is not deleted, at most [`MAX_IMAGES`], and how many
 /// more there are.
@@ -106,7 +159,7 @@ pub(in crate::plan) fn kept_by(
     if kept.is_empty() {
         return (Vec::new(), 0);
     }
-    let search = Search::of(snapshot, gone);
+    let search = Search::of(snapshot, entries, gone);
     let images = kept.into_iter().filter_map(|id| {
         let mut by = search.keepers(id);
         if !gone.images.contains(&id) {
@@ -144,7 +197,7 @@ fn kept_images(
 ) -> Vec<BlobId> {
     let has_name = |entry: &&EntryFacts| {
         let mut names = entry.names.iter();
-        names.any(|name| !gone.annotations.contains(&(entry.position, name.key)))
+        names.any(|name| gone.keeps_name(entry, name))
     };
     let named: HashSet<BlobId> = entries
         .iter()
@@ -182,31 +235,27 @@ fn kept_images(
 /// Searches from documents up to the kept roots.
 struct Search<'a> {
     snapshot: &'a Snapshot,
+    entries: &'a [EntryFacts],
     gone: &'a RemovalSet,
+    saved: SavedNames<'a>,
     parents: HashMap<BlobId, Vec<(BlobId, Relation)>>,
     roots: HashMap<BlobId, Vec<&'a Root>>,
 }
 
 impl<'a> Search<'a> {
-    fn of(snapshot: &'a Snapshot, gone: &'a RemovalSet) -> Self {
+    fn of(snapshot: &'a Snapshot, entries: &'a [EntryFacts], gone: &'a RemovalSet) -> Self {
         let graph = &snapshot.graph;
         let mut parents: HashMap<BlobId, Vec<(BlobId, Relation)>> = HashMap::new();
         for id in graph.ids() {
             for edge in graph.edges(id) {
-                let relation = match edge.role {
-                    Role::Child => Keeper::Child as Relation,
-                    Role::Subject => Keeper::Subject,
-                    Role::Config | Role::Layer | Role::Blob | Role::Annotation | Role::Other => {
-                        Keeper::Part
-                    }
-                };
-                parents.entry(edge.to).or_default().push((id, relation));
+                let above = parents.entry(edge.to).or_default();
+                above.push((id, Relation::of(edge.role)));
             }
             for &referrer in graph.referrers(id) {
                 // A referrer that the user removes is not kept by its subject.
                 if !gone.unwanted.contains(&referrer) {
                     let above = parents.entry(referrer).or_default();
-                    above.push((id, Keeper::Referrer));
+                    above.push((id, Relation::Referrer));
                 }
             }
         }
@@ -219,7 +268,9 @@ impl<'a> Search<'a> {
         }
         Self {
             snapshot,
+            entries,
             gone,
+            saved: SavedNames::of(snapshot, entries, gone),
             parents,
             roots,
         }
@@ -240,20 +291,24 @@ impl<'a> Search<'a> {
                     let loses = cut.images.contains(&id)
                         && !matches!(root.source, RootSource::SecondIndex(_));
                     if loses == is_cut {
-                        found.push(self.keeper(root, relation));
+                        found.push(self.keeper(image, root, relation));
                     }
                 }
-                if self.gone.survivors.contains(&id) && !is_cut {
-                    let names = self.gone.moved.iter().flat_map(|moved| &moved.names);
-                    let name = names.map(String::as_str).next().unwrap_or("the new index");
-                    found.push(Keeper::Child(name.to_owned()));
+                if !is_cut {
+                    let listed = self.gone.relisted.iter().filter(|listed| listed.id == id);
+                    found.extend(listed.filter_map(|listed| {
+                        let moved = self.gone.moved.get(listed.moved)?;
+                        let name = moved.names.first().cloned();
+                        let name = name.unwrap_or_else(|| moved.digest.short());
+                        Some(Relation::of(listed.role).above(relation).to(name))
+                    }));
                 }
                 for &(parent, step) in self.parents.get(&id).into_iter().flatten() {
                     let is_left_out = is_cut && cut.edges.contains(&(parent, id));
                     if is_left_out || seen.len() >= MAX_VISITED || !seen.insert(parent) {
                         continue;
                     }
-                    queue.push_back((parent, relation.or(Some(step))));
+                    queue.push_back((parent, Some(step.above(relation))));
                 }
             }
         }
@@ -264,9 +319,9 @@ impl<'a> Search<'a> {
     }
 
     /// `relation` is the relation to the image itself; `None` if a root names it.
-    fn keeper(&self, root: &Root, relation: Option<Relation>) -> Keeper {
-        let Snapshot { graph, state, .. } = self.snapshot;
-        let label = || graph.root_label(state, root);
+    fn keeper(&self, image: BlobId, root: &Root, relation: Option<Relation>) -> Keeper {
+        let state = &self.snapshot.state;
+        let label = || self.label(root);
         match root.source {
             RootSource::Hold(position) => {
                 let hold = state.holds.holds.get(position);
@@ -277,8 +332,63 @@ impl<'a> Search<'a> {
                 Keeper::List(index.map_or_else(String::new, SecondIndex::label))
             }
             RootSource::IndexField | RootSource::DockerSave(_) => Keeper::List(label()),
-            RootSource::Entry(_) => relation.map_or(Keeper::Untagged, |relation| relation(label())),
-            RootSource::InsideEntry(_) => Keeper::Part(label()),
+            RootSource::Entry(position) => {
+                let entry = self.entries.get(position);
+                // A digest tag lists the referrers of its subject in an index.
+                let is_subject = || entry.is_some_and(|entry| entry.about.contains(&image));
+                match relation {
+                    None => Keeper::Untagged,
+                    Some(Relation::Reachable) if is_subject() => Keeper::Subject(label()),
+                    Some(relation) => relation.to(label()),
+                }
+            }
+            RootSource::InsideEntry(position) => {
+                let entry = state.index.entries().get(position);
+                let digest = root.id().map(|id| self.snapshot.graph.digest(id));
+                let mut links = entry.into_iter().flat_map(|entry| &entry.others);
+                let is_annotation =
+                    links.any(|link| link.role == Role::Annotation && Some(&link.digest) == digest);
+                let step = match is_annotation {
+                    true => Relation::Annotation,
+                    false => Relation::Part,
+                };
+                step.above(relation).to(label())
+            }
+        }
+    }
+
+    /// Returns the label of a root after the removal: no name that is removed.
+    fn label(&self, root: &Root) -> String {
+        let Snapshot { graph, state, .. } = self.snapshot;
+        match root.source {
+            RootSource::Entry(position) | RootSource::InsideEntry(position) => {
+                self.entry_label(position)
+            }
+            RootSource::DockerSave(position) => match self.saved.first_left(position) {
+                Some(tag) => format!("manifest.json {tag}"),
+                None => "manifest.json".to_owned(),
+            },
+            RootSource::IndexField | RootSource::Hold(_) | RootSource::SecondIndex(_) => {
+                graph.root_label(state, root)
+            }
+        }
+    }
+
+    fn entry_label(&self, position: usize) -> String {
+        let entry = self.entries.get(position);
+        let mut names = entry.into_iter().flat_map(|entry| &entry.names);
+        let left = names.find(|name| entry.is_some_and(|entry| self.gone.keeps_name(entry, name)));
+        let written = self.snapshot.state.index.entries().get(position);
+        let written = written.and_then(|entry| entry.digest.as_ref().ok());
+        let new = self.gone.replaced.get(&position).map(|new| &new.digest);
+        match (left, new.or(written)) {
+            (Some(name), _) => {
+                let mut renamed = self.gone.renamed.iter();
+                let renamed = renamed.find(|(at, key, _)| *at == position && *key == name.key);
+                renamed.map_or_else(|| name.text.to_string(), |(_, _, new)| new.clone())
+            }
+            (None, Some(digest)) => digest.short(),
+            (None, None) => format!("@{position}"),
         }
     }
 }
@@ -305,8 +415,32 @@ mod tests {
             (Keeper::Child(name()), "child of app:1"),
             (Keeper::Referrer(name()), "referrer of app:1"),
             (Keeper::Part(name()), "part of app:1"),
+            (
+                Keeper::Annotation(name()),
+                "named by an annotation of app:1",
+            ),
+            (Keeper::Reachable(name()), "reachable from app:1"),
         ] {
             assert_eq!(keeper.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_relation_over_several_documents_is_no_more_than_true() {
+        use Relation::{Child, Part, Reachable, Referrer, Subject};
+        for (below, step, expected) in [
+            (None, Subject, Subject),
+            (None, Referrer, Referrer),
+            (Some(Child), Child, Child),
+            (Some(Part), Child, Part),
+            (Some(Child), Part, Part),
+            (Some(Subject), Child, Reachable),
+            (Some(Child), Subject, Reachable),
+            (Some(Subject), Subject, Reachable),
+            (Some(Child), Referrer, Reachable),
+            (Some(Reachable), Child, Reachable),
+        ] {
+            assert_eq!(step.above(below), expected, "{below:?} {step:?}");
         }
     }
 }

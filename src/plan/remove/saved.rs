@@ -30,7 +30,7 @@ pub(super) fn edit_lists(
         return Ok(());
     }
     let file = |name: &str| snapshot.layout.path().join(name);
-    let names = Names::of(snapshot, entries, gone);
+    let names = SavedNames::of(snapshot, entries, gone);
     let edited = save
         .edited(
             |position| elements.contains(&position),
@@ -91,7 +91,7 @@ fn gone_ids(
 }
 
 /// The names that are removed, as docker completes them: docker writes short ones here and full ones in `index.json`.
-struct Names<'a> {
+pub(super) struct SavedNames<'a> {
     gone: HashSet<String>,
     snapshot: &'a Snapshot,
     /// The entries that reference the config of an element, by config.
@@ -100,8 +100,8 @@ struct Names<'a> {
     keepers: HashMap<String, Vec<usize>>,
 }
 
-impl<'a> Names<'a> {
-    fn of(snapshot: &'a Snapshot, entries: &[EntryFacts], gone: &RemovalSet) -> Self {
+impl<'a> SavedNames<'a> {
+    pub(super) fn of(snapshot: &'a Snapshot, entries: &[EntryFacts], gone: &RemovalSet) -> Self {
         let mut keepers: HashMap<String, Vec<usize>> = HashMap::new();
         let kept = |entry: &&EntryFacts| !gone.entries.contains(&entry.position);
         for entry in entries.iter().filter(kept) {
@@ -120,6 +120,14 @@ impl<'a> Names<'a> {
                 .collect(),
             keepers,
         }
+    }
+
+    /// Returns the first name that an element keeps.
+    pub(super) fn first_left(&self, element: usize) -> Option<&'a str> {
+        let save = self.snapshot.state.docker_save.as_ref()?;
+        let mut tags = save.elements.get(element)?.repo_tags.iter();
+        let left = tags.find(|tag| !self.is_gone(save, element, tag))?;
+        Some(left)
     }
 
     /// Returns `true` if an element loses a name.

@@ -40,8 +40,10 @@ pub(in crate::plan) struct RemovalSet {
     pub(in crate::plan) replaced: BTreeMap<usize, NewBlob>,
     /// Indexes that are replaced by new ones. Their referrers are removed with them, their children are not.
     pub(in crate::plan) superseded: Vec<BlobId>,
-    /// The blobs that the new indexes list.
+    /// The blobs that the new indexes reference.
     pub(in crate::plan) survivors: Vec<BlobId>,
+    /// How they reference it.
+    pub(super) relisted: Vec<Relisted>,
     /// Nested indexes to write, before those that entries reference.
     pub(in crate::plan) nested: Vec<NewBlob>,
     /// References that no longer count.
@@ -52,6 +54,15 @@ pub(in crate::plan) struct RemovalSet {
     pub(in crate::plan) moved: Vec<Moved>,
     /// Image IDs that a rewrite replaces, of images that were given by ID.
     pub(in crate::plan) replaced_ids: Vec<ReplacedId>,
+}
+
+/// A reference of a new index.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Relisted {
+    pub(super) id: BlobId,
+    pub(super) role: Role,
+    /// The position of the image in [`RemovalSet::moved`].
+    pub(super) moved: usize,
 }
 
 /// The scope of the sweep after a removal.

@@ -226,9 +226,11 @@ impl<'a> Selector<'a> {
     /// [`SelectError`] if it selects nothing, or is ambiguous.
     pub fn pick(&self, text: &str) -> Result<Pick, SelectError> {
         if text.trim().is_empty() {
-            return Err(SelectError::Invalid {
-                text: text.to_owned(),
-                why: "image name cannot be blank".to_owned(),
+            return self.by_blank_name(text).unwrap_or_else(|| {
+                Err(SelectError::Invalid {
+                    text: text.to_owned(),
+                    why: "image name cannot be blank".to_owned(),
+                })
             });
         }
         if let Some(found) = self.pick_name(text) {
@@ -247,6 +249,15 @@ impl<'a> Selector<'a> {
             return self.by_pattern(text);
         }
         Err(self.no_such_image(text))
+    }
+
+    /// A name of spaces, exactly as it is written. Nothing has an empty name: a variable that is not set selects nothing.
+    fn by_blank_name(&self, text: &str) -> Option<Result<Pick, SelectError>> {
+        if text.is_empty() {
+            return None;
+        }
+        self.by_exact_name(text)
+            .or_else(|| self.by_saved_name(text).map(Ok))
     }
 
     /// Resolves an argument as a name; `None` if there is no such name.

@@ -217,6 +217,7 @@ impl Trial<'_> {
             return Ok(());
         };
         self.check_report(dry)?;
+        self.check_reasons()?;
         let gone: u64 = self.before().bytes(&self.gone());
         if let Some(promised) = promised.filter(|_| code == 0) {
             let freed = match self.what() {
@@ -282,6 +283,82 @@ impl Trial<'_> {
             all.cut = cut(self.before(), digest, dropped, mode);
         }
         all
+    }
+
+    /// What keeps an image is there after the run, under the name that the report says, and is what it says.
+    fn check_reasons(&self) -> Result<(), String> {
+        let json = self.run.json();
+        let items = json.pointer("/layouts/0/items").and_then(Value::as_array);
+        for item in items.into_iter().flatten() {
+            if item["action"] != "keep" || item["kind"] != "blob" {
+                continue;
+            }
+            let digest = item["digest"].as_str().unwrap_or_default();
+            let reasons = item["reasons"].as_array().into_iter().flatten();
+            for reason in reasons.filter_map(Value::as_str) {
+                ensure(self.is_true(digest, reason), || {
+                    format!("{digest} is not kept as `{reason}`")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_true(&self, digest: &str, reason: &str) -> bool {
+        let after = &self.after;
+        if reason == "listed without a name" {
+            let mut own = after.entries.iter().filter(|it| it.digest == digest);
+            return own.any(|entry| entry.names.is_empty());
+        }
+        let relations = [
+            "child of ",
+            "subject of ",
+            "referrer of ",
+            "part of ",
+            "named by an annotation of ",
+            "reachable from ",
+        ];
+        let mut found = relations.iter();
+        let found = found.find_map(|words| Some((*words, reason.strip_prefix(words)?)));
+        let Some((relation, label)) = found else {
+            return true;
+        };
+        let is_labelled = |entry: &&Entry| {
+            let (_, hex) = entry.digest.split_once(':').unwrap_or_default();
+            let is_id = label.len() == 12 && hex.starts_with(label);
+            is_id || after.names(&entry.digest).contains(label) || label.starts_with('@')
+        };
+        let roots = after.entries.iter().filter(is_labelled);
+        let roots: Set = roots.map(|entry| entry.digest.clone()).collect();
+        let is_subject = |of: &str, by: &str| {
+            let of = Set::from([of.to_owned()]);
+            after
+                .subject(by)
+                .is_some_and(|subject| of.contains(&subject))
+                || after.referrers(&of).contains(by)
+        };
+        !roots.is_empty()
+            && match relation {
+                "child of " => self.children(roots).contains(digest),
+                "subject of " => roots.iter().any(|root| is_subject(digest, root)),
+                "referrer of " => roots.iter().any(|root| is_subject(root, digest)),
+                _ => true,
+            }
+    }
+
+    /// Returns what indexes list, at any depth.
+    fn children(&self, mut open: Set) -> Set {
+        let mut found = Set::new();
+        while let Some(index) = open.pop_first() {
+            let listed = self
+                .after
+                .json(&index)
+                .and_then(|json| json.get("manifests"));
+            let listed = listed.and_then(Value::as_array).into_iter().flatten();
+            let listed = listed.filter_map(|it| Some(it.get("digest")?.as_str()?.to_owned()));
+            open.extend(listed.filter(|child| found.insert(child.clone())));
+        }
+        found
     }
 
     /// The released blobs: earlier ones, and those that this command untagged and kept.

@@ -7,8 +7,10 @@ use crate::layout::{BlobId, NewBlob, SecondIndex};
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::Image;
 use crate::model::snapshot::Snapshot;
-use crate::oci::{Algorithm, Digest, Edit, IndexDoc};
+use crate::oci::descriptor::Link;
+use crate::oci::{Algorithm, Digest, Edit, IndexDoc, Role};
 use crate::oci::{BASE_NAME, CONTAINERD_NAME, REF_NAME, split_pin};
+use crate::plan::remove::selection::Relisted;
 use crate::plan::remove::{Moved, RemovalSet, RemoveOptions};
 use crate::plan::{Conflict, Force};
 
@@ -60,13 +62,17 @@ pub(super) fn rewrite(
         Some((_, digest)) if digest == image.digest => repinned(&name.text, &new),
         _ => name.text.to_string(),
     });
+    let moved = gone.moved.len();
     gone.moved.push(Moved {
         names: names.collect(),
         size: new.bytes.len() as u64,
         digest: new.digest,
     });
     gone.nested.extend(writer.nested);
-    gone.survivors.extend(writer.survivors);
+    let survivors = writer.survivors.iter();
+    gone.survivors.extend(survivors.clone().map(|(id, _)| *id));
+    gone.relisted
+        .extend(survivors.map(|&(id, role)| Relisted { id, role, moved }));
     // An index or a platform with a subject is a referrer: its subject must not keep what this command removes.
     gone.unwanted.extend(&writer.superseded);
     gone.unwanted.extend(&part.ids);
@@ -150,11 +156,17 @@ struct Rewriter<'a> {
     part: &'a Part,
     done: BTreeMap<BlobId, Option<NewBlob>>,
     nested: Vec<NewBlob>,
-    survivors: Vec<BlobId>,
+    survivors: Vec<(BlobId, Role)>,
     superseded: Vec<BlobId>,
 }
 
 impl Rewriter<'_> {
+    /// Notes a reference that the new index has as well.
+    fn survive(&mut self, link: &Link) {
+        let id = self.snapshot.graph.id(&link.digest);
+        self.survivors.extend(id.map(|id| (id, link.role)));
+    }
+
     /// Returns an index without the dropped part; `None` if nothing is left of it.
     fn index(&mut self, id: BlobId, depth: usize) -> Result<Option<NewBlob>, Error> {
         if let Some(known) = self.done.get(&id) {
@@ -187,11 +199,11 @@ impl Rewriter<'_> {
             }
             // Anything that a kept descriptor references besides its child, for example by an annotation, is kept as well.
             for link in &entry.others {
-                self.survivors.extend(self.snapshot.graph.id(&link.digest));
+                self.survive(link);
             }
             if !self.part.is_below(self.snapshot, child) {
                 is_left = true;
-                self.survivors.push(child);
+                self.survivors.push((child, Role::Child));
                 continue;
             }
             match self.index(child, depth + 1)? {
@@ -211,7 +223,7 @@ impl Rewriter<'_> {
         }
         // The index keeps its references other than its children.
         for link in document.other_links() {
-            self.survivors.extend(self.snapshot.graph.id(&link.digest));
+            self.survive(link);
         }
         self.superseded.push(id);
         let new = if is_left {

@@ -1,0 +1,54 @@
+//! Restoring from the trash what locked layouts reference and lack.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::execute::{Restored, cure_locked, needs_cure};
+use crate::fs::Disk;
+use crate::layout::Layout;
+use crate::layout::lock::Locked;
+use crate::oci::Digest;
+use crate::progress::Progress;
+
+use super::journal::{Change, ChangeResult, Journal, record};
+use super::locks::lock_store;
+
+/// Restores what layouts lack that are locked, and whose store is. `missing`: what is known of it. `paths`: what the journal names.
+///
+/// # Errors
+/// [`Error::Read`](crate::Error::Read) and [`Error::Write`](crate::Error::Write), and those of the journal.
+pub(super) fn restore(
+    journal: Option<&dyn Journal>,
+    paths: &[&Path],
+    locked: &[Locked<'_>],
+    missing: &BTreeSet<Digest>,
+) -> Result<Vec<Restored>> {
+    record(
+        journal,
+        (paths, &Change::Restore(missing)),
+        || cure_locked(locked, &Disk),
+        |restored| ChangeResult::Restored(restored),
+    )
+}
+
+/// Locks the store of locked layouts, and restores what they lack, if it is in the trash.
+///
+/// # Errors
+/// As [`restore`], and those of locking.
+pub(super) fn restore_needed(
+    journal: Option<&dyn Journal>,
+    (layouts, locked): (&[Layout], &[Locked<'_>]),
+    wait: Duration,
+    progress: &dyn Progress,
+) -> Result<Vec<Restored>> {
+    let all: Vec<&Layout> = layouts.iter().collect();
+    let missing: BTreeSet<Digest> = needs_cure(&all)?.into_keys().collect();
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let _store = lock_store(layouts, wait, progress)?;
+    let paths: Vec<&Path> = layouts.iter().map(Layout::path).collect();
+    restore(journal, &paths, locked, &missing)
+}

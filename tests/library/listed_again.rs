@@ -1,0 +1,127 @@
+//! What is restored from the trash, is to be removed again, and is listed once more by another program at that moment.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ocisweep::Error;
+use ocisweep::fs::Disk;
+use ocisweep::model::entries::list_entries;
+use ocisweep::model::images::list_images;
+use ocisweep::ops::{LayoutGroup, RemoveError, remove, run};
+use ocisweep::plan::{self, Force, RemoveOptions, Selector};
+use ocisweep::progress::{Phase, Progress, Silent, Total};
+
+use super::{NOW, protection};
+use crate::support::{Cmd, Image, LayoutBuilder};
+
+/// The blobs of `app:1` are in the trash, but for its config, and another program has listed the image as `new:1`.
+fn listed_again() -> (LayoutBuilder, Image) {
+    let mut layout = LayoutBuilder::new();
+    let app = layout.image("linux/amd64", "app", &[b"app"]);
+    let other = layout.image("linux/amd64", "other", &[b"other"]);
+    layout
+        .tag(&app.manifest, "app:1")
+        .tag(&other.manifest, "other:1")
+        .write();
+    let config = fs::read(layout.join(&app.config.blob_path())).expect("it is there");
+    let words = ["rm", "--trash", "--grace", "0"];
+    let removed = Cmd::new(words).arg(layout.path()).arg("app:1").run();
+    removed.ok().says("Moved to trash: 3 blobs");
+    layout.blob(&app.config.media_type, &config);
+    layout
+        .clear_entries()
+        .tag(&app.manifest, "new:1")
+        .tag(&other.manifest, "other:1")
+        .write();
+    (layout, app)
+}
+
+/// Lists the image under another name, as a program without a lock does.
+fn rename(layout: &Path, from: &str, to: &str) {
+    let path = layout.join("index.json");
+    let text = fs::read_to_string(&path).expect("it is there");
+    let new = layout.join("index.json.new");
+    fs::write(&new, text.replace(from, to)).expect("it can be written");
+    fs::rename(new, path).expect("it can be renamed");
+}
+
+/// Removes `new:1`, while another program does something between the second plan, which is the first one that sees the restored
+/// blobs, and the lock.
+fn remove_while(layout: &LayoutBuilder, app: &Image, other: impl Fn()) -> RemoveError {
+    let group = LayoutGroup::of(layout.path());
+    let protection = protection();
+    let mut plans = 0;
+    let removed = run(&group, &protection, NOW, &Silent, |snapshot| {
+        let entries = list_entries(snapshot);
+        let images = list_images(snapshot, protection.now);
+        let pick = Selector::new(snapshot, &entries, Force::No).pick("new:1");
+        let picks = [pick.map_err(RemoveError::Select)?];
+        let options = RemoveOptions::default();
+        let (sweep, disk) = (&protection.sweep, &Disk);
+        let removal = plan::remove(snapshot, &images, &entries, &picks, &options, sweep, disk)?;
+        plans += 1;
+        if plans == 2 {
+            assert!(layout.has_all(app));
+            other();
+        }
+        Ok::<_, RemoveError>((removal.plan, ()))
+    });
+    removed.expect_err("the plan is not for this layout any more")
+}
+
+#[test]
+fn nothing_goes_back_to_the_trash_for_a_plan_that_is_out_of_date() {
+    let (layout, app) = listed_again();
+    let missed = remove_while(&layout, &app, || rename(layout.path(), "new:1", "again:1"));
+    assert!(matches!(missed, RemoveError::Select(_)), "{missed}");
+    assert!(layout.has_all(&app));
+
+    let (layout, app) = listed_again();
+    let failed = remove_while(&layout, &app, || {
+        fs::write(layout.join("index.json"), "{").expect("it can be written");
+    });
+    let is_malformed = matches!(failed, RemoveError::Layout(Error::Malformed { .. }));
+    assert!(is_malformed, "{failed}");
+    assert!(layout.has_all(&app));
+}
+
+/// Lists the image again at the moment in which blobs begin to be deleted.
+struct Writer<'a> {
+    layout: &'a Path,
+    index: String,
+    is_done: AtomicBool,
+}
+
+impl Progress for Writer<'_> {
+    fn begin(&self, phase: Phase, _total: Total) {
+        if phase == Phase::Sweeping && !self.is_done.swap(true, Ordering::Relaxed) {
+            let new = self.layout.join("index.json.new");
+            fs::write(&new, &self.index).expect("it can be written");
+            fs::rename(new, self.layout.join("index.json")).expect("it can be renamed");
+        }
+    }
+}
+
+#[test]
+fn what_is_listed_again_while_it_is_removed_is_restored_by_the_same_run() {
+    let (layout, app) = listed_again();
+    let group = LayoutGroup::of(layout.path());
+    let writer = Writer {
+        layout: layout.path(),
+        index: fs::read_to_string(layout.join("index.json")).expect("it is there"),
+        is_done: AtomicBool::new(false),
+    };
+    let options = RemoveOptions::default();
+    let removed = remove(&group, &protection(), &["new:1"], &options, NOW, &writer);
+    assert!(writer.is_done.load(Ordering::Relaxed), "{removed:?}");
+    let removed = removed.expect("a removal");
+    let outcomes = removed
+        .parts
+        .iter()
+        .filter_map(|(_, outcome)| outcome.as_ref());
+    let restored: Vec<_> = outcomes.flat_map(|outcome| &outcome.restored).collect();
+    // The config is deleted, and the trash has it as well.
+    assert_eq!(restored.len(), 3, "{removed:?}");
+    assert!(layout.has_all(&app), "{removed:?}");
+}
