@@ -1,6 +1,6 @@
 //! Every recorded layout as an archive: the same decisions, text and JSON as for its directory.
 //!
-//! A sample compares every third command in one of the formats; both vary between layouts and commands.
+//! A sample compares every fifth command in one of the formats; both vary between layouts and commands.
 //!
 //! The archive and the directory have the same name, each in its own working directory, so that not even a path differs. One
 //! number does: the reclaimed bytes of a plain archive are the difference of the file lengths.
@@ -53,7 +53,7 @@ fn formats(number: usize, position: usize) -> Vec<Format> {
 
 /// Returns `true` if the command at `position` is compared for the layout of a number.
 fn is_taken(number: usize, position: usize) -> bool {
-    takes(number.wrapping_add(position), 3, 1)
+    takes(number.wrapping_add(position), 5, 1)
 }
 
 /// A layout as a directory, and the same as an archive of each format.

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::pack::{Format, compress, members, pack, pack_directory};
 use crate::support::environment::memory_dir;
+use crate::support::extent::every;
 use crate::support::{Cmd, LayoutBuilder, sha256};
 
 /// A valid layout, packed, in a directory with only a directory for temporary files.
@@ -567,11 +568,13 @@ fn a_decompression_bomb_takes_no_space() {
     fixture.refuses("zeros", &packed, "images.tar");
 }
 
+/// A hundred thousand, or in a sample a fifth of these.
 #[test]
-fn a_hundred_thousand_members_are_read() {
+fn many_members_are_read() {
+    let members = 100_000 / every(5, 1);
     let fixture = Fixture::new();
     let bytes = fixture.with(|builder| {
-        for number in 0..100_000 {
+        for number in 0..members {
             let header = header(&format!("other/{number}"), tar::EntryType::Regular, 0);
             builder.append(&header, &b""[..]).expect("it can be packed");
         }

@@ -206,7 +206,7 @@ fn no_control_sequence_reaches_a_terminal() {
                 &["gc", path, "--grace", "0"],
             ];
             for (position, call) in calls.into_iter().enumerate() {
-                if !takes(number.wrapping_add(position), 3, 1) {
+                if !takes(number.wrapping_add(position), 5, 1) {
                     continue;
                 }
                 let Some((code, bytes)) = on_terminal(call) else {

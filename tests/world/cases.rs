@@ -1,5 +1,5 @@
 //! Seeds of random cases. They are the same in every run; the variables `PREFIX_CASES`, `PREFIX_FIRST` and `PREFIX_SEED` set
-//! their number, the number of the first case, or the single seed that a failure prints. Without them a sample runs a third.
+//! their number, the number of the first case, or the single seed that a failure prints. Without them a sample runs a quarter.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::fmt::Debug;
 
 use crate::support::extent::{Extent, extent};
 
-/// Calls `visit` with `count` seeds, with a third of them in a sample, or with those that the variables select.
+/// Calls `visit` with `count` seeds, with a quarter of them in a sample, or with those that the variables select.
 pub(crate) fn each_seed(
     prefix: &str,
     count: u64,
@@ -15,7 +15,7 @@ pub(crate) fn each_seed(
     visit: impl FnMut(u64),
 ) {
     let count = match extent() {
-        Extent::Sample => count.div_ceil(3),
+        Extent::Sample => count.div_ceil(4),
         Extent::Wide | Extent::All => count,
     };
     every_seed(prefix, count, length, visit);
