@@ -12,11 +12,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::failure::{Failure, bad};
-use super::links::Links;
+use super::links::LinkTable;
 use super::tar::shown;
 use crate::fs::{Scratch, ScratchWriter, set_length, set_modified};
-use crate::layout::classic::{Classic, DIRECTORY, Element};
-use crate::layout::packed::{Member, MemberKind};
+use crate::layout::classic::{Classic, ConvertedImage, DIRECTORY};
+use crate::layout::packed::{MemberKind, PackedMember};
 use crate::oci::{Algorithm, Digest};
 
 /// The largest configuration, in bytes.
@@ -26,16 +26,16 @@ const MAX_CONFIG_BYTES: u64 = 8 << 20;
 pub(super) struct Archived<'a> {
     pub(super) scratch: &'a Scratch,
     pub(super) writer: &'a mut ScratchWriter,
-    pub(super) members: &'a [Member],
+    pub(super) members: &'a [PackedMember],
     pub(super) by_path: &'a HashMap<Box<[u8]>, u32>,
-    pub(super) links: Links<'a>,
+    pub(super) links: LinkTable<'a>,
     /// The times of files, by number.
     pub(super) modified: &'a BTreeMap<u32, i128>,
 }
 
 /// An element of docker's `manifest.json`.
 #[derive(Deserialize)]
-struct Written {
+struct WrittenElement {
     #[serde(rename = "Config")]
     config: String,
     #[serde(rename = "RepoTags")]
@@ -53,7 +53,7 @@ pub(super) fn make(mut archived: Archived<'_>) -> Result<Option<Classic>, Failur
     let Ok(text) = String::from_utf8(text) else {
         return Ok(None);
     };
-    let Ok(written) = serde_json::from_str::<Vec<Written>>(&text) else {
+    let Ok(written) = serde_json::from_str::<Vec<WrittenElement>>(&text) else {
         return Ok(None);
     };
     let mut made = Made::default();
@@ -112,9 +112,9 @@ impl<'a> Archived<'a> {
     fn image(
         &mut self,
         position: usize,
-        written: Written,
+        written: WrittenElement,
         made: &mut Made,
-    ) -> Result<(Element, serde_json::Value), Failure> {
+    ) -> Result<(ConvertedImage, serde_json::Value), Failure> {
         #[derive(Deserialize)]
         struct Config {
             rootfs: Option<RootFs>,
@@ -174,7 +174,7 @@ impl<'a> Archived<'a> {
             "digest": id.to_string(),
             "size": manifest.len(),
         });
-        let element = Element {
+        let element = ConvertedImage {
             config: digest.path_in_layout(),
             tags: written.tags,
             layers: paths,

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::tar::Problem;
+use super::tar::TarProblem;
 
 /// Why an archive was not unpacked.
 pub(super) enum Failure {
-    Archive(Problem),
+    Archive(TarProblem),
     Scratch(io::Error),
     Several(Vec<String>),
     /// It needs more space than a scratch directory in memory may use.
@@ -14,8 +14,8 @@ pub(super) enum Failure {
     Interrupted,
 }
 
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
+impl From<TarProblem> for Failure {
+    fn from(problem: TarProblem) -> Self {
         Self::Archive(problem)
     }
 }
@@ -28,5 +28,5 @@ impl From<io::Error> for Failure {
 
 /// Returns an error about the archive.
 pub(super) fn bad(why: String) -> Failure {
-    Failure::Archive(Problem::Bad(why))
+    Failure::Archive(TarProblem::Bad(why))
 }

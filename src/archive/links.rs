@@ -15,7 +15,7 @@ use crate::layout::second_indexes::may_list;
 const MAX_LINKS: usize = 8;
 
 /// A link or a device.
-pub(super) struct Link {
+pub(super) struct ArchiveLink {
     path: Vec<u8>,
     /// Its target, as written; empty for a device.
     target: Vec<u8>,
@@ -34,12 +34,12 @@ pub(super) enum LinkKind {
 }
 
 /// The links of an archive by path, and their target files.
-pub(super) struct Links<'a> {
-    by_path: HashMap<&'a [u8], &'a Link>,
+pub(super) struct LinkTable<'a> {
+    by_path: HashMap<&'a [u8], &'a ArchiveLink>,
     members: &'a HashMap<Box<[u8]>, u32>,
 }
 
-impl Link {
+impl ArchiveLink {
     pub(super) const fn new(path: Vec<u8>, target: Vec<u8>, kind: LinkKind) -> Self {
         Self { path, target, kind }
     }
@@ -58,9 +58,9 @@ impl Link {
     }
 }
 
-impl<'a> Links<'a> {
+impl<'a> LinkTable<'a> {
     /// `members` are the numbers of all members by path, including links.
-    pub(super) fn new(links: &'a [Link], members: &'a HashMap<Box<[u8]>, u32>) -> Self {
+    pub(super) fn new(links: &'a [ArchiveLink], members: &'a HashMap<Box<[u8]>, u32>) -> Self {
         let by_path = links.iter().map(|link| (link.path.as_slice(), link));
         Self {
             by_path: by_path.collect(),
@@ -119,7 +119,7 @@ impl<'a> Links<'a> {
     }
 
     /// Refuses another name of a file of the layout: that file may be deleted or edited.
-    fn refuse_name_of_layout(&self, link: &Link, prefix: &[u8]) -> Result<(), Failure> {
+    fn refuse_name_of_layout(&self, link: &ArchiveLink, prefix: &[u8]) -> Result<(), Failure> {
         let target = link.leads_to();
         let is_known =
             |target: &[u8]| self.by_path.contains_key(target) || self.members.contains_key(target);
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn the_target_of_a_link_is_in_the_archive_or_outside_of_it() {
         let to = |kind, path: &str, target: &str| {
-            let link = Link::new(path.into(), target.into(), kind);
+            let link = ArchiveLink::new(path.into(), target.into(), kind);
             link.leads_to().map(|it| shown(&it))
         };
         let hard = |target| to(LinkKind::Hard, "a/b", target);

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType};
 
 use super::input::{Compression, FileInput, FromStart, peek};
-use super::tar::{Kind, Members};
+use super::tar::{EntryKind, Members};
 use crate::fs::{Links, open_file, stat_of};
 
 /// The maximum number of members whose headers are read.
@@ -53,7 +53,7 @@ fn member_of_plain(path: &Path, name: &[u8]) -> Option<Vec<u8>> {
         let mut names = entry.path.rsplit(|byte| *byte == b'/');
         let is_wanted = names.next() == Some(name)
             && !names.any(|name| name == b"blobs" || name == b".ocisweep");
-        if entry.kind != Kind::File || !is_wanted {
+        if entry.kind != EntryKind::File || !is_wanted {
             continue;
         }
         if found.is_some() || entry.len > MAX_FILE_BYTES {

@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use rustix::fs::{CWD, FileType};
 
 use crate::error::{ArchiveProblem, Error, Result};
-use crate::fs::{FileVersion, Links, Scratch, open_file, stat_of, unnamed_file};
+use crate::fs::{FileRevision, Links, Scratch, open_file, stat_of, unnamed_file};
 use crate::layout::Layout;
 use crate::layout::packed::Packed;
 use crate::oci::digest::Hasher;
@@ -49,7 +49,7 @@ pub use unpack::Compare;
 use ahead::BUFFER_BYTES;
 use failure::Failure;
 use input::{FileInput, FromStart, StreamInput, peek};
-use tar::Problem;
+use tar::TarProblem;
 use unpack::unpack;
 
 /// The path of standard input and standard output.
@@ -94,13 +94,13 @@ impl Default for Archives {
 #[derive(Debug)]
 struct Inner {
     options: ArchiveOptions,
-    open: Mutex<HashMap<PathBuf, Arc<Slot>>>,
+    open: Mutex<HashMap<PathBuf, Arc<ArchiveSlot>>>,
     /// Stale scratch directories are removed once.
     clean: Once,
 }
 
 /// The slot of an archive: two threads do not read the same one, and others can be read at the same time.
-type Slot = Mutex<Option<Arc<Archive>>>;
+type ArchiveSlot = Mutex<Option<Arc<Archive>>>;
 
 /// An archive that was read.
 #[derive(Debug)]
@@ -115,16 +115,16 @@ pub(crate) struct Archive {
 #[derive(Debug)]
 enum Source {
     /// At its path, while it is still this file.
-    Path(FileVersion),
+    Path(FileRevision),
     /// From an open file: standard input, while it is still this file, or a copy of piped input.
-    Held(File, Option<FileVersion>),
+    Held(File, Option<FileRevision>),
     /// Not at all: it was read from a pipe.
     Gone,
 }
 
 impl Source {
     /// Returns the version of the file, which other programs may change.
-    const fn version(&self) -> Option<FileVersion> {
+    const fn version(&self) -> Option<FileRevision> {
         match self {
             Self::Path(version) => Some(*version),
             Self::Held(_, version) => *version,
@@ -237,7 +237,7 @@ impl Archives {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<Slot>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<ArchiveSlot>>> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -289,7 +289,7 @@ impl Archives {
         memory: Option<&Path>,
         progress: &dyn Progress,
     ) -> Result<Archive> {
-        let version = FileVersion::of(&file).map_err(Error::read(path))?;
+        let version = FileRevision::of(&file).map_err(Error::read(path))?;
         let from_start = FromStart { file: &file, at: 0 };
         let (head, _) = peek(from_start).map_err(Error::read(path))?;
         let compression = Compression::of(&head).ok_or_else(|| not_an_archive(path))?;
@@ -407,8 +407,8 @@ fn failed(path: &Path, failure: Failure) -> Error {
     let path = path.to_owned();
     let what = match failure {
         Failure::Interrupted => return Error::Interrupted,
-        Failure::Archive(Problem::Io(source)) => return Error::Read { path, source },
-        Failure::Archive(Problem::Bad(why)) => ArchiveProblem::Malformed(why),
+        Failure::Archive(TarProblem::Io(source)) => return Error::Read { path, source },
+        Failure::Archive(TarProblem::Bad(why)) => ArchiveProblem::Malformed(why),
         Failure::Scratch(error) => ArchiveProblem::Scratch(error.to_string()),
         // It was already retried on a disk.
         Failure::TooLarge => ArchiveProblem::Scratch(io::ErrorKind::StorageFull.to_string()),

@@ -18,7 +18,7 @@ use super::tar::{BLOCK_LEN, edited_header, padded, path_header};
 use super::{Archive, ArchiveOptions, STANDARD, Source, digest_of_file};
 use crate::error::{ArchiveProblem, Error, Result};
 use crate::fs::{
-    FileTime, FileVersion, LargeFile, Links, Placed, copy_range, open_file, open_output, stat_at,
+    FileRevision, FileTime, LargeFile, Links, Placed, copy_range, open_file, open_output, stat_at,
     stat_of,
 };
 use crate::layout::archive_change::ArchiveChange;
@@ -40,7 +40,7 @@ pub(crate) enum Written {
 
 /// A part of the new archive.
 #[derive(Debug, PartialEq, Eq)]
-enum Part {
+enum ArchivePart {
     /// This number of bytes of the old archive, unchanged.
     Copy(u64),
     /// This number of bytes of the old archive is omitted.
@@ -59,15 +59,15 @@ enum Part {
 
 /// The target of a new archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place<'a> {
+enum Destination<'a> {
     Stdout,
     /// A device or a FIFO.
     Stream(&'a Path),
     /// A file, written beside the target and renamed. With a version: it replaces the archive that was read.
-    File(&'a Path, Option<FileVersion>),
+    File(&'a Path, Option<FileRevision>),
 }
 
-impl Place<'_> {
+impl Destination<'_> {
     /// Returns the path for messages.
     fn path(&self) -> &Path {
         match self {
@@ -110,7 +110,7 @@ impl Archive {
         }
         match (&self.source, &options.output) {
             (Source::Gone, _) | (Source::Held(..), None) => refuse(ArchiveProblem::NeedsOutput),
-            _ if self.place(options) == Place::Stdout
+            _ if self.place(options) == Destination::Stdout
                 && self.is_own_file(stat_of(io::stdout())) =>
             {
                 refuse(ArchiveProblem::Unsupported(
@@ -126,14 +126,14 @@ impl Archive {
     }
 
     /// Returns the target of the new archive.
-    fn place<'a>(&'a self, options: &'a ArchiveOptions) -> Place<'a> {
+    fn place<'a>(&'a self, options: &'a ArchiveOptions) -> Destination<'a> {
         match options.output.as_deref() {
-            None => Place::File(&self.path, self.source.version()),
-            Some(path) if path == Path::new(STANDARD) => Place::Stdout,
-            Some(path) if is_special(path) => Place::Stream(path),
+            None => Destination::File(&self.path, self.source.version()),
+            Some(path) if path == Path::new(STANDARD) => Destination::Stdout,
+            Some(path) if is_special(path) => Destination::Stream(path),
             Some(path) => {
                 let is_own = self.is_own_file(stat_at(CWD, path, Links::Follow));
-                Place::File(path, self.source.version().filter(|_| is_own))
+                Destination::File(path, self.source.version().filter(|_| is_own))
             }
         }
     }
@@ -145,7 +145,7 @@ impl Archive {
 
     /// Returns `true` if this is the file of the archive.
     fn is_own_file(&self, found: rustix::io::Result<Stat>) -> bool {
-        let found = found.ok().map(|stat| FileVersion::from(&stat));
+        let found = found.ok().map(|stat| FileRevision::from(&stat));
         matches!((found, self.source.version()), (Some(a), Some(b)) if a.is_same_file(&b))
     }
 
@@ -208,7 +208,10 @@ impl Archive {
             progress,
         };
         // It can be read again, and nothing was put in place.
-        let can_repeat = matches!((&self.source, place), (Source::Path(_), Place::File(..)));
+        let can_repeat = matches!(
+            (&self.source, place),
+            (Source::Path(_), Destination::File(..))
+        );
         match job.write() {
             Ok(Placed::Yes) => Ok(Written::Yes(self.shorter_by(&change, options))),
             Ok(Placed::Changed) | Err(Error::Changed { .. }) if can_repeat => Ok(Written::Changed),
@@ -269,7 +272,7 @@ impl Archive {
         let Some(version) = self.source.version() else {
             return Ok(());
         };
-        let now = FileVersion::of(file).map_err(Error::read(&self.path))?;
+        let now = FileRevision::of(file).map_err(Error::read(&self.path))?;
         if now == version {
             Ok(())
         } else {
@@ -287,7 +290,7 @@ struct Job<'a> {
     archive: &'a Archive,
     change: &'a ArchiveChange,
     compression: Compression,
-    place: Place<'a>,
+    place: Destination<'a>,
     time: FileTime,
     progress: &'a dyn Progress,
 }
@@ -295,20 +298,20 @@ struct Job<'a> {
 impl Job<'_> {
     fn write(&self) -> Result<Placed> {
         match self.place {
-            Place::Stdout => {
+            Destination::Stdout => {
                 let stdout = io::stdout().lock();
                 let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, stdout);
                 self.compressed_to(&mut out)?;
                 out.flush().map_err(|error| self.write_error(error))?;
                 Ok(Placed::Yes)
             }
-            Place::Stream(path) => {
+            Destination::Stream(path) => {
                 let out = open_output(path);
                 let mut out = out.map_err(|error| self.write_error(error))?;
                 self.compressed_to(&mut out)?;
                 Ok(Placed::Yes)
             }
-            Place::File(path, expected) => {
+            Destination::File(path, expected) => {
                 // If others could not read the old file, they must not be able to read the new one.
                 let mode = self.archive.source.version().map(|old| old.mode);
                 let new = LargeFile::begin(path, mode);
@@ -359,7 +362,7 @@ impl Job<'_> {
         let _packing = self.packing();
         for part in self.parts() {
             match part {
-                Part::Copy(len) => {
+                ArchivePart::Copy(len) => {
                     let end = at + len;
                     while at < end {
                         self.refuse_if_cancelled()?;
@@ -372,8 +375,8 @@ impl Job<'_> {
                         at += copied;
                     }
                 }
-                Part::Drop(len) => at += len,
-                Part::Edit { .. } | Part::Add { .. } => {
+                ArchivePart::Drop(len) => at += len,
+                ArchivePart::Edit { .. } | ArchivePart::Add { .. } => {
                     let mut input = FromStart { file: &file, at };
                     self.special(&part, &mut input, out)?;
                     at = input.at;
@@ -387,7 +390,7 @@ impl Job<'_> {
     fn compressed_to(&self, out: &mut dyn Write) -> Result<()> {
         let archive = self.archive;
         let file = archive.reopen()?;
-        let len = FileVersion::of(&file).map(|version| version.len);
+        let len = FileRevision::of(&file).map(|version| version.len);
         let from_start = file.try_clone().map(|file| FromStart { file, at: 0 });
         let from_start = from_start.map_err(|error| self.read_error(error))?;
         let stream = BufReader::with_capacity(BUFFER_BYTES, from_start);
@@ -404,9 +407,9 @@ impl Job<'_> {
     fn stream_to(&self, mut input: &mut dyn BufRead, out: &mut dyn Write) -> Result<()> {
         for part in self.parts() {
             let (mut left, is_copied) = match part {
-                Part::Copy(len) => (len, true),
-                Part::Drop(len) => (len, false),
-                part @ (Part::Edit { .. } | Part::Add { .. }) => {
+                ArchivePart::Copy(len) => (len, true),
+                ArchivePart::Drop(len) => (len, false),
+                part @ (ArchivePart::Edit { .. } | ArchivePart::Add { .. }) => {
                     self.special(&part, &mut input, out)?;
                     continue;
                 }
@@ -435,13 +438,13 @@ impl Job<'_> {
     }
 
     /// Writes a part that is not a copy of the old archive.
-    fn special(&self, part: &Part, input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
+    fn special(&self, part: &ArchivePart, input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
         let read = |error| self.read_error(error);
         let write = |error| self.write_error(error);
         let archive = self.archive;
         match part {
-            Part::Copy(_) | Part::Drop(_) => {}
-            Part::Edit {
+            ArchivePart::Copy(_) | ArchivePart::Drop(_) => {}
+            ArchivePart::Edit {
                 extended,
                 old,
                 path,
@@ -473,7 +476,7 @@ impl Job<'_> {
                 }
                 write_padded(&content, out).map_err(write)?;
             }
-            Part::Add { path } => {
+            ArchivePart::Add { path } => {
                 let content = archive.content(path)?;
                 let template = archive.packed.template.as_ref();
                 let (_, header) = template.ok_or_else(|| archive.changed())?;
@@ -492,7 +495,7 @@ impl Job<'_> {
     }
 
     /// Returns the parts of the new archive, in their order.
-    fn parts(&self) -> Vec<Part> {
+    fn parts(&self) -> Vec<ArchivePart> {
         let (packed, change) = (&*self.archive.packed, self.change);
         let paths: BTreeMap<u32, &[u8]> = packed
             .by_path
@@ -503,12 +506,12 @@ impl Job<'_> {
         let mut parts = Vec::new();
         let mut at = 0;
         for (number, member) in (0..).zip(&packed.members) {
-            push(&mut parts, Part::Copy(member.start - at));
+            push(&mut parts, ArchivePart::Copy(member.start - at));
             at = member.end;
             if change.dropped.contains(&number) {
-                push(&mut parts, Part::Drop(member.span()));
+                push(&mut parts, ArchivePart::Drop(member.span()));
             } else if let Some(path) = paths.get(&number) {
-                parts.push(Part::Edit {
+                parts.push(ArchivePart::Edit {
                     extended: member.header - member.start,
                     old: member.len,
                     path: path.to_vec(),
@@ -516,7 +519,7 @@ impl Job<'_> {
                     keeps_extended: !member.has_extended_size,
                 });
             } else {
-                push(&mut parts, Part::Copy(member.span()));
+                push(&mut parts, ArchivePart::Copy(member.span()));
             }
             if packed
                 .template
@@ -524,10 +527,10 @@ impl Job<'_> {
                 .is_some_and(|(it, _)| *it == number)
             {
                 let added = change.added.keys();
-                parts.extend(added.map(|path| Part::Add { path: path.clone() }));
+                parts.extend(added.map(|path| ArchivePart::Add { path: path.clone() }));
             }
         }
-        push(&mut parts, Part::Copy(packed.len - at));
+        push(&mut parts, ArchivePart::Copy(packed.len - at));
         parts
     }
 }
@@ -553,10 +556,11 @@ impl Archive {
 }
 
 /// Adds a part, or makes the last one longer.
-fn push(parts: &mut Vec<Part>, part: Part) {
+fn push(parts: &mut Vec<ArchivePart>, part: ArchivePart) {
     match (parts.last_mut(), part) {
-        (_, Part::Copy(0) | Part::Drop(0)) => {}
-        (Some(Part::Copy(last)), Part::Copy(len)) | (Some(Part::Drop(last)), Part::Drop(len)) => {
+        (_, ArchivePart::Copy(0) | ArchivePart::Drop(0)) => {}
+        (Some(ArchivePart::Copy(last)), ArchivePart::Copy(len))
+        | (Some(ArchivePart::Drop(last)), ArchivePart::Drop(len)) => {
             *last += len;
         }
         (_, part) => parts.push(part),

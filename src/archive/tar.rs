@@ -4,7 +4,7 @@
 //! known; no value in a header may cause unbounded memory use; and if two readers would interpret an archive differently,
 //! for example because of sizes of links or two names for one member, it is refused.
 //!
-//! *Failure*: anything that cannot be parsed is a [`Problem`], never a shorter archive.
+//! *Failure*: anything that cannot be parsed is a [`TarProblem`], never a shorter archive.
 
 use std::io::{self, Read};
 
@@ -21,14 +21,14 @@ const MAX_TRAILER_BYTES: u64 = 16 << 20;
 
 /// Why an archive cannot be read.
 #[derive(Debug)]
-pub(crate) enum Problem {
+pub(crate) enum TarProblem {
     /// An error of the system or of the decompressor.
     Io(io::Error),
     /// It cannot be parsed; the text follows the name of the archive.
     Bad(String),
 }
 
-impl From<io::Error> for Problem {
+impl From<io::Error> for TarProblem {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => truncated(),
@@ -37,8 +37,8 @@ impl From<io::Error> for Problem {
     }
 }
 
-pub(crate) fn truncated() -> Problem {
-    Problem::Bad("it ends too early: it is truncated".to_owned())
+pub(crate) fn truncated() -> TarProblem {
+    TarProblem::Bad("it ends too early: it is truncated".to_owned())
 }
 
 /// The input of an archive.
@@ -52,7 +52,7 @@ pub(crate) trait Input: Read {
 
 /// The kind of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum EntryKind {
     File,
     Directory,
     HardLink,
@@ -63,7 +63,7 @@ pub(crate) enum Kind {
 
 /// A member of an archive. Positions are counted from the start of the uncompressed archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct TarEntry {
     /// The position of the first of its headers.
     pub(crate) start: u64,
     /// The position of its own header, after extended ones.
@@ -72,7 +72,7 @@ pub(crate) struct Entry {
     pub(crate) path: Vec<u8>,
     /// The target of a link, as written.
     pub(crate) link: Vec<u8>,
-    pub(crate) kind: Kind,
+    pub(crate) kind: EntryKind,
     /// Bytes of its content.
     pub(crate) len: u64,
     /// When it was written, in nanoseconds since 1970.
@@ -81,7 +81,7 @@ pub(crate) struct Entry {
     pub(crate) has_extended_size: bool,
 }
 
-impl Entry {
+impl TarEntry {
     /// Returns the position of the content.
     pub(crate) const fn data(&self) -> u64 {
         self.header.saturating_add(BLOCK)
@@ -138,7 +138,7 @@ impl<'a> Members<'a> {
     }
 
     /// Advances to the next member; `None` at the end of the archive, after everything that follows it was read.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>, Problem> {
+    pub(crate) fn next(&mut self) -> Result<Option<TarEntry>, TarProblem> {
         self.leave()?;
         let mut start = self.position;
         let mut extended = Extended::default();
@@ -146,23 +146,23 @@ impl<'a> Members<'a> {
             let at = self.position;
             let Some(block) = self.block()? else {
                 return Err(if at == 0 {
-                    Problem::Bad("it is empty".to_owned())
+                    TarProblem::Bad("it is empty".to_owned())
                 } else {
-                    Problem::Bad(
+                    TarProblem::Bad(
                         "it lacks the blocks of zeros at its end: it is truncated".to_owned(),
                     )
                 });
             };
             if block.iter().all(|byte| *byte == 0) {
                 if at != start {
-                    return Err(Problem::Bad(
+                    return Err(TarProblem::Bad(
                         "an extended header has no member after it".to_owned(),
                     ));
                 }
                 self.finish()?;
                 return Ok(None);
             }
-            let header = Header(&block);
+            let header = HeaderBlock(&block);
             header.check(at)?;
             match header.byte(156) {
                 b'x' => {
@@ -174,7 +174,7 @@ impl<'a> Members<'a> {
                 }
                 b'g' => {
                     if at != start {
-                        return Err(Problem::Bad(
+                        return Err(TarProblem::Bad(
                             "an extended header has a global one after it".to_owned(),
                         ));
                     }
@@ -182,7 +182,7 @@ impl<'a> Members<'a> {
                     let mut global = Extended::default();
                     global.read(&text)?;
                     if global.path.is_some() || global.link.is_some() || global.size.is_some() {
-                        return Err(Problem::Bad(
+                        return Err(TarProblem::Bad(
                             "a global header gives all members one path or size".to_owned(),
                         ));
                     }
@@ -208,7 +208,7 @@ impl<'a> Members<'a> {
                         .data()
                         .checked_add(padded(entry.len))
                         .filter(|end| *end < i64::MAX.cast_unsigned())
-                        .ok_or_else(|| Problem::Bad(bad_size(&entry.path)))?;
+                        .ok_or_else(|| TarProblem::Bad(bad_size(&entry.path)))?;
                     self.header = block;
                     self.content = entry.len;
                     self.padding = padded(entry.len).saturating_sub(entry.len);
@@ -224,7 +224,7 @@ impl<'a> Members<'a> {
     }
 
     /// Skips this number of bytes of the current member.
-    pub(crate) fn skip(&mut self, len: u64) -> Result<(), Problem> {
+    pub(crate) fn skip(&mut self, len: u64) -> Result<(), TarProblem> {
         let len = len.min(self.content);
         self.input.skip(len)?;
         self.position = self.position.saturating_add(len);
@@ -233,7 +233,7 @@ impl<'a> Members<'a> {
     }
 
     /// Skips the rest of the current member.
-    fn leave(&mut self) -> Result<(), Problem> {
+    fn leave(&mut self) -> Result<(), TarProblem> {
         let left = self.content.saturating_add(self.padding);
         self.input.skip(left)?;
         self.position = self.position.saturating_add(left);
@@ -242,7 +242,7 @@ impl<'a> Members<'a> {
     }
 
     /// Reads a block; `None` at the end of the input.
-    fn block(&mut self) -> Result<Option<[u8; BLOCK_LEN]>, Problem> {
+    fn block(&mut self) -> Result<Option<[u8; BLOCK_LEN]>, TarProblem> {
         let mut block = [0; BLOCK_LEN];
         let mut filled = 0;
         while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -259,10 +259,10 @@ impl<'a> Members<'a> {
     }
 
     /// Reads the content of an extended header.
-    fn extended(&mut self, header: &Header<'_>) -> Result<Vec<u8>, Problem> {
+    fn extended(&mut self, header: &HeaderBlock<'_>) -> Result<Vec<u8>, TarProblem> {
         let len = header.number(124, 12, "size")?;
         if len > MAX_EXTENDED_BYTES {
-            return Err(Problem::Bad(format!(
+            return Err(TarProblem::Bad(format!(
                 "an extended header of {len} bytes is too large"
             )));
         }
@@ -278,17 +278,17 @@ impl<'a> Members<'a> {
     }
 
     /// Reads the rest after the end of the archive, which must be zeros.
-    fn finish(&mut self) -> Result<(), Problem> {
+    fn finish(&mut self) -> Result<(), TarProblem> {
         let mut read = 0;
         while let Some(block) = self.block()? {
             if block.iter().any(|byte| *byte != 0) {
-                return Err(Problem::Bad(
+                return Err(TarProblem::Bad(
                     "there is data after its end (another archive?)".to_owned(),
                 ));
             }
             read += BLOCK;
             if read > MAX_TRAILER_BYTES {
-                return Err(Problem::Bad(format!(
+                return Err(TarProblem::Bad(format!(
                     "more than {MAX_TRAILER_BYTES} zeros follow its end"
                 )));
             }
@@ -316,8 +316,8 @@ impl Read for Members<'_> {
     }
 }
 
-fn twice(at: u64) -> Problem {
-    Problem::Bad(format!(
+fn twice(at: u64) -> TarProblem {
+    TarProblem::Bad(format!(
         "the extended header at byte {at} repeats another one"
     ))
 }
@@ -333,8 +333,8 @@ fn bad_size(path: &[u8]) -> String {
 
 impl Extended {
     /// Reads the records of a PAX header: `<length> <key>=<value>\n`.
-    fn read(&mut self, mut text: &[u8]) -> Result<(), Problem> {
-        let bad = || Problem::Bad("an extended header cannot be parsed".to_owned());
+    fn read(&mut self, mut text: &[u8]) -> Result<(), TarProblem> {
+        let bad = || TarProblem::Bad("an extended header cannot be parsed".to_owned());
         // Some writers fill the block.
         while text.first().is_some_and(|byte| *byte != 0) {
             let space = text.iter().position(|byte| *byte == b' ').ok_or_else(bad)?;
@@ -362,7 +362,7 @@ impl Extended {
                 // If a time cannot be parsed, the one in the header is used.
                 b"mtime" => self.modified = time_of(value),
                 key if key.starts_with(b"GNU.sparse.") => {
-                    return Err(Problem::Bad(
+                    return Err(TarProblem::Bad(
                         "it has sparse members (`GNU.sparse`)".to_owned(),
                     ));
                 }
@@ -396,9 +396,9 @@ fn time_of(text: &[u8]) -> Option<i128> {
 }
 
 /// A header block.
-struct Header<'a>(&'a [u8; BLOCK_LEN]);
+struct HeaderBlock<'a>(&'a [u8; BLOCK_LEN]);
 
-impl Header<'_> {
+impl HeaderBlock<'_> {
     fn byte(&self, at: usize) -> u8 {
         self.0.get(at).copied().unwrap_or_default()
     }
@@ -415,8 +415,8 @@ impl Header<'_> {
     }
 
     /// Reads a number: octal digits, or, with the highest bit of the first byte, base 256.
-    fn number(&self, at: usize, len: usize, what: &str) -> Result<u64, Problem> {
-        let bad = || Problem::Bad(format!("a header has no valid {what}"));
+    fn number(&self, at: usize, len: usize, what: &str) -> Result<u64, TarProblem> {
+        let bad = || TarProblem::Bad(format!("a header has no valid {what}"));
         let field = self.field(at, len);
         let (first, rest) = field.split_first().ok_or_else(bad)?;
         if first & 0x80 != 0 {
@@ -442,7 +442,7 @@ impl Header<'_> {
     }
 
     /// Compares the checksum: the sum of all bytes, with spaces in its own place. Old writers added signed bytes.
-    fn check(&self, at: u64) -> Result<(), Problem> {
+    fn check(&self, at: u64) -> Result<(), TarProblem> {
         let stored = self.number(148, 8, "checksum")?;
         let bytes = || {
             self.0.iter().enumerate().map(|(at, byte)| match at {
@@ -455,9 +455,9 @@ impl Header<'_> {
         if stored == unsigned || i64::try_from(stored) == Ok(signed) {
             Ok(())
         } else if at == 0 {
-            Err(Problem::Bad("it is not a tar archive".to_owned()))
+            Err(TarProblem::Bad("it is not a tar archive".to_owned()))
         } else {
-            Err(Problem::Bad(format!(
+            Err(TarProblem::Bad(format!(
                 "there is no header at byte {at}: it is damaged"
             )))
         }
@@ -478,7 +478,7 @@ impl Header<'_> {
         }
     }
 
-    fn entry(&self, start: u64, at: u64, extended: Extended) -> Result<Entry, Problem> {
+    fn entry(&self, start: u64, at: u64, extended: Extended) -> Result<TarEntry, TarProblem> {
         let Extended {
             path,
             link,
@@ -497,20 +497,20 @@ impl Header<'_> {
             .unwrap_or_else(|| self.text(157, 100).to_owned());
         let is_named_directory = path.last() == Some(&b'/');
         let kind = match self.byte(156) {
-            b'0' | 0 | b'7' if is_named_directory => Kind::Directory,
-            b'0' | 0 | b'7' => Kind::File,
-            b'5' => Kind::Directory,
-            b'1' => Kind::HardLink,
-            b'2' => Kind::SymbolicLink,
-            b'3' | b'4' | b'6' => Kind::Special,
+            b'0' | 0 | b'7' if is_named_directory => EntryKind::Directory,
+            b'0' | 0 | b'7' => EntryKind::File,
+            b'5' => EntryKind::Directory,
+            b'1' => EntryKind::HardLink,
+            b'2' => EntryKind::SymbolicLink,
+            b'3' | b'4' | b'6' => EntryKind::Special,
             b'S' => {
-                return Err(Problem::Bad(format!(
+                return Err(TarProblem::Bad(format!(
                     "its member `{}` is sparse",
                     shown(&path)
                 )));
             }
             other => {
-                return Err(Problem::Bad(format!(
+                return Err(TarProblem::Bad(format!(
                     "its member `{}` is of an unknown type (`{}`)",
                     shown(&path),
                     other.escape_ascii()
@@ -522,9 +522,9 @@ impl Header<'_> {
             Some(size) => size,
             None => self.number(124, 12, "size")?,
         };
-        if kind != Kind::File && len != 0 {
+        if kind != EntryKind::File && len != 0 {
             // Some readers skip that number of bytes, others do not.
-            return Err(Problem::Bad(bad_size(&path)));
+            return Err(TarProblem::Bad(bad_size(&path)));
         }
         let seconds = || {
             let seconds = self.number(136, 12, "time").unwrap_or_default();
@@ -532,7 +532,7 @@ impl Header<'_> {
         };
         let modified = modified.unwrap_or_else(seconds);
         let path = relative(&path, kind)?;
-        Ok(Entry {
+        Ok(TarEntry {
             start,
             header: at,
             path,
@@ -549,8 +549,8 @@ impl Header<'_> {
 ///
 /// # Errors
 /// If the path leads out of the directory, or is not a path.
-fn relative(path: &[u8], kind: Kind) -> Result<Vec<u8>, Problem> {
-    let bad = |what: &str| Problem::Bad(format!("its member `{}` {what}", shown(path)));
+fn relative(path: &[u8], kind: EntryKind) -> Result<Vec<u8>, TarProblem> {
+    let bad = |what: &str| TarProblem::Bad(format!("its member `{}` {what}", shown(path)));
     if path.first() == Some(&b'/') {
         return Err(bad("has an absolute path"));
     }
@@ -565,7 +565,7 @@ fn relative(path: &[u8], kind: Kind) -> Result<Vec<u8>, Problem> {
             part => parts.push(part),
         }
     }
-    if parts.is_empty() && kind != Kind::Directory {
+    if parts.is_empty() && kind != EntryKind::Directory {
         return Err(bad("has no name"));
     }
     Ok(parts.join(&b'/'))
@@ -644,7 +644,7 @@ pub(crate) fn begins_like_tar(head: &[u8]) -> bool {
     let Some(Ok(block)) = head.get(..BLOCK_LEN).map(TryInto::try_into) else {
         return false;
     };
-    Header(block).check(0).is_ok()
+    HeaderBlock(block).check(0).is_ok()
 }
 
 #[cfg(test)]
@@ -667,14 +667,14 @@ mod tests {
         }
     }
 
-    fn read(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, String> {
+    fn read(bytes: &[u8]) -> Result<Vec<(TarEntry, Vec<u8>)>, String> {
         members_of(bytes).map_err(|problem| match problem {
-            Problem::Bad(why) => why,
-            Problem::Io(error) => error.to_string(),
+            TarProblem::Bad(why) => why,
+            TarProblem::Io(error) => error.to_string(),
         })
     }
 
-    fn members_of(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, Problem> {
+    fn members_of(bytes: &[u8]) -> Result<Vec<(TarEntry, Vec<u8>)>, TarProblem> {
         let mut input = Bytes(bytes);
         let mut members = Members::new(&mut input);
         let mut found = Vec::new();
@@ -745,8 +745,8 @@ mod tests {
         let header: &[u8; 512] = bytes[..512].try_into().expect("a block");
         for len in [0, 7, 8_589_934_591, 8_589_934_592, 1 << 40] {
             let block = edited_header(header, len, None);
-            Header(&block).check(0).expect("its checksum is right");
-            assert_eq!(Header(&block).number(124, 12, "size").ok(), Some(len));
+            HeaderBlock(&block).check(0).expect("its checksum is right");
+            assert_eq!(HeaderBlock(&block).number(124, 12, "size").ok(), Some(len));
             let mut same = block;
             put(&mut same, 124, 12, header.get(124..136).expect("a size"));
             put(&mut same, 148, 8, header.get(148..156).expect("a sum"));

@@ -17,13 +17,13 @@ use std::path::Path;
 
 use super::classic::Archived;
 use super::failure::{Failure, bad};
-use super::links::{Link, LinkKind, Links};
+use super::links::{ArchiveLink, LinkKind, LinkTable};
 use super::paths::{digest_of, may_be_edited, owner_of_blob, split};
-use super::tar::{Entry, Input, Kind, Members, shown};
+use super::tar::{EntryKind, Input, Members, TarEntry, shown};
 use crate::fs::{Scratch, ScratchWriter, set_length, set_modified};
 use crate::layout::MAX_SMALL_FILE_BYTES;
 use crate::layout::classic::DIRECTORY;
-use crate::layout::packed::{Member, MemberKind, Packed};
+use crate::layout::packed::{MemberKind, Packed, PackedMember};
 use crate::layout::second_indexes::is_json_name;
 use crate::oci::Digest;
 use crate::oci::digest::Hasher;
@@ -89,7 +89,7 @@ pub(super) fn unpack(
         room,
         is_in_memory,
         buffer: vec![0; super::ahead::BUFFER_BYTES],
-        found: Found::default(),
+        found: ArchiveContents::default(),
     };
     let mut members = Members::new(input);
     while let Some(entry) = members.next()? {
@@ -127,17 +127,17 @@ struct Unpacking<'a> {
     room: u64,
     is_in_memory: bool,
     buffer: Vec<u8>,
-    found: Found,
+    found: ArchiveContents,
 }
 
 /// The contents of an archive.
 #[derive(Default)]
-struct Found {
-    members: Vec<Member>,
+struct ArchiveContents {
+    members: Vec<PackedMember>,
     by_path: HashMap<Box<[u8]>, u32>,
     compared: HashMap<Digest, bool>,
     directories: BTreeMap<Vec<u8>, i128>,
-    links: Vec<Link>,
+    links: Vec<ArchiveLink>,
     /// Directories that have `index.json`, and those that have `blobs` or `oci-layout`, each with a trailing slash.
     indexes: BTreeSet<Vec<u8>>,
     layouts: BTreeSet<Vec<u8>>,
@@ -148,11 +148,11 @@ struct Found {
 }
 
 impl Unpacking<'_> {
-    fn member(&mut self, entry: &Entry, content: &mut Members<'_>) -> Result<(), Failure> {
+    fn member(&mut self, entry: &TarEntry, content: &mut Members<'_>) -> Result<(), Failure> {
         let number = self.found.add(entry)?;
         let path = entry.path.as_slice();
         match entry.kind {
-            Kind::Directory => {
+            EntryKind::Directory => {
                 self.writer
                     .make_dir(path)
                     .map_err(|error| unwritable(path, error))?;
@@ -160,16 +160,16 @@ impl Unpacking<'_> {
                     .directories
                     .insert(entry.path.clone(), entry.modified);
             }
-            Kind::HardLink | Kind::SymbolicLink | Kind::Special => {
+            EntryKind::HardLink | EntryKind::SymbolicLink | EntryKind::Special => {
                 let kind = match entry.kind {
-                    Kind::HardLink => LinkKind::Hard,
-                    Kind::SymbolicLink => LinkKind::Symbolic,
+                    EntryKind::HardLink => LinkKind::Hard,
+                    EntryKind::SymbolicLink => LinkKind::Symbolic,
                     _ => LinkKind::Special,
                 };
-                let link = Link::new(entry.path.clone(), entry.link.clone(), kind);
+                let link = ArchiveLink::new(entry.path.clone(), entry.link.clone(), kind);
                 self.found.links.push(link);
             }
-            Kind::File => {
+            EntryKind::File => {
                 if self.found.indexes.is_empty() {
                     self.found.modified.insert(number, entry.modified);
                 }
@@ -185,7 +185,7 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    fn file(&mut self, entry: &Entry, content: &mut Members<'_>) -> Result<(), Failure> {
+    fn file(&mut self, entry: &TarEntry, content: &mut Members<'_>) -> Result<(), Failure> {
         let path = entry.path.as_slice();
         let file = self.writer.create(path);
         let mut file = file.map_err(|error| unwritable(path, error))?;
@@ -303,8 +303,8 @@ fn unwritable(path: &[u8], error: io::Error) -> Failure {
     }
 }
 
-impl Found {
-    fn add(&mut self, entry: &Entry) -> Result<u32, Failure> {
+impl ArchiveContents {
+    fn add(&mut self, entry: &TarEntry) -> Result<u32, Failure> {
         if self.members.len() >= MAX_MEMBERS {
             return Err(bad(format!("it has more than {MAX_MEMBERS} members")));
         }
@@ -323,15 +323,17 @@ impl Found {
             )));
         }
         let number = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
-        self.members.push(Member {
+        self.members.push(PackedMember {
             start: entry.start,
             end: entry.end(),
             header: entry.header,
             len: entry.len,
             kind: match entry.kind {
-                Kind::File => MemberKind::File,
-                Kind::Directory => MemberKind::Directory,
-                Kind::HardLink | Kind::SymbolicLink | Kind::Special => MemberKind::Other,
+                EntryKind::File => MemberKind::File,
+                EntryKind::Directory => MemberKind::Directory,
+                EntryKind::HardLink | EntryKind::SymbolicLink | EntryKind::Special => {
+                    MemberKind::Other
+                }
             },
             has_extended_size: entry.has_extended_size,
             is_hole: false,
@@ -339,7 +341,7 @@ impl Found {
         let path = entry.path.as_slice();
         let is_new = self.by_path.insert(path.into(), number).is_none();
         // A directory may occur several times.
-        let may_repeat = entry.kind == Kind::Directory && self.directories.contains_key(path);
+        let may_repeat = entry.kind == EntryKind::Directory && self.directories.contains_key(path);
         if !(is_new || may_repeat) {
             return Err(bad(format!(
                 "two of its members have the path `{}`",
@@ -375,7 +377,7 @@ impl Found {
                     writer,
                     members: &self.members,
                     by_path: &self.by_path,
-                    links: Links::new(&self.links, &self.by_path),
+                    links: LinkTable::new(&self.links, &self.by_path),
                     modified: &self.modified,
                 })?;
                 match &classic {
@@ -390,7 +392,7 @@ impl Found {
             }
         };
         let is_layout = classic.is_some() || self.indexes.contains(&prefix);
-        let links = Links::new(&self.links, &self.by_path);
+        let links = LinkTable::new(&self.links, &self.by_path);
         if is_layout {
             links.refuse_members_below()?;
         }
@@ -403,7 +405,7 @@ impl Found {
         for (path, number) in &self.by_path {
             let is_editable = path.strip_prefix(root).is_some_and(may_be_edited);
             let member = self.members.get(*number as usize);
-            if is_editable && member.is_some_and(Member::is_in_scratch) {
+            if is_editable && member.is_some_and(PackedMember::is_in_scratch) {
                 let inside = Path::new(std::ffi::OsStr::from_bytes(path));
                 let file = scratch.path().join(inside);
                 let content = super::digest_of_file(&file).map_err(Failure::Scratch)?;

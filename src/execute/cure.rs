@@ -16,7 +16,7 @@ use super::trash::{make, open_blobs};
 use crate::error::{Error, Result};
 use crate::fs::{Fs, Renamed};
 use crate::graph::reachability::Reachability;
-use crate::graph::{BlobSet, Change, EmptyIndex, Graph, MarkOptions, MissingDocuments};
+use crate::graph::{BlobSet, EmptyIndex, Graph, MarkOptions, MissingDocuments, PlannedChange};
 use crate::layout::lock::Locked;
 use crate::layout::{BlobList, Layout, State};
 use crate::oci::{Algorithm, Digest};
@@ -209,7 +209,7 @@ pub(crate) fn refuse_damaged(layouts: &[&Layout]) -> Result<()> {
         let state = layout.read_state()?;
         let options = MarkOptions {
             keep: &|_| true,
-            change: Change::none(),
+            change: PlannedChange::none(),
             extra: &[],
             missing: MissingDocuments::Allow,
             empty: EmptyIndex::Allow,

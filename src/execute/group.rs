@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use super::trash::{self, OpenRun, Part};
+use super::trash::{self, LayoutPart, OpenRun};
 use super::{
     ConcurrentChange, DeleteResult, Outcome, commit, end_run, execute, is_any_written, is_written,
     recover, refuse_future, remove_temporary, sweep, trim_released, unchanged, with_room,
@@ -220,8 +220,8 @@ fn begin_run(
         return Ok(None);
     };
     let parts = locked.iter().zip(&plan.layouts).zip(states);
-    let parts: Vec<Part<'_>> = parts
-        .map(|((locked, plan), state)| Part {
+    let parts: Vec<LayoutPart<'_>> = parts
+        .map(|((locked, plan), state)| LayoutPart {
             layout: locked.layout(),
             plan,
             state: Some(state),

@@ -76,7 +76,7 @@ use sweep::sweep;
 use temp_files::remove_temporary;
 pub use trash::Trashed;
 pub(crate) use trash::empty_run;
-use trash::{OpenRun, Part};
+use trash::{LayoutPart, OpenRun};
 pub use undo::{LayoutUndo, UndoPlan, Undone};
 pub(crate) use undo::{execute_undo, plan_undo, put_back_blob};
 
@@ -329,7 +329,7 @@ fn begin_run(
     state: Option<&State>,
     fs: &dyn Fs,
 ) -> Result<Option<OpenRun>> {
-    let part = Part {
+    let part = LayoutPart {
         layout,
         plan,
         state,

@@ -39,7 +39,7 @@ pub(super) fn sweep(
         .map_or(1, |(_, dir)| FileSystem::of(dir).unlink_threads());
     let _sweeping = Running::begin(progress, Phase::Sweeping, Total::of(deletions.len()));
     let stopped = AtomicBool::new(false);
-    let context = Context {
+    let context = SweepContext {
         layout,
         plan,
         fs,
@@ -104,7 +104,7 @@ enum Swept {
     NotTried,
 }
 
-struct Context<'a> {
+struct SweepContext<'a> {
     layout: &'a Layout,
     plan: &'a Plan,
     fs: &'a dyn Fs,
@@ -113,7 +113,7 @@ struct Context<'a> {
     trash: Option<&'a OpenRun>,
 }
 
-impl Context<'_> {
+impl SweepContext<'_> {
     /// Inspects a blob again: it is deleted only if it is still the file of the plan.
     fn inspect(&self, blob: Deletion) -> Result<FileStat, Swept> {
         if self.stopped.load(Ordering::Relaxed) {

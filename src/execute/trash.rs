@@ -68,7 +68,7 @@ impl OpenRun {
 
 /// The planned changes of a run in one layout.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Part<'a> {
+pub(super) struct LayoutPart<'a> {
     pub(super) layout: &'a Layout,
     pub(super) plan: &'a Plan,
     /// The state before; `None`: nothing is written in it.
@@ -80,7 +80,11 @@ pub(super) struct Part<'a> {
 ///
 /// # Errors
 /// [`Error::Write`], and [`Error::Trash`] if blobs cannot be moved into it. Nothing was moved.
-pub(super) fn begin(sweep: &Plan, parts: &[Part<'_>], fs: &dyn Fs) -> Result<Option<OpenRun>> {
+pub(super) fn begin(
+    sweep: &Plan,
+    parts: &[LayoutPart<'_>],
+    fs: &dyn Fs,
+) -> Result<Option<OpenRun>> {
     let (Some(trashing), Some(any)) = (&sweep.trash, parts.first()) else {
         return Ok(None);
     };
@@ -178,7 +182,7 @@ fn refuse_other_device(layout: &Layout, trash: &OwnedFd) -> Result<()> {
 /// [`Error::Trash`] if it would be too large to be read again.
 fn record_of(
     sweep: &Plan,
-    parts: &[Part<'_>],
+    parts: &[LayoutPart<'_>],
     (options, now, ends): (&TrashOptions, jiff::Timestamp, jiff::Timestamp),
 ) -> Result<String> {
     let deletions = sweep.sweep.iter().filter_map(|victim| {
@@ -208,8 +212,8 @@ fn record_of(
 }
 
 /// Returns the planned changes of a run in one layout.
-fn change_of(part: &Part<'_>) -> Result<LayoutChange> {
-    let Part {
+fn change_of(part: &LayoutPart<'_>) -> Result<LayoutChange> {
+    let LayoutPart {
         layout,
         plan,
         state,

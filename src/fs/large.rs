@@ -31,7 +31,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Identifies a version of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileVersion {
+pub(crate) struct FileRevision {
     device: u64,
     inode: u64,
     /// Its length in bytes.
@@ -42,7 +42,7 @@ pub(crate) struct FileVersion {
     pub(crate) mode: u32,
 }
 
-impl FileVersion {
+impl FileRevision {
     /// Returns `true` if it is a version of the same file.
     pub(crate) const fn is_same_file(&self, other: &Self) -> bool {
         self.device == other.device && self.inode == other.inode
@@ -54,7 +54,7 @@ impl FileVersion {
     }
 }
 
-impl From<&Stat> for FileVersion {
+impl From<&Stat> for FileRevision {
     fn from(stat: &Stat) -> Self {
         Self {
             device: stat.st_dev,
@@ -143,7 +143,7 @@ impl LargeFile {
     /// The error of the system. The old file is then unchanged, unless only the last step failed.
     pub(crate) fn place(
         mut self,
-        expected: Option<FileVersion>,
+        expected: Option<FileRevision>,
         time: FileTime,
     ) -> io::Result<Placed> {
         self.file.flush()?;
@@ -161,7 +161,7 @@ impl LargeFile {
                 lock(old)?;
             }
             let now = match stat_at(&self.dir, &*self.name, Links::Refuse) {
-                Ok(stat) => Some(FileVersion::from(&stat)),
+                Ok(stat) => Some(FileRevision::from(&stat)),
                 Err(Errno::NOENT) => None,
                 Err(error) => return Err(error.into()),
             };
@@ -296,7 +296,8 @@ mod tests {
         fs::write(&path, "old").expect("a file");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("a mode");
         std::os::unix::fs::symlink("a.tar", temp.path().join("link")).expect("a link");
-        let version = FileVersion::of(&File::open(&path).expect("it is there")).expect("a version");
+        let version =
+            FileRevision::of(&File::open(&path).expect("it is there")).expect("a version");
 
         let mut new = LargeFile::begin(&temp.path().join("link"), None).expect("it begins");
         new.file().write_all(b"new").expect("it is written");

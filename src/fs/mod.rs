@@ -28,7 +28,7 @@ pub use append::AppendFile;
 pub(crate) use disk::has_bytes;
 pub use disk::{CannotKeep, Disk};
 pub(crate) use kind::FileSystem;
-pub(crate) use large::{FileVersion, LargeFile, Placed, copy_range, open_output};
+pub(crate) use large::{FileRevision, LargeFile, Placed, copy_range, open_output};
 pub(crate) use lock::{is_same_file, try_lock};
 pub(crate) use open::{
     Links, changed_of, exists, is_absence, modified_of, open_dir, open_file, real_path, stat_at,

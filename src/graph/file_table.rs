@@ -21,8 +21,8 @@ pub struct Orphan {
 /// Blobs with their files, by ascending number: 20 bytes each, and 1.5 bits for each number up to the last.
 #[derive(Debug, Default)]
 pub(crate) struct FileTable {
-    ids: Ids,
-    rows: Vec<Row>,
+    ids: SortedIds,
+    rows: Vec<FileRow>,
     /// The device of nearly all files.
     device: Option<u64>,
     /// The inode that rows are relative to.
@@ -33,7 +33,7 @@ pub(crate) struct FileTable {
 
 /// The values that differ between files.
 #[derive(Debug, Clone, Copy)]
-struct Row {
+struct FileRow {
     modified: [u32; 2],
     /// For a file in `others`: its position there.
     len: u32,
@@ -47,7 +47,7 @@ struct Row {
 /// The limits of what a row represents, exclusive: 1 TiB, and as many inodes.
 const ROW_LIMIT: u64 = 1 << 40;
 
-impl Row {
+impl FileRow {
     /// Returns the row of a file on the usual device; `None` if it does not fit.
     fn of(file: &FileStat, first_inode: u64) -> Option<Self> {
         let inode = file.inode.checked_sub(first_inode)?;
@@ -120,11 +120,11 @@ impl FileTable {
             self.first_inode = file.inode.saturating_sub(ROW_LIMIT / 2);
         }
         let usual = file.filter(|file| Some(file.device) == self.device);
-        let row = usual.and_then(|file| Row::of(&file, self.first_inode));
+        let row = usual.and_then(|file| FileRow::of(&file, self.first_inode));
         let row = row.unwrap_or_else(|| {
             let position = u32::try_from(self.others.len()).expect("blobs fit into 32 bits");
             self.others.push(file);
-            Row::at(position)
+            FileRow::at(position)
         });
         self.rows.push(row);
     }
@@ -165,7 +165,7 @@ impl FileTable {
         });
     }
 
-    fn unpack(&self, row: &Row) -> Option<FileStat> {
+    fn unpack(&self, row: &FileRow) -> Option<FileStat> {
         match row.links {
             0 => self.others.get(row.len as usize).copied().flatten(),
             _ => Some(row.file(self.device.unwrap_or_default(), self.first_inode)),
@@ -175,7 +175,7 @@ impl FileTable {
 
 /// Ascending numbers, with the position of each.
 #[derive(Debug, Default)]
-struct Ids {
+struct SortedIds {
     /// A bit for each number.
     words: Vec<u64>,
     /// The number of numbers before each word.
@@ -183,7 +183,7 @@ struct Ids {
     count: u32,
 }
 
-impl Ids {
+impl SortedIds {
     fn push(&mut self, id: BlobId) {
         let word = id as usize / 64;
         let is_last = word + 1 >= self.words.len();
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_file_takes_20_bytes() {
-        assert_eq!(size_of::<Row>(), 20);
+        assert_eq!(size_of::<FileRow>(), 20);
     }
 
     #[test]

@@ -247,7 +247,7 @@ impl EmptyIndex {
 
 /// Planned changes that marking takes into account.
 #[derive(Debug, Clone, Copy)]
-pub struct Change<'a> {
+pub struct PlannedChange<'a> {
     /// Referrers to be removed: their subject does not keep them.
     pub unwanted: &'a BTreeSet<BlobId>,
     /// References that no longer count.
@@ -263,7 +263,7 @@ pub struct Cut {
     pub edges: BTreeSet<(BlobId, BlobId)>,
 }
 
-impl Change<'static> {
+impl PlannedChange<'static> {
     /// Returns no change.
     #[must_use]
     pub fn none() -> Self {
@@ -284,7 +284,7 @@ pub struct MarkOptions<'a> {
     /// Returns `true` for the roots that are kept.
     pub keep: &'a dyn Fn(&Root) -> bool,
     /// The planned changes.
-    pub change: Change<'a>,
+    pub change: PlannedChange<'a>,
     /// Blobs that are kept in addition to the roots: the children of an index that is about to be written.
     pub extra: &'a [BlobId],
     /// Whether documents listed in `index.json` may be missing.

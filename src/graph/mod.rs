@@ -36,7 +36,7 @@ pub use blob_set::BlobSet;
 pub use describe::{is_attestation, kind_of};
 pub use file_table::Orphan;
 pub(crate) use file_table::{FileTable, FileTables};
-pub use mark::{Change, Cut, EmptyIndex, LiveSet, MarkOptions, MissingDocuments};
+pub use mark::{Cut, EmptyIndex, LiveSet, MarkOptions, MissingDocuments, PlannedChange};
 pub use reference_paths::{PathStep, ReferencePath, ReferencePaths, Remaining};
 pub use unlisted_referrers::{GracePolicy, InFlight, Writer};
 pub(crate) use walk::Walk;
@@ -537,7 +537,7 @@ impl Graph {
     /// Returns everything that the given roots reach, readable or not.
     #[must_use]
     pub fn reach(&self, roots: impl IntoIterator<Item = BlobId>) -> BlobSet {
-        self.reach_after(roots, &Change::none())
+        self.reach_after(roots, &PlannedChange::none())
     }
 
     /// Like [`Graph::reach`], after a planned change.
@@ -545,7 +545,7 @@ impl Graph {
     pub fn reach_after(
         &self,
         roots: impl IntoIterator<Item = BlobId>,
-        change: &Change<'_>,
+        change: &PlannedChange<'_>,
     ) -> BlobSet {
         let (cut, whole): (Vec<BlobId>, Vec<BlobId>) = roots
             .into_iter()

@@ -27,7 +27,7 @@ const ENDS: usize = 4;
 
 /// How a blob is reached from another blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Via {
+enum ReachedBy {
     /// By the reference at this position in that document, with its position among the references of the same role
     /// (1-based), and their number.
     Part(u32, (u32, u32)),
@@ -41,7 +41,7 @@ pub struct ReferencePaths<'a> {
     graph: &'a Graph,
     state: &'a State,
     /// The blobs from which a blob is reached, each once, and how.
-    parents: HashMap<BlobId, Vec<(BlobId, Via)>>,
+    parents: HashMap<BlobId, Vec<(BlobId, ReachedBy)>>,
     /// The positions of the roots whose target is a blob.
     roots: HashMap<BlobId, Vec<usize>>,
     /// The number of steps of the shortest path from a root.
@@ -92,7 +92,7 @@ impl Remaining {
 struct Tail {
     id: BlobId,
     /// The position of the tail that begins at the next blob, and how that blob is reached.
-    next: Option<(usize, Via)>,
+    next: Option<(usize, ReachedBy)>,
     len: usize,
 }
 
@@ -138,9 +138,12 @@ impl<'a> ReferencePaths<'a> {
                 .zip(numbers(edges))
                 .map(|((at, edge), number)| {
                     let number = (short(number.0), short(number.1));
-                    (edge.to, Via::Part(at, number))
+                    (edge.to, ReachedBy::Part(at, number))
                 });
-            let referrers = graph.referrers(id).iter().map(|&to| (to, Via::Subject));
+            let referrers = graph
+                .referrers(id)
+                .iter()
+                .map(|&to| (to, ReachedBy::Subject));
             seen.clear();
             for (to, via) in parts.chain(referrers) {
                 if !seen.insert(to) {
@@ -192,7 +195,11 @@ impl<'a> ReferencePaths<'a> {
     }
 
     /// Returns the last steps of the shortest path to a blob, at most N.
-    fn last_steps(&self, target: BlobId, steps: usize) -> Vec<(BlobId, Option<(BlobId, Via)>)> {
+    fn last_steps(
+        &self,
+        target: BlobId,
+        steps: usize,
+    ) -> Vec<(BlobId, Option<(BlobId, ReachedBy)>)> {
         let mut found = Vec::new();
         let mut at = target;
         while found.len() < steps {
@@ -287,7 +294,7 @@ impl<'a> ReferencePaths<'a> {
         self.describe(&steps)
     }
 
-    fn describe(&self, steps: &[(BlobId, Option<(BlobId, Via)>)]) -> ReferencePath {
+    fn describe(&self, steps: &[(BlobId, Option<(BlobId, ReachedBy)>)]) -> ReferencePath {
         let first = steps.first().map(|(id, _)| *id);
         ReferencePath {
             roots: first.map_or_else(Arc::default, |id| self.labels(id)),
@@ -301,7 +308,7 @@ impl<'a> ReferencePaths<'a> {
         }
     }
 
-    fn describe_step(&self, id: BlobId, from: Option<(BlobId, Via)>) -> String {
+    fn describe_step(&self, id: BlobId, from: Option<(BlobId, ReachedBy)>) -> String {
         let graph = self.graph;
         match from {
             None => {
@@ -312,8 +319,8 @@ impl<'a> ReferencePaths<'a> {
                     .map_or(Kind::Unknown, |root| root.kind);
                 kind_of(graph, id, promised).to_owned()
             }
-            Some((_, Via::Subject)) => "referrer".to_owned(),
-            Some((from, Via::Part(position, (number, total)))) => {
+            Some((_, ReachedBy::Subject)) => "referrer".to_owned(),
+            Some((from, ReachedBy::Part(position, (number, total)))) => {
                 let number = (number as usize, total as usize);
                 match graph.keeping_edges(from).get(position as usize) {
                     Some(edge) => graph.describe_edge(edge, number),

@@ -31,7 +31,7 @@ pub(crate) struct Classic {
 
 /// An element of the converted `manifest.json`.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Element {
+pub(crate) struct ConvertedImage {
     #[serde(rename = "Config")]
     pub(crate) config: String,
     #[serde(rename = "RepoTags")]
@@ -98,7 +98,8 @@ impl Classic {
 
     /// Removes from `manifest.json` what was removed from the converted one.
     fn edited(&self, made: &str) -> Result<String, String> {
-        let left: Vec<Element> = serde_json::from_str(made).map_err(|error| error.to_string())?;
+        let left: Vec<ConvertedImage> =
+            serde_json::from_str(made).map_err(|error| error.to_string())?;
         let left: HashMap<usize, BTreeSet<String>> = left
             .into_iter()
             .map(|element| {

@@ -331,7 +331,7 @@ impl Layout {
 
 /// The location of a file to replace.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct FilePlace {
     pub(crate) dir: OwnedFd,
     pub(crate) name: String,
 }
@@ -424,7 +424,7 @@ impl Layout {
     }
 
     /// Returns the directory and name of a file to replace. For a symbolic link it is the target, so that the link is kept.
-    pub(crate) fn place_of(&self, name: &str) -> Result<Place> {
+    pub(crate) fn place_of(&self, name: &str) -> Result<FilePlace> {
         let path = self.path.join(name);
         let to_error = |error: rustix::io::Errno| Error::write(&path)(error.into());
         let is_link = match stat_at(&self.dir, name, Links::Refuse) {
@@ -433,7 +433,7 @@ impl Layout {
             Err(error) => return Err(Error::read(&path)(error.into())),
         };
         if !is_link {
-            return Ok(Place {
+            return Ok(FilePlace {
                 dir: open_dir(&self.dir, ".", Links::Refuse).map_err(to_error)?,
                 name: name.to_owned(),
             });
@@ -448,7 +448,7 @@ impl Layout {
                 why: "the target of the link has no file name".to_owned(),
             });
         };
-        Ok(Place {
+        Ok(FilePlace {
             dir: open_dir(CWD, parent, Links::Follow).map_err(to_error)?,
             name: file.to_owned(),
         })

@@ -14,7 +14,7 @@ use crate::oci::Digest;
 
 /// A member of an archive.
 #[derive(Debug, Clone)]
-pub(crate) struct Member {
+pub(crate) struct PackedMember {
     /// The offsets of its first header and of the next member in the archive.
     pub(crate) start: u64,
     pub(crate) end: u64,
@@ -40,7 +40,7 @@ pub(crate) enum MemberKind {
     Other,
 }
 
-impl Member {
+impl PackedMember {
     /// Returns `true` if it was unpacked completely.
     pub(crate) fn is_in_scratch(&self) -> bool {
         self.kind == MemberKind::File && !self.is_hole
@@ -53,14 +53,14 @@ impl Member {
 }
 
 /// A header of the archive.
-pub(crate) type Header = Box<[u8; 512]>;
+pub(crate) type TarHeader = Box<[u8; 512]>;
 
 /// An archive that was read into a scratch directory.
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub(crate) scratch: Scratch,
     /// The members in their order.
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Vec<PackedMember>,
     /// The files and directories among them, by path.
     pub(crate) by_path: HashMap<Box<[u8]>, u32>,
     /// The directory of the layout in the archive, with a trailing slash; empty for its root.
@@ -70,7 +70,7 @@ pub(crate) struct Packed {
     /// The digests of the files that a run may edit, by number of the member.
     pub(crate) documents: BTreeMap<u32, Digest>,
     /// The header of a blob, used as the template for a new one, with the number of its member.
-    pub(crate) template: Option<(u32, Header)>,
+    pub(crate) template: Option<(u32, TarHeader)>,
     /// Bytes of the uncompressed archive.
     pub(crate) len: u64,
     /// The archive is not compressed.
@@ -95,7 +95,7 @@ impl Packed {
     }
 
     /// Returns a member of the layout by its path in the layout.
-    pub(crate) fn in_layout(&self, path: &[u8]) -> Option<(u32, &Member)> {
+    pub(crate) fn in_layout(&self, path: &[u8]) -> Option<(u32, &PackedMember)> {
         let number = if self.prefix.is_empty() {
             self.by_path.get(path)
         } else {
@@ -105,7 +105,7 @@ impl Packed {
         Some((number, self.member(number)?))
     }
 
-    pub(crate) fn member(&self, number: u32) -> Option<&Member> {
+    pub(crate) fn member(&self, number: u32) -> Option<&PackedMember> {
         self.members.get(number as usize)
     }
 
@@ -121,7 +121,7 @@ impl Packed {
     }
 
     /// Returns the space that a member takes with content of another length.
-    fn edited_room(&self, number: u32, member: &Member, len: u64) -> u64 {
+    fn edited_room(&self, number: u32, member: &PackedMember, len: u64) -> u64 {
         let content = len.div_ceil(BLOCK) * BLOCK;
         if !member.has_extended_size {
             return member.header.saturating_sub(member.start) + BLOCK + content;
@@ -135,7 +135,7 @@ impl Packed {
     /// Returns the length of the archive after a change, in bytes, if it is not compressed.
     pub(crate) fn length_after(&self, change: &ArchiveChange) -> u64 {
         let spans = change.dropped.iter().filter_map(|it| self.member(*it));
-        let dropped: u64 = spans.map(Member::span).sum();
+        let dropped: u64 = spans.map(PackedMember::span).sum();
         let mut len = self.len.saturating_sub(dropped);
         for (number, new) in &change.edited {
             if let Some(member) = self.member(*number) {

@@ -120,7 +120,7 @@ impl IgnoredIndexes {
 }
 
 /// The kind of a file.
-enum Found {
+enum FileContent {
     /// It lists nothing, or is another kind of file.
     Other,
     Lists(Vec<Link>, Digest),
@@ -162,14 +162,14 @@ impl Layout {
             let mut again = Vec::new();
             for name in names {
                 match self.look_for_list(&name) {
-                    Found::Other => {}
+                    FileContent::Other => {}
                     // A complete file of this name is JSON.
-                    Found::Torn => {
+                    FileContent::Torn => {
                         if !is_last && is_json_name(&name) {
                             again.push(name);
                         }
                     }
-                    Found::Unknown(..) if !is_last => again.push(name),
+                    FileContent::Unknown(..) if !is_last => again.push(name),
                     found => indexes.extend(second_index(name, found)),
                 }
             }
@@ -218,23 +218,23 @@ impl Layout {
         })
     }
 
-    fn look_for_list(&self, name: &Path) -> Found {
+    fn look_for_list(&self, name: &Path) -> FileContent {
         let found = self.read_list(name);
         let is_swap = || name.to_str().and_then(SwapName::parse).is_some();
         match found {
             // Refusing the layout would prevent a parked file from getting its name back, under which it is read again.
-            Found::Torn | Found::Unknown(..) if is_swap() => Found::Other,
+            FileContent::Torn | FileContent::Unknown(..) if is_swap() => FileContent::Other,
             found => found,
         }
     }
 
-    fn read_list(&self, name: &Path) -> Found {
+    fn read_list(&self, name: &Path) -> FileContent {
         let failed = |error: io::Error| {
             // Other files are not expected to list anything.
             if is_absence(&error) || !is_json_name(name) {
-                Found::Other
+                FileContent::Other
             } else {
-                Found::Unknown(format!("it cannot be read: {error}"), None)
+                FileContent::Unknown(format!("it cannot be read: {error}"), None)
             }
         };
         let stat = match stat_at(&self.dir, name, Links::Follow) {
@@ -243,7 +243,7 @@ impl Layout {
         };
         // Opening a FIFO would wake up its writer.
         if !is_regular(&stat) || self.is_index_itself(name, &stat) {
-            return Found::Other;
+            return FileContent::Other;
         }
         let opened = open_file(&self.dir, name, Links::Follow)
             .and_then(|file| Ok((stat_of(&file)?, File::from(file))));
@@ -252,7 +252,7 @@ impl Layout {
             Err(error) => return failed(error.into()),
         };
         if !is_regular(&stat) {
-            return Found::Other;
+            return FileContent::Other;
         }
         let mut bytes = Vec::new();
         if let Err(error) = file.by_ref().take(HEAD_BYTES).read_to_end(&mut bytes) {
@@ -260,34 +260,34 @@ impl Layout {
         }
         if bytes.is_empty() {
             // A writer that rewrites a file in place first truncates it.
-            return Found::Torn;
+            return FileContent::Torn;
         }
         let is_blank = bytes.iter().all(u8::is_ascii_whitespace);
         if !begins_like_json(&bytes) && !is_blank {
-            return Found::Other;
+            return FileContent::Other;
         }
         let left = MAX_SMALL_FILE_BYTES + 1 - bytes.len() as u64;
         if let Err(error) = file.take(left).read_to_end(&mut bytes) {
             return failed(error);
         }
         if !begins_like_json(&bytes) {
-            return Found::Other;
+            return FileContent::Other;
         }
         let why = if bytes.len() as u64 > MAX_SMALL_FILE_BYTES {
             format!("it is larger than {MAX_SMALL_FILE_BYTES} bytes")
         } else {
             match parse(&bytes) {
-                Ok(links) if links.is_empty() => return Found::Other,
-                Ok(links) => return Found::Lists(links, content_of(&bytes)),
+                Ok(links) if links.is_empty() => return FileContent::Other,
+                Ok(links) => return FileContent::Lists(links, content_of(&bytes)),
                 Err(why) => format!("it lists blobs and is not valid: {why}"),
             }
         };
         // If it is unknown whether a blob exists, it counts as present.
         let is_here = |digest: &Digest| self.has_blob(digest).unwrap_or(true);
         if seems_to_list(&bytes, is_here) {
-            Found::Unknown(why, Some(content_of(&bytes)))
+            FileContent::Unknown(why, Some(content_of(&bytes)))
         } else {
-            Found::Torn
+            FileContent::Torn
         }
     }
 
@@ -318,15 +318,15 @@ fn content_of(bytes: &[u8]) -> Digest {
     Digest::of(Algorithm::Sha256, bytes)
 }
 
-fn second_index(file: PathBuf, found: Found) -> Option<SecondIndex> {
+fn second_index(file: PathBuf, found: FileContent) -> Option<SecondIndex> {
     match found {
-        Found::Other | Found::Torn => None,
-        Found::Lists(links, content) => Some(SecondIndex {
+        FileContent::Other | FileContent::Torn => None,
+        FileContent::Lists(links, content) => Some(SecondIndex {
             file,
             links: Ok(links),
             content,
         }),
-        Found::Unknown(why, content) => Some(SecondIndex {
+        FileContent::Unknown(why, content) => Some(SecondIndex {
             content: content.unwrap_or_else(|| content_of(why.as_bytes())),
             file,
             links: Err(why),

@@ -32,9 +32,9 @@ pub struct SharedStore {
 }
 
 /// Device and inode.
-type Identity = (u64, u64);
+type DirectoryId = (u64, u64);
 
-pub(super) fn identity(file: impl AsFd, path: &Path) -> Result<Identity> {
+pub(super) fn identity(file: impl AsFd, path: &Path) -> Result<DirectoryId> {
     let stat = stat_of(file).map_err(|error| Error::read(path)(error.into()))?;
     Ok((stat.st_dev, stat.st_ino))
 }

@@ -296,10 +296,10 @@ impl Digest {
 
 /// A running hash of one of the known algorithms.
 #[derive(Debug, Clone)]
-pub struct Hasher(State);
+pub struct Hasher(HashState);
 
 #[derive(Debug, Clone)]
-enum State {
+enum HashState {
     Sha256(sha2::Sha256),
     Sha384(sha2::Sha384),
     Sha512(sha2::Sha512),
@@ -310,18 +310,18 @@ impl Hasher {
     #[must_use]
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
-            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
-            Algorithm::Sha384 => State::Sha384(sha2::Sha384::new()),
-            Algorithm::Sha512 => State::Sha512(sha2::Sha512::new()),
+            Algorithm::Sha256 => HashState::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha384 => HashState::Sha384(sha2::Sha384::new()),
+            Algorithm::Sha512 => HashState::Sha512(sha2::Sha512::new()),
         })
     }
 
     /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
-            State::Sha256(state) => state.update(bytes),
-            State::Sha384(state) => state.update(bytes),
-            State::Sha512(state) => state.update(bytes),
+            HashState::Sha256(state) => state.update(bytes),
+            HashState::Sha384(state) => state.update(bytes),
+            HashState::Sha512(state) => state.update(bytes),
         }
     }
 
@@ -329,9 +329,9 @@ impl Hasher {
     #[must_use]
     pub fn finish(self) -> Digest {
         match self.0 {
-            State::Sha256(state) => Digest::Sha256(state.finalize().into()),
-            State::Sha384(state) => Digest::Sha384(Box::new(state.finalize().into())),
-            State::Sha512(state) => Digest::Sha512(Box::new(state.finalize().into())),
+            HashState::Sha256(state) => Digest::Sha256(state.finalize().into()),
+            HashState::Sha384(state) => Digest::Sha384(Box::new(state.finalize().into())),
+            HashState::Sha512(state) => Digest::Sha512(Box::new(state.finalize().into())),
         }
     }
 }

@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 use super::descriptor::{DescriptorScanner, Details, Document, Link, Role, folds_to};
 use super::digest::{Algorithm, Digest};
 use super::json_edit::{
-    Part, Splice, apply, cut_runs, member_spans, members, members_and_lists, offset_in,
+    MemberPart, Splice, apply, cut_runs, member_spans, members, members_and_lists, offset_in,
 };
 use super::media_type::Kind;
 
@@ -130,11 +130,11 @@ impl IndexDoc {
         let is_list = |key: &str| folds_to(key, "manifests");
         for (_, part) in members_and_lists(&text, is_list).map_err(IndexError::Syntax)? {
             match part {
-                Part::Member(value) => {
+                MemberPart::Member(value) => {
                     has_other_objects |= value.starts_with(['{', '[']);
                     continue;
                 }
-                Part::List(elements) => {
+                MemberPart::List(elements) => {
                     let scanned = crate::threads::map_with(
                         &elements,
                         DescriptorScanner::new,
@@ -150,8 +150,8 @@ impl IndexDoc {
                         entries.extend(scanned);
                     }
                 }
-                Part::Null => {}
-                Part::NoList => {
+                MemberPart::Null => {}
+                MemberPart::NoList => {
                     return Err(IndexError::NotAnIndex("its `manifests` is not an array"));
                 }
             }

@@ -65,7 +65,7 @@ pub(super) fn elements(array: &str) -> Result<Vec<&str>, String> {
 
 /// A member of an object whose lists are split while it is read: a text of a hundred megabytes is read once.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part<'a> {
+pub(super) enum MemberPart<'a> {
     /// The value of another key, as written.
     Member(&'a str),
     /// The elements of a list, as written.
@@ -80,11 +80,11 @@ pub(super) enum Part<'a> {
 pub(super) fn members_and_lists(
     object: &str,
     is_list: impl Fn(&str) -> bool,
-) -> Result<Vec<(String, Part<'_>)>, String> {
+) -> Result<Vec<(String, MemberPart<'_>)>, String> {
     struct Parts<F>(F);
 
     impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Parts<F> {
-        type Value = Vec<(String, Part<'de>)>;
+        type Value = Vec<(String, MemberPart<'de>)>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
@@ -96,7 +96,7 @@ pub(super) fn members_and_lists(
                 let part = if (self.0)(&key) {
                     map.next_value()?
                 } else {
-                    Part::Member(map.next_value::<&RawValue>()?.get())
+                    MemberPart::Member(map.next_value::<&RawValue>()?.get())
                 };
                 parts.push((key, part));
             }
@@ -112,12 +112,12 @@ pub(super) fn members_and_lists(
 }
 
 /// Reads a value in place of a list.
-impl<'de> Deserialize<'de> for Part<'de> {
+impl<'de> Deserialize<'de> for MemberPart<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct List;
 
         impl<'de> Visitor<'de> for List {
-            type Value = Part<'de>;
+            type Value = MemberPart<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list")
@@ -128,36 +128,36 @@ impl<'de> Deserialize<'de> for Part<'de> {
                 while let Some(element) = list.next_element::<&RawValue>()? {
                     elements.push(element.get());
                 }
-                Ok(Part::List(elements))
+                Ok(MemberPart::List(elements))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Part::NoList)
+                Ok(MemberPart::NoList)
             }
 
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Part::Null)
+                Ok(MemberPart::Null)
             }
 
             fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-                Ok(Part::NoList)
+                Ok(MemberPart::NoList)
             }
 
             fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-                Ok(Part::NoList)
+                Ok(MemberPart::NoList)
             }
 
             fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-                Ok(Part::NoList)
+                Ok(MemberPart::NoList)
             }
 
             fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-                Ok(Part::NoList)
+                Ok(MemberPart::NoList)
             }
 
             fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-                Ok(Part::NoList)
+                Ok(MemberPart::NoList)
             }
         }
 
@@ -213,9 +213,9 @@ pub(super) fn offset_in(text: &str, part: &str) -> Result<Range<usize>, String> 
 pub(super) fn members(object: &str) -> Result<Vec<(String, &str)>, String> {
     let parts = members_and_lists(object, |_| false)?.into_iter();
     let members = parts.filter_map(|(key, part)| match part {
-        Part::Member(value) => Some((key, value)),
+        MemberPart::Member(value) => Some((key, value)),
         // No key was declared to hold a list.
-        Part::List(_) | Part::Null | Part::NoList => None,
+        MemberPart::List(_) | MemberPart::Null | MemberPart::NoList => None,
     });
     Ok(members.collect())
 }
@@ -236,17 +236,24 @@ mod tests {
         fn is_list(key: &str) -> bool {
             key.eq_ignore_ascii_case("list")
         }
-        fn read(text: &str) -> Vec<Part<'_>> {
+        fn read(text: &str) -> Vec<MemberPart<'_>> {
             let parts = members_and_lists(text, is_list).expect("JSON").into_iter();
             parts.map(|(_, part)| part).collect()
         }
         let text = r#" {"a" : [1,2], "List": [ {"x":[ ]} ,1e400,"\u0061" ], "list":null} "#;
         let parts = read(text);
         let list = vec![r#"{"x":[ ]}"#, "1e400", r#""\u0061""#];
-        assert_eq!(parts, [Part::Member("[1,2]"), Part::List(list), Part::Null]);
+        assert_eq!(
+            parts,
+            [
+                MemberPart::Member("[1,2]"),
+                MemberPart::List(list),
+                MemberPart::Null
+            ]
+        );
         for other in ["{\"a\":[{}]}", "true", "1", "-1", "1.5", "\"x\""] {
             let text = format!("{{\"list\":{other}}}");
-            assert_eq!(read(&text), [Part::NoList], "{other}");
+            assert_eq!(read(&text), [MemberPart::NoList], "{other}");
         }
         for damaged in [
             "",

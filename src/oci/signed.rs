@@ -57,7 +57,7 @@ struct Signature {
 /// The part of a protected header that describes the payload.
 #[derive(Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-struct Format {
+struct PayloadFormat {
     format_length: u64,
     format_tail: String,
 }
@@ -85,7 +85,7 @@ fn payload(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(payload)
 }
 
-fn format_of(protected: &str) -> Option<Format> {
+fn format_of(protected: &str) -> Option<PayloadFormat> {
     serde_json::from_slice(&decode_url(protected)?).ok()
 }
 

@@ -39,7 +39,7 @@ pub trait Surveyed {
 #[derive(Debug)]
 pub struct PruneTogether {
     tree: Tree,
-    groups: Vec<Members>,
+    groups: Vec<GroupLayouts>,
     /// The position of each layout.
     numbers: HashMap<PathBuf, usize>,
     limits: Limits,
@@ -50,7 +50,7 @@ pub struct PruneTogether {
 
 /// The layouts of a group.
 #[derive(Debug)]
-struct Members {
+struct GroupLayouts {
     /// The path of the layout, or of the shared store.
     path: PathBuf,
     is_store: bool,
@@ -100,7 +100,7 @@ impl PruneTogether {
                 own.push(count);
                 count += 1;
             }
-            members.push(Members {
+            members.push(GroupLayouts {
                 path: group.path().to_owned(),
                 is_store: store.is_some(),
                 numbers: own,
@@ -170,7 +170,7 @@ impl PruneTogether {
                 excess => self.tree.choose(excess, oldest, options.empty),
             };
             let is_changed =
-                |group: &Members| group.numbers.iter().any(|number| changed.contains(number));
+                |group: &GroupLayouts| group.numbers.iter().any(|number| changed.contains(number));
             let groups = self.groups.iter().enumerate();
             let again = groups.filter(|(_, group)| is_changed(group));
             let again: Vec<usize> = again.map(|(number, _)| number).collect();

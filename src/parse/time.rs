@@ -203,7 +203,7 @@ pub fn parse_until(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timest
     {
         return now.checked_sub(duration).map_err(range);
     }
-    if let Some((civil, offset)) = civil_time(text, Layout::of(text)) {
+    if let Some((civil, offset)) = civil_time(text, TimeForm::of(text)) {
         return match offset {
             Some(offset) => offset.to_timestamp(civil),
             None => zone.to_timestamp(civil),
@@ -230,12 +230,12 @@ enum Clock {
 
 /// The form of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Layout {
+struct TimeForm {
     clock: Clock,
     offset: bool,
 }
 
-impl Layout {
+impl TimeForm {
     /// Chooses the form by the punctuation, like moby. Choosing before parsing prevents a string from having two meanings.
     fn of(text: &str) -> Self {
         let count = |c: char| text.matches(c).count();
@@ -265,8 +265,8 @@ impl Layout {
 /// Parses the whole of `text` in the given form; the offset is `None` if the form has none.
 ///
 /// As in Go's `time.Parse`, the hour may have one digit, and the fraction may follow a comma.
-fn civil_time(text: &str, layout: Layout) -> Option<(DateTime, Option<Offset>)> {
-    let mut scan = Scan { rest: text };
+fn civil_time(text: &str, layout: TimeForm) -> Option<(DateTime, Option<Offset>)> {
+    let mut scan = Unparsed { rest: text };
     let year = scan.number(4, 4)?;
     scan.literal('-')?;
     let month = scan.number(2, 2)?;
@@ -309,11 +309,11 @@ fn civil_time(text: &str, layout: Layout) -> Option<(DateTime, Option<Offset>)> 
 }
 
 /// The part of a string that is not parsed yet.
-struct Scan<'a> {
+struct Unparsed<'a> {
     rest: &'a str,
 }
 
-impl Scan<'_> {
+impl Unparsed<'_> {
     fn literal(&mut self, expected: char) -> Option<()> {
         self.rest = self.rest.strip_prefix(expected)?;
         Some(())

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::graph::{BlobSet, Change, RootSource};
+use crate::graph::{BlobSet, PlannedChange, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole, list_entries};
 use crate::model::snapshot::Snapshot;
@@ -44,7 +44,14 @@ pub(crate) fn dangling_with_tags<'a>(
         return Vec::new();
     }
     let nothing = |_: &EntryFacts| false;
-    unneeded(snapshot, entries, &nothing, &nothing, &[], &Change::none())
+    unneeded(
+        snapshot,
+        entries,
+        &nothing,
+        &nothing,
+        &[],
+        &PlannedChange::none(),
+    )
 }
 
 /// Returns the entries without a name of their own that are unreferenced once `is_gone` entries are removed:
@@ -56,7 +63,7 @@ pub(super) fn unneeded<'a>(
     is_gone: &dyn Fn(&EntryFacts) -> bool,
     is_spared: &dyn Fn(&EntryFacts) -> bool,
     survivors: &[BlobId],
-    change: &Change<'_>,
+    change: &PlannedChange<'_>,
 ) -> Vec<&'a EntryFacts> {
     // The children of a listed document that is missing are unknown: any untagged entry may be one of them.
     let is_left = |position: usize| entries.get(position).is_some_and(|entry| !is_gone(entry));

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use crate::error::Result;
 use crate::fs::Fs;
-use crate::graph::{Change, EmptyIndex, GracePolicy, LiveSet, MarkOptions, MissingDocuments};
+use crate::graph::{
+    EmptyIndex, GracePolicy, LiveSet, MarkOptions, MissingDocuments, PlannedChange,
+};
 use crate::layout::{Layout, State};
 use crate::model::snapshot::Snapshot;
 use crate::oci::{Digest, entry_names};
@@ -125,7 +127,7 @@ impl SweepSnapshot {
 fn live(snapshot: &Snapshot, missing: MissingDocuments, empty: EmptyIndex) -> Result<LiveSet> {
     let everything = MarkOptions {
         keep: &|_| true,
-        change: Change::none(),
+        change: PlannedChange::none(),
         extra: &[],
         missing,
         empty,

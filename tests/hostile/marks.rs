@@ -1,7 +1,7 @@
 //! The reasons that prevent a sweep, according to the library: all of them, and no others.
 
 use jiff::Timestamp;
-use ocisweep::graph::{Change, EmptyIndex, MarkOptions, MissingDocuments};
+use ocisweep::graph::{EmptyIndex, MarkOptions, MissingDocuments, PlannedChange};
 use ocisweep::progress::Silent;
 use ocisweep::{Error, Snapshot};
 
@@ -12,7 +12,7 @@ fn in_the_way(fixture: &GuardedLayout, empty: EmptyIndex) -> Result<Vec<String>,
     let view = Snapshot::read(fixture.path(), Timestamp::now(), &Silent).expect("it can be read");
     let options = MarkOptions {
         keep: &|_| true,
-        change: Change::none(),
+        change: PlannedChange::none(),
         extra: &[],
         missing: MissingDocuments::Refuse,
         empty,
@@ -170,7 +170,7 @@ fn of_many_absent_images_the_first_are_described_and_all_are_counted() {
     let view = Snapshot::read(fixture.path(), Timestamp::now(), &Silent).expect("it can be read");
     let options = MarkOptions {
         keep: &|_| true,
-        change: Change::none(),
+        change: PlannedChange::none(),
         extra: &[],
         missing: MissingDocuments::Refuse,
         empty: EmptyIndex::Refuse,

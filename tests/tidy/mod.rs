@@ -2,6 +2,7 @@
 
 mod arrows;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -180,4 +181,42 @@ fn the_map_for_contributors_lists_every_directory() {
     }
     broken.sort();
     assert_none(&broken, "the map lists every directory once");
+}
+
+/// Returns the name of the type that a line declares. Types of a trait (`type Item`) are indented.
+fn declared_type(line: &str) -> Option<&str> {
+    let text = line.trim_start();
+    let text = match text.strip_prefix("pub(") {
+        Some(rest) => rest.split_once(") ")?.1,
+        None => text.strip_prefix("pub ").unwrap_or(text),
+    };
+    let (keyword, rest) = text.split_once(' ')?;
+    let is_type = match keyword {
+        "struct" | "enum" | "trait" | "union" => true,
+        "type" => !line.starts_with(' '),
+        _ => false,
+    };
+    let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    is_type.then(|| rest.get(..end.unwrap_or(rest.len())))?
+}
+
+#[test]
+fn a_type_name_is_used_once() {
+    let sources = sources(&["src"]);
+    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for source in sources.iter().filter(|it| !it.path.ends_with("/tests.rs")) {
+        for (number, line) in source.body() {
+            if let Some(name) = declared_type(line) {
+                let place = format!("{}:{number}", source.path);
+                places.entry(name).or_default().push(place);
+            }
+        }
+    }
+    assert!(places.contains_key("Layout") && places.contains_key("GroupPlan"));
+    let broken: Vec<String> = places
+        .iter()
+        .filter(|(_, places)| places.len() > 1)
+        .map(|(name, places)| format!("{name}: {}", places.join(", ")))
+        .collect();
+    assert_none(&broken, "a reader who sees a name knows which type it is");
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use ocisweep::graph::{Change, EmptyIndex, MarkOptions, MissingDocuments};
+use ocisweep::graph::{EmptyIndex, MarkOptions, MissingDocuments, PlannedChange};
 use ocisweep::layout::BlobId;
 use ocisweep::ops::{self, Finished, GcOptions, Mode};
 use ocisweep::{Error, Snapshot};
@@ -106,7 +106,7 @@ fn print(context: &Context<'_>, ends_in_zero: bool, is_prefixed: bool, list: &[P
 fn live(snapshot: &Snapshot, missing: MissingDocuments) -> Result<Vec<PathBuf>, Error> {
     let options = MarkOptions {
         keep: &|_| true,
-        change: Change::none(),
+        change: PlannedChange::none(),
         extra: &[],
         missing,
         // A copy of a layout without images is a layout without images.

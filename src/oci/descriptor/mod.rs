@@ -25,7 +25,7 @@ use super::digest::Digest;
 use super::media_type::Kind;
 use super::platform::Platform;
 use lexer::Lexer;
-use scan::{Place, Scan};
+use scan::{Scan, ValuePlace};
 
 pub use annotations::Annotations;
 pub use data::decode_data;
@@ -162,7 +162,7 @@ impl DescriptorScanner {
         let mut lexer = Lexer::whole_with(bytes, std::mem::take(&mut self.buffer));
         let scanned = self
             .scan
-            .value(&mut lexer, Place::Item(Role::Child), MAX_DEPTH)
+            .value(&mut lexer, ValuePlace::Item(Role::Child), MAX_DEPTH)
             .and_then(|()| lexer.end());
         self.buffer = lexer.into_buffer();
         scanned?;
@@ -176,7 +176,7 @@ impl Document {
     /// # Errors
     /// If `bytes` are not one JSON value, or nested deeper than 10,000 levels.
     pub fn scan(bytes: &[u8]) -> Result<Self, ScanError> {
-        Self::scan_at(bytes, Place::Top, MAX_DEPTH)
+        Self::scan_at(bytes, ValuePlace::Top, MAX_DEPTH)
     }
 
     /// Scans one document of any depth.
@@ -184,7 +184,7 @@ impl Document {
     /// # Errors
     /// If `bytes` are not one JSON value.
     pub fn scan_deep(bytes: &[u8]) -> Result<Self, ScanError> {
-        Self::scan_at(bytes, Place::Top, usize::MAX)
+        Self::scan_at(bytes, ValuePlace::Top, usize::MAX)
     }
 
     /// Scans one descriptor, such as an element of `manifests` in `index.json`. The first link is the descriptor itself, with
@@ -193,10 +193,10 @@ impl Document {
     /// # Errors
     /// If `bytes` are not one JSON value.
     pub fn scan_descriptor(bytes: &[u8]) -> Result<Self, ScanError> {
-        Self::scan_at(bytes, Place::Item(Role::Child), MAX_DEPTH)
+        Self::scan_at(bytes, ValuePlace::Item(Role::Child), MAX_DEPTH)
     }
 
-    fn scan_at(bytes: &[u8], place: Place, limit: usize) -> Result<Self, ScanError> {
+    fn scan_at(bytes: &[u8], place: ValuePlace, limit: usize) -> Result<Self, ScanError> {
         let mut scan = Scan::default();
         let mut lexer = Lexer::whole(bytes);
         scan.value(&mut lexer, place, limit)?;
@@ -223,7 +223,7 @@ impl Document {
                 Ok(Some(_)) => {}
                 Err(error) => break Err(error),
             }
-            if let Err(error) = scan.value(&mut lexer, Place::Top, usize::MAX) {
+            if let Err(error) = scan.value(&mut lexer, ValuePlace::Top, usize::MAX) {
                 break Err(error);
             }
         };

@@ -6,7 +6,7 @@
 
 /// What a field must hold.
 #[derive(Debug, Clone, Copy)]
-enum Rule {
+enum FieldRule {
     Is(&'static str),
     Begins(&'static str),
     Contains(&'static str),
@@ -18,22 +18,22 @@ enum Rule {
 
 /// The keys by which reports are recognised, and what they must hold. The first one is the key `url` in `schema`, the others are
 /// at the top.
-const FIELDS: [(&str, Rule); 15] = [
-    ("schema.url", Rule::Contains("/anchore/syft/")),
-    ("_type", Rule::Begins("https://in-toto.io/Statement/")),
-    ("predicateType", Rule::Text),
-    ("spdxVersion", Rule::Begins("SPDX-")),
-    ("SPDXID", Rule::Text),
-    ("@context", Rule::Begins("https://spdx.org/rdf/")),
-    ("@graph", Rule::Array),
-    ("bomFormat", Rule::Is("CycloneDX")),
-    ("specVersion", Rule::Text),
-    ("artifacts", Rule::Array),
-    ("source", Rule::Object),
-    ("SchemaVersion", Rule::Number),
-    ("ArtifactName", Rule::Text),
-    ("Results", Rule::Array),
-    ("Metadata", Rule::Object),
+const FIELDS: [(&str, FieldRule); 15] = [
+    ("schema.url", FieldRule::Contains("/anchore/syft/")),
+    ("_type", FieldRule::Begins("https://in-toto.io/Statement/")),
+    ("predicateType", FieldRule::Text),
+    ("spdxVersion", FieldRule::Begins("SPDX-")),
+    ("SPDXID", FieldRule::Text),
+    ("@context", FieldRule::Begins("https://spdx.org/rdf/")),
+    ("@graph", FieldRule::Array),
+    ("bomFormat", FieldRule::Is("CycloneDX")),
+    ("specVersion", FieldRule::Text),
+    ("artifacts", FieldRule::Array),
+    ("source", FieldRule::Object),
+    ("SchemaVersion", FieldRule::Number),
+    ("ArtifactName", FieldRule::Text),
+    ("Results", FieldRule::Array),
+    ("Metadata", FieldRule::Object),
 ];
 
 /// The fields that each format requires: in-toto, SPDX 2, SPDX 3, CycloneDX, syft, and two of trivy.
@@ -75,13 +75,13 @@ impl Mark {
     fn holds(self, value: Value<'_>) -> bool {
         let rule = FIELDS.get(self.0).map(|(_, rule)| *rule);
         match (rule, value) {
-            (Some(Rule::Is(wanted)), Value::Text(text)) => text == wanted,
-            (Some(Rule::Begins(start)), Value::Text(text)) => text.starts_with(start),
-            (Some(Rule::Contains(part)), Value::Text(text)) => text.contains(part),
-            (Some(Rule::Text), Value::Text(_))
-            | (Some(Rule::Number), Value::Number)
-            | (Some(Rule::Array), Value::Array)
-            | (Some(Rule::Object), Value::Object) => true,
+            (Some(FieldRule::Is(wanted)), Value::Text(text)) => text == wanted,
+            (Some(FieldRule::Begins(start)), Value::Text(text)) => text.starts_with(start),
+            (Some(FieldRule::Contains(part)), Value::Text(text)) => text.contains(part),
+            (Some(FieldRule::Text), Value::Text(_))
+            | (Some(FieldRule::Number), Value::Number)
+            | (Some(FieldRule::Array), Value::Array)
+            | (Some(FieldRule::Object), Value::Object) => true,
             _ => false,
         }
     }

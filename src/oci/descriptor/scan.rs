@@ -23,7 +23,7 @@ const MAX_FRAME_DEPTH: usize = 1 << 16;
 
 /// The place of a value in the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ValuePlace {
     Top,
     /// The value of a key that holds descriptors of this role.
     List(Role),
@@ -52,7 +52,7 @@ pub(super) enum Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
     /// A value at this place.
-    At(Place),
+    At(ValuePlace),
     /// A field of the open object. An object or array there is scanned like any other (in-toto statements have objects under
     /// `digest`).
     Digest,
@@ -88,13 +88,13 @@ impl Scalar {
     }
 }
 
-/// The state of an open container. One at [`Place::Inner`] gets a frame at the first key that a descriptor may have.
+/// The state of an open container. One at [`ValuePlace::Inner`] gets a frame at the first key that a descriptor may have.
 #[derive(Debug)]
 struct Frame {
     /// The number of open containers, including this one.
     depth: usize,
-    place: Place,
-    candidate: Candidate,
+    place: ValuePlace,
+    candidate: MaybeDescriptor,
 }
 
 /// A scan of one or more values.
@@ -178,7 +178,7 @@ impl Scan {
     pub(super) fn value<R: BufRead>(
         &mut self,
         lexer: &mut Lexer<R>,
-        place: Place,
+        place: ValuePlace,
         limit: usize,
     ) -> Result<(), ScanError> {
         self.values += 1;
@@ -240,7 +240,7 @@ impl Scan {
             }
             let place = self.place();
             let keep = match place {
-                Place::Annotations => lexer.text_limit(),
+                ValuePlace::Annotations => lexer.text_limit(),
                 _ => Keep::KEY,
             };
             lexer.string(keep)?;
@@ -259,12 +259,12 @@ impl Scan {
         self.frames.last_mut().filter(|frame| frame.depth == depth)
     }
 
-    fn place(&mut self) -> Place {
-        self.frame().map_or(Place::Inner, |frame| frame.place)
+    fn place(&mut self) -> ValuePlace {
+        self.frame().map_or(ValuePlace::Inner, |frame| frame.place)
     }
 
     /// Returns the object that is this number of containers above: a descriptor above its `annotations`, `platform` or `urls`.
-    fn owner(&mut self, above: usize) -> Option<&mut Candidate> {
+    fn owner(&mut self, above: usize) -> Option<&mut MaybeDescriptor> {
         let position = self.frames.len().checked_sub(above + 1)?;
         self.frames
             .get_mut(position)
@@ -276,7 +276,7 @@ impl Scan {
         if self.is_lean {
             return None;
         }
-        self.owner(0).map(Candidate::details)
+        self.owner(0).map(MaybeDescriptor::details)
     }
 
     /// Returns the platform of the descriptor that is this number of containers above.
@@ -284,16 +284,16 @@ impl Scan {
         self.owner(above)?.details.as_mut()?.platform.as_mut()
     }
 
-    fn push_frame(&mut self, place: Place) {
+    fn push_frame(&mut self, place: ValuePlace) {
         self.frames.push(Frame {
             depth: self.levels.depth,
             place,
-            candidate: Candidate::default(),
+            candidate: MaybeDescriptor::default(),
         });
     }
 
     /// Returns the place of an object or array, and records that it is not the string that a field should hold.
-    fn place_of(&mut self, slot: Slot, value: Value<'_>) -> Place {
+    fn place_of(&mut self, slot: Slot, value: Value<'_>) -> ValuePlace {
         match slot {
             Slot::At(place) => return place,
             Slot::Digest => self.no_digest(),
@@ -301,7 +301,7 @@ impl Scan {
                 if let Some(platform) = self.platform(1) {
                     platform.os_features = Vec::new();
                 }
-                return Place::Features;
+                return ValuePlace::Features;
             }
             Slot::Mark(mark) => self.marks.note(mark, value),
             Slot::Size
@@ -312,7 +312,7 @@ impl Scan {
             | Slot::PlatformText(_)
             | Slot::Feature => {}
         }
-        Place::Inner
+        ValuePlace::Inner
     }
 
     fn open(&mut self, slot: Slot, is_object: bool) {
@@ -322,56 +322,65 @@ impl Scan {
             Value::Array
         };
         let place = match (self.place_of(slot, value), is_object) {
-            (Place::List(role), true) => {
+            (ValuePlace::List(role), true) => {
                 if !matches!(role, Role::Config | Role::Subject) {
                     self.damage(|| format!("`{}` is an object", key_of(role)));
                 }
-                Place::Item(role)
+                ValuePlace::Item(role)
             }
-            (place @ Place::List(role), false) => {
+            (place @ ValuePlace::List(role), false) => {
                 if matches!(role, Role::Config | Role::Subject) {
                     self.damage(|| format!("`{}` is an array", key_of(role)));
                 }
                 place
             }
-            (Place::Item(role), false) => {
+            (ValuePlace::Item(role), false) => {
                 self.damage(|| {
                     format!("an array where a descriptor must be, in `{}`", key_of(role))
                 });
-                Place::Inner
+                ValuePlace::Inner
             }
-            (Place::Top, false) => {
+            (ValuePlace::Top, false) => {
                 self.damage(|| "an array, not an object".to_owned());
-                Place::Inner
+                ValuePlace::Inner
             }
-            (Place::Platform, true) => {
+            (ValuePlace::Platform, true) => {
                 if let Some(details) = self.details() {
                     details.platform = Some(Platform::default());
                 }
-                Place::Platform
+                ValuePlace::Platform
             }
             (
-                place @ (Place::Top
-                | Place::Item(_)
-                | Place::FsLayer
-                | Place::Annotations
-                | Place::Schema),
+                place @ (ValuePlace::Top
+                | ValuePlace::Item(_)
+                | ValuePlace::FsLayer
+                | ValuePlace::Annotations
+                | ValuePlace::Schema),
                 true,
             )
-            | (place @ (Place::FsLayers | Place::Features | Place::Urls), false) => place,
-            (Place::FsLayers | Place::Features | Place::Urls | Place::Url | Place::Inner, true)
+            | (place @ (ValuePlace::FsLayers | ValuePlace::Features | ValuePlace::Urls), false) => {
+                place
+            }
+            (
+                ValuePlace::FsLayers
+                | ValuePlace::Features
+                | ValuePlace::Urls
+                | ValuePlace::Url
+                | ValuePlace::Inner,
+                true,
+            )
             | (
-                Place::FsLayer
-                | Place::Annotations
-                | Place::Platform
-                | Place::Url
-                | Place::Schema
-                | Place::Inner,
+                ValuePlace::FsLayer
+                | ValuePlace::Annotations
+                | ValuePlace::Platform
+                | ValuePlace::Url
+                | ValuePlace::Schema
+                | ValuePlace::Inner,
                 false,
-            ) => Place::Inner,
+            ) => ValuePlace::Inner,
         };
         self.levels.push(is_object);
-        if place != Place::Inner {
+        if place != ValuePlace::Inner {
             self.push_frame(place);
         }
     }
@@ -387,20 +396,20 @@ impl Scan {
     /// Returns the meaning of an element of the innermost array.
     fn element(&mut self) -> Slot {
         match self.place() {
-            Place::List(role) => Slot::At(Place::Item(role)),
-            Place::FsLayers => Slot::At(Place::FsLayer),
-            Place::Urls => Slot::At(Place::Url),
-            Place::Features => Slot::Feature,
-            _ => Slot::At(Place::Inner),
+            ValuePlace::List(role) => Slot::At(ValuePlace::Item(role)),
+            ValuePlace::FsLayers => Slot::At(ValuePlace::FsLayer),
+            ValuePlace::Urls => Slot::At(ValuePlace::Url),
+            ValuePlace::Features => Slot::Feature,
+            _ => Slot::At(ValuePlace::Inner),
         }
     }
 
     /// Returns the meaning of the value of the last key in the innermost object, whose place is `place`.
-    fn member<R: BufRead>(&mut self, place: Place, lexer: &Lexer<R>) -> Slot {
-        let inner = Slot::At(Place::Inner);
+    fn member<R: BufRead>(&mut self, place: ValuePlace, lexer: &Lexer<R>) -> Slot {
+        let inner = Slot::At(ValuePlace::Inner);
         let key = lexer.text();
         match place {
-            Place::Annotations => {
+            ValuePlace::Annotations => {
                 self.annotation.clear();
                 self.annotation.push_str(&key.unwrap_or(Cow::Borrowed("…")));
                 // An object with the shape of a descriptor counts, even here.
@@ -411,11 +420,11 @@ impl Scan {
                 }
                 return Slot::Annotation;
             }
-            Place::Platform => {
+            ValuePlace::Platform => {
                 let key = key.as_deref().and_then(PlatformKey::of);
                 return key.map_or(inner, Slot::PlatformText);
             }
-            Place::Schema => {
+            ValuePlace::Schema => {
                 let is_url = key.as_deref() == Some("url");
                 return if is_url {
                     Slot::Mark(Mark::SCHEMA_URL)
@@ -427,22 +436,22 @@ impl Scan {
         }
         // A key that is longer than every known key is unknown.
         let Some(key) = key else { return inner };
-        let is_top = place == Place::Top;
-        let is_item = matches!(place, Place::Item(_));
+        let is_top = place == ValuePlace::Top;
+        let is_item = matches!(place, ValuePlace::Item(_));
         let slot = match Key::of(&key) {
             Key::Digest => Slot::Digest,
-            Key::BlobSum if place == Place::FsLayer => Slot::Digest,
+            Key::BlobSum if place == ValuePlace::FsLayer => Slot::Digest,
             Key::Size => Slot::Size,
             Key::MediaType => Slot::MediaType,
             Key::ArtifactType if is_top || is_item => Slot::ArtifactType,
-            Key::Annotations => Slot::At(Place::Annotations),
-            Key::Platform if is_item => Slot::At(Place::Platform),
+            Key::Annotations => Slot::At(ValuePlace::Annotations),
+            Key::Platform if is_item => Slot::At(ValuePlace::Platform),
             Key::Data if !is_top => Slot::Data,
-            Key::Urls if is_item => Slot::At(Place::Urls),
+            Key::Urls if is_item => Slot::At(ValuePlace::Urls),
             known if is_top => {
                 return match (top_place(known), Mark::of(&key)) {
-                    (Place::Inner, Some(mark)) => Slot::Mark(mark),
-                    (Place::Inner, None) if key == "schema" => Slot::At(Place::Schema),
+                    (ValuePlace::Inner, Some(mark)) => Slot::Mark(mark),
+                    (ValuePlace::Inner, None) if key == "schema" => Slot::At(ValuePlace::Schema),
                     (place, _) => Slot::At(place),
                 };
             }
@@ -452,7 +461,7 @@ impl Scan {
             if self.levels.depth > MAX_FRAME_DEPTH {
                 return inner;
             }
-            self.push_frame(Place::Inner);
+            self.push_frame(ValuePlace::Inner);
         }
         if matches!(slot, Slot::Size | Slot::MediaType)
             && let Some(frame) = self.frame()
@@ -473,8 +482,8 @@ impl Scan {
             | Slot::PlatformText(_)
             | Slot::Feature
             | Slot::Mark(_) => lexer.text_limit(),
-            Slot::At(Place::Url) => Keep::DIGEST,
-            Slot::At(Place::Inner) if self.levels.depth > MAX_FRAME_DEPTH => Keep::DIGEST,
+            Slot::At(ValuePlace::Url) => Keep::DIGEST,
+            Slot::At(ValuePlace::Inner) if self.levels.depth > MAX_FRAME_DEPTH => Keep::DIGEST,
             Slot::At(_) | Slot::Size => Keep::NOTHING,
         }
     }
@@ -510,18 +519,18 @@ impl Scan {
                 if let Some(candidate) = self.owner(0) {
                     candidate.media_type(&text);
                 }
-                if matches!(place, Place::Item(_))
+                if matches!(place, ValuePlace::Item(_))
                     && let Some(details) = self.details()
                 {
                     details.media_type = text.as_ref().into();
                 }
-                if place == Place::Top {
+                if place == ValuePlace::Top {
                     self.document.media_type = Some(text.into());
                 }
             }
             Slot::ArtifactType => {
                 let Some(text) = text else { return };
-                if self.place() == Place::Top {
+                if self.place() == ValuePlace::Top {
                     self.document.artifact_type = Some(text.into());
                 } else if let Some(details) = self.details() {
                     details.artifact_type = Some(text.into());
@@ -561,39 +570,43 @@ impl Scan {
         }
     }
 
-    fn scalar_at(&mut self, place: Place, value: Scalar, text: Option<Cow<'_, str>>) {
+    fn scalar_at(&mut self, place: ValuePlace, value: Scalar, text: Option<Cow<'_, str>>) {
         match place {
             // Go writes `null` for an empty list and for an absent object (umoci's `manifests`).
-            Place::List(_) | Place::FsLayers if matches!(value, Scalar::Null) => {}
-            Place::Item(role) => self.damage(|| {
+            ValuePlace::List(_) | ValuePlace::FsLayers if matches!(value, Scalar::Null) => {}
+            ValuePlace::Item(role) => self.damage(|| {
                 let what = value.describe();
                 format!("{what} where a descriptor must be, in `{}`", key_of(role))
             }),
-            Place::List(role) => {
+            ValuePlace::List(role) => {
                 self.damage(|| format!("`{}` is {}", key_of(role), value.describe()));
             }
-            Place::FsLayers | Place::FsLayer => {
+            ValuePlace::FsLayers | ValuePlace::FsLayer => {
                 self.damage(|| format!("{} in `fsLayers`", value.describe()));
             }
-            Place::Top => self.damage(|| format!("{}, not an object", value.describe())),
-            Place::Url => {
+            ValuePlace::Top => self.damage(|| format!("{}, not an object", value.describe())),
+            ValuePlace::Url => {
                 let is_url = matches!(value, Scalar::Text) && text.is_none_or(|t| !t.is_empty());
                 if is_url && let Some(owner) = self.owner(1) {
                     owner.is_foreign = true;
                 }
             }
-            Place::Platform => {
+            ValuePlace::Platform => {
                 if let Some(details) = self.details() {
                     details.platform = None;
                 }
             }
-            Place::Inner if self.levels.depth > MAX_FRAME_DEPTH => {
+            ValuePlace::Inner if self.levels.depth > MAX_FRAME_DEPTH => {
                 let digest = text.and_then(|text| Digest::parse(&text).ok());
                 if let Some(digest) = digest.filter(|digest| digest.algorithm().is_some()) {
                     self.document.links.push(Link::to(Role::Other, digest));
                 }
             }
-            Place::Annotations | Place::Features | Place::Urls | Place::Schema | Place::Inner => {}
+            ValuePlace::Annotations
+            | ValuePlace::Features
+            | ValuePlace::Urls
+            | ValuePlace::Schema
+            | ValuePlace::Inner => {}
         }
     }
 
@@ -619,14 +632,14 @@ impl Scan {
             .named
             .extend(named_blob(&self.annotation, text));
         match owner.place {
-            Place::Top if self.annotation == BASE_DIGEST => {
+            ValuePlace::Top if self.annotation == BASE_DIGEST => {
                 self.document.base_digest = Digest::parse(text).ok();
             }
-            Place::Top if is_subject_key(&self.annotation) => {
+            ValuePlace::Top if is_subject_key(&self.annotation) => {
                 let subject = Digest::parse(text).ok();
                 self.document.annotated_subjects.extend(subject);
             }
-            Place::Item(_) if !is_lean => {
+            ValuePlace::Item(_) if !is_lean => {
                 let annotation = (self.annotation.as_str().into(), text.into());
                 owner.candidate.annotations.push(annotation);
             }
@@ -648,21 +661,21 @@ fn key_of(role: Role) -> &'static str {
 }
 
 /// Returns the place of the value of a key at the top.
-const fn top_place(key: Key) -> Place {
+const fn top_place(key: Key) -> ValuePlace {
     match key {
-        Key::Manifests => Place::List(Role::Child),
-        Key::Config => Place::List(Role::Config),
-        Key::Layers => Place::List(Role::Layer),
-        Key::Blobs => Place::List(Role::Blob),
-        Key::Subject => Place::List(Role::Subject),
-        Key::FsLayers => Place::FsLayers,
-        _ => Place::Inner,
+        Key::Manifests => ValuePlace::List(Role::Child),
+        Key::Config => ValuePlace::List(Role::Config),
+        Key::Layers => ValuePlace::List(Role::Layer),
+        Key::Blobs => ValuePlace::List(Role::Blob),
+        Key::Subject => ValuePlace::List(Role::Subject),
+        Key::FsLayers => ValuePlace::FsLayers,
+        _ => ValuePlace::Inner,
     }
 }
 
 /// The state of an object that may be a descriptor.
 #[derive(Debug, Default)]
-struct Candidate {
+struct MaybeDescriptor {
     digests: Digests,
     /// Blobs that its annotations reference.
     named: Vec<Digest>,
@@ -676,7 +689,7 @@ struct Candidate {
     details: Option<Box<Details>>,
 }
 
-impl Candidate {
+impl MaybeDescriptor {
     fn details(&mut self) -> &mut Details {
         self.details.get_or_insert_default()
     }
@@ -691,11 +704,11 @@ impl Candidate {
         });
     }
 
-    fn emit(mut self, scan: &mut Scan, place: Place) {
+    fn emit(mut self, scan: &mut Scan, place: ValuePlace) {
         let (role, required) = match place {
-            Place::Item(role) => (role, true),
-            Place::FsLayer => (Role::Layer, true),
-            Place::Top => {
+            ValuePlace::Item(role) => (role, true),
+            ValuePlace::FsLayer => (Role::Layer, true),
+            ValuePlace::Top => {
                 // The annotations of a document count whatever its type.
                 scan.emit_named(std::mem::take(&mut self.named), 0..0);
                 if !self.shaped {
@@ -703,12 +716,12 @@ impl Candidate {
                 }
                 (Role::Other, false)
             }
-            Place::Inner | Place::Annotations if self.shaped => (Role::Other, false),
+            ValuePlace::Inner | ValuePlace::Annotations if self.shaped => (Role::Other, false),
             _ => return,
         };
         let kind = match (self.kind, place) {
             // Schema 1 has no media types: its layers are gzipped tars.
-            (None, Place::FsLayer) => Kind::Layer,
+            (None, ValuePlace::FsLayer) => Kind::Layer,
             (None, _) => Kind::Unknown,
             (Some(kind), _) => kind,
         };

@@ -9,7 +9,7 @@ use crate::plan::policy::has_own_name;
 use crate::plan::{Tie, grouped};
 
 use super::along::removed_along;
-use super::survey::{FileKey, Survey, Surveyed};
+use super::survey::{FileKey, Survey, SurveyedImage};
 
 /// An image that is chosen for removal.
 pub(super) struct Chosen {
@@ -37,7 +37,7 @@ pub(super) fn choose(
     }
     type Place = (usize, usize);
     let mut owners: HashMap<FileKey, u32> = HashMap::new();
-    let mut candidates: Vec<(Place, &Surveyed)> = Vec::new();
+    let mut candidates: Vec<(Place, &SurveyedImage)> = Vec::new();
     let mut left: Vec<Left> = Vec::with_capacity(surveys.len());
     for (layout, survey) in surveys.iter().enumerate() {
         let own = survey.images.iter().filter(|image| !image.is_removed);
@@ -133,8 +133,8 @@ enum Rank {
 }
 
 impl Rank {
-    fn of(image: &Surveyed) -> Self {
-        let Surveyed {
+    fn of(image: &SurveyedImage) -> Self {
+        let SurveyedImage {
             image, is_named, ..
         } = image;
         if *is_named {
@@ -166,7 +166,7 @@ mod tests {
                 reach.push(number.expect("there are few"));
                 survey.files.push((FileKey(device, *file), 100));
             }
-            survey.images.push(Surveyed {
+            survey.images.push(SurveyedImage {
                 image: Image {
                     digest: Digest::of(Algorithm::Sha256, name.as_bytes()),
                     id: 0,

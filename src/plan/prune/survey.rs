@@ -25,7 +25,7 @@ pub(super) struct FileKey(pub(super) u64, pub(super) u64);
 /// The judged images of a layout, and the files that they keep.
 #[derive(Debug, Default)]
 pub struct Survey {
-    pub(super) images: Vec<Surveyed>,
+    pub(super) images: Vec<SurveyedImage>,
     /// The files that are reached, with their bytes.
     pub(super) files: Vec<(FileKey, u64)>,
     /// Files that something other than entries keeps, as positions in `files`.
@@ -42,7 +42,7 @@ pub struct Survey {
 
 /// One judged image.
 #[derive(Debug)]
-pub(super) struct Surveyed {
+pub(super) struct SurveyedImage {
     /// With the names that pass a filter on names.
     pub(super) image: Image,
     pub(super) age: Age,
@@ -189,8 +189,8 @@ impl Survey {
     }
 }
 
-fn surveyed(judged: &Judged<'_>) -> Surveyed {
-    Surveyed {
+fn surveyed(judged: &Judged<'_>) -> SurveyedImage {
+    SurveyedImage {
         image: judged.image.clone(),
         age: judged.age,
         is_named: judged.is_named,

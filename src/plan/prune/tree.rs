@@ -156,10 +156,10 @@ impl TreeShare {
 }
 
 /// Returns the remaining bytes of layouts: each file once.
-fn bytes_of<'a>(members: impl Iterator<Item = &'a Member>) -> u64 {
+fn bytes_of<'a>(members: impl Iterator<Item = &'a TreeLayout>) -> u64 {
     let mut seen: HashSet<FileKey> = HashSet::new();
     let mut sum = 0_u64;
-    for Member { survey, .. } in members {
+    for TreeLayout { survey, .. } in members {
         sum = sum.saturating_add(survey.unlinked_bytes);
         for (key, len) in &survey.linked {
             if seen.insert(*key) {
@@ -176,11 +176,11 @@ pub(super) const NOT_COMPARED: &str = "new or changed since the layouts were com
 /// Several layouts whose images are compared, by their positions.
 #[derive(Debug)]
 pub struct Tree {
-    members: Vec<Member>,
+    members: Vec<TreeLayout>,
 }
 
 #[derive(Debug)]
-struct Member {
+struct TreeLayout {
     share: TreeShare,
     survey: Survey,
     /// It could not be surveyed.
@@ -191,7 +191,7 @@ impl Tree {
     /// Starts with this number of layouts. `rules`: whether keep rules compare the images of all of them.
     #[must_use]
     pub fn new(layouts: usize, rules: Across, has_budget: bool) -> Self {
-        let member = |number| Member {
+        let member = |number| TreeLayout {
             share: TreeShare {
                 number,
                 rules,
@@ -306,7 +306,7 @@ impl Tree {
 
     /// Ends the decision: from now on, the shares allow no other removal.
     pub fn conclude(&mut self) {
-        for Member { share, survey, .. } in &mut self.members {
+        for TreeLayout { share, survey, .. } in &mut self.members {
             share.stage = Stage::Execute;
             for image in &survey.images {
                 let digest = image.image.digest.clone();

@@ -130,7 +130,7 @@ impl<'a> Alone<'a> {
             return HashSet::new();
         };
         let graph = self.graph;
-        let mut search = Search::new(self, image.id, &taken, true);
+        let mut search = RootSearch::new(self, image.id, &taken, true);
         let mut targets: Vec<BlobId> = taken.images.clone();
         for position in &taken.entries {
             targets.extend(self.inside.get(position).into_iter().flatten());
@@ -225,7 +225,7 @@ impl<'a> Alone<'a> {
                 .copied()
                 .collect();
             let before = candidates.len();
-            let mut search = Search::new(self, image, taken, false);
+            let mut search = RootSearch::new(self, image, taken, false);
             // Blobs that a candidate references besides its own are kept until the candidate is added.
             search.undecided = own.clone();
             candidates.retain(|position| {
@@ -271,7 +271,7 @@ impl<'a> Alone<'a> {
             return;
         }
         let graph = self.graph;
-        let mut search = Search::new(self, image, taken, false);
+        let mut search = RootSearch::new(self, image, taken, false);
         let parts = reached_by(taken.images.clone(), |id| self.next(id, is_part));
         let names: HashSet<String> = taken.names.iter().map(|name| canonical(name)).collect();
         let has_no_name_left = |element: &Element| {
@@ -315,7 +315,7 @@ impl<'a> Alone<'a> {
 }
 
 /// Searches for a kept root, from blobs up.
-struct Search<'s, 'a> {
+struct RootSearch<'s, 'a> {
     alone: &'s Alone<'a>,
     /// The image that is removed: as a referrer it is not kept by its subject.
     unwanted: BlobId,
@@ -328,7 +328,7 @@ struct Search<'s, 'a> {
     dead: HashSet<BlobId>,
 }
 
-impl<'s, 'a> Search<'s, 'a> {
+impl<'s, 'a> RootSearch<'s, 'a> {
     fn new(
         alone: &'s Alone<'a>,
         unwanted: BlobId,

@@ -159,7 +159,7 @@ pub(in crate::plan) fn kept_by(
     if kept.is_empty() {
         return (Vec::new(), 0);
     }
-    let search = Search::of(snapshot, entries, gone);
+    let search = KeeperSearch::of(snapshot, entries, gone);
     let images = kept.into_iter().filter_map(|id| {
         let mut by = search.keepers(id);
         if !gone.images.contains(&id) {
@@ -233,7 +233,7 @@ fn kept_images(
 }
 
 /// Searches from documents up to the kept roots.
-struct Search<'a> {
+struct KeeperSearch<'a> {
     snapshot: &'a Snapshot,
     entries: &'a [EntryFacts],
     gone: &'a RemovalSet,
@@ -242,7 +242,7 @@ struct Search<'a> {
     roots: HashMap<BlobId, Vec<&'a Root>>,
 }
 
-impl<'a> Search<'a> {
+impl<'a> KeeperSearch<'a> {
     fn of(snapshot: &'a Snapshot, entries: &'a [EntryFacts], gone: &'a RemovalSet) -> Self {
         let graph = &snapshot.graph;
         let mut parents: HashMap<BlobId, Vec<(BlobId, Relation)>> = HashMap::new();

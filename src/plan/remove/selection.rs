@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::graph::content_of;
-use crate::graph::{BlobSet, Change, Cut, EmptyIndex, Root, RootSource};
+use crate::graph::{BlobSet, Cut, EmptyIndex, PlannedChange, Root, RootSource};
 use crate::layout::replaced_ids::ReplacedId;
 use crate::layout::{BlobId, NewBlob};
 use crate::model::entries::{EntryFacts, config_owners};
@@ -144,8 +144,8 @@ impl RemovalSet {
     }
 
     /// Returns the changes for marking.
-    pub(in crate::plan) const fn change(&self) -> Change<'_> {
-        Change {
+    pub(in crate::plan) const fn change(&self) -> PlannedChange<'_> {
+        PlannedChange {
             unwanted: &self.unwanted,
             cut: &self.cut,
         }

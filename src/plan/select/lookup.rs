@@ -27,12 +27,12 @@ pub(super) struct Lookup<'a> {
     /// By the full name, without the digest of a pinned name.
     full: OnceCell<HashMap<Reference, Vec<(Named<'a>, Reference)>>>,
     by_image: OnceCell<HashMap<BlobId, Vec<Named<'a>>>>,
-    ids: OnceCell<Ids>,
+    ids: OnceCell<ImageIds>,
 }
 
 /// The image IDs of a layout.
 #[derive(Debug)]
-struct Ids {
+struct ImageIds {
     all: HashSet<BlobId>,
     /// Sorted by the encoded part of the digest.
     encoded: Vec<(String, BlobId)>,
@@ -92,13 +92,13 @@ impl<'a> Lookup<'a> {
             .collect()
     }
 
-    fn ids(&self) -> &Ids {
+    fn ids(&self) -> &ImageIds {
         self.ids.get_or_init(|| {
             let all: HashSet<BlobId> = self.entries.iter().filter_map(|entry| entry.id).collect();
             let digits = |id: &BlobId| (self.snapshot.graph.digest(*id).encoded(), *id);
             let mut encoded: Vec<(String, BlobId)> = all.iter().map(digits).collect();
             encoded.sort_unstable();
-            Ids { all, encoded }
+            ImageIds { all, encoded }
         })
     }
 }

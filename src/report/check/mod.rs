@@ -24,7 +24,7 @@ use crate::oci::{Digest, Role};
 use crate::progress::Progress;
 
 use absent::{Absence, absences};
-use read::{BlobState, Verdict, hash, inspect};
+use read::{BlobState, ContentVerdict, hash, inspect};
 pub use since::{FileVersion, Verified};
 use subset::{Candidate, choose};
 pub use subset::{Subset, SubsetError};
@@ -289,7 +289,7 @@ pub fn check_since(
 ) -> Result<Report> {
     let graph = &snapshot.graph;
     let live: Vec<BlobId> = graph.ids().filter(|id| graph.is_rooted(*id)).collect();
-    let sizes = Sizes::of(snapshot, &live);
+    let sizes = DeclaredSizes::of(snapshot, &live);
     let mut ids = live.clone();
     let mut report = Report::default();
     for orphan in graph.orphans() {
@@ -315,10 +315,10 @@ pub fn check_since(
             continue;
         }
         match state {
-            BlobState::Here(len, Verdict::Right) => report.verified.add(len),
+            BlobState::Here(len, ContentVerdict::Right) => report.verified.add(len),
             BlobState::Here(len, verdict) if wanted.leaves_out(*id, len) => {
                 report.not_read.add(len);
-                if matches!(verdict, Verdict::Earlier(_)) {
+                if matches!(verdict, ContentVerdict::Earlier(_)) {
                     report.verified_earlier.add(len);
                 }
             }
@@ -466,9 +466,11 @@ impl<'a> Wanted<'a> {
                 return None;
             };
             let verified = match verdict {
-                Verdict::NotRead => None,
-                Verdict::Earlier(when) => Some(*when),
-                Verdict::Right | Verdict::Wrong | Verdict::WrongPayload(_) => return None,
+                ContentVerdict::NotRead => None,
+                ContentVerdict::Earlier(when) => Some(*when),
+                ContentVerdict::Right | ContentVerdict::Wrong | ContentVerdict::WrongPayload(_) => {
+                    return None;
+                }
             };
             self.is_candidate(id, *len).then(|| Candidate {
                 id,
@@ -536,7 +538,7 @@ fn judge(
     graph: &Graph,
     id: BlobId,
     state: BlobState,
-    sizes: &Sizes,
+    sizes: &DeclaredSizes,
     absence: Option<Absence>,
 ) -> (Class, String, Option<u64>) {
     let (len, verdict) = match state {
@@ -555,17 +557,21 @@ fn judge(
     // docker declares the length of the payload, which is right although the file is longer by its signatures.
     let other = sizes
         .other_than(id, len)
-        .filter(|declared| verdict != Verdict::WrongPayload(*declared));
+        .filter(|declared| verdict != ContentVerdict::WrongPayload(*declared));
     let (class, why) = if let Some(declared) = other {
         let digest = match verdict {
-            Verdict::Right => ", though its digest is right",
-            Verdict::Wrong | Verdict::WrongPayload(_) | Verdict::NotRead | Verdict::Earlier(_) => {
-                ""
-            }
+            ContentVerdict::Right => ", though its digest is right",
+            ContentVerdict::Wrong
+            | ContentVerdict::WrongPayload(_)
+            | ContentVerdict::NotRead
+            | ContentVerdict::Earlier(_) => "",
         };
         let why = format!("is {len} bytes long, and {declared} are declared{digest}");
         (Class::WrongSize, why)
-    } else if matches!(verdict, Verdict::Wrong | Verdict::WrongPayload(_)) {
+    } else if matches!(
+        verdict,
+        ContentVerdict::Wrong | ContentVerdict::WrongPayload(_)
+    ) {
         (Class::WrongDigest, "does not match its digest".to_owned())
     } else if let Some(why) = graph.damage(id) {
         (Class::Malformed, why.to_owned())
@@ -599,7 +605,12 @@ fn judge_absent(graph: &Graph, id: BlobId, absence: Option<Absence>) -> (Class, 
 }
 
 /// Adds the findings, with reference paths and the images that need each blob.
-fn describe(snapshot: &Snapshot, problems: Vec<Problem>, sizes: &Sizes, report: &mut Report) {
+fn describe(
+    snapshot: &Snapshot,
+    problems: Vec<Problem>,
+    sizes: &DeclaredSizes,
+    report: &mut Report,
+) {
     let Snapshot { state, graph, .. } = snapshot;
     for root in graph.roots() {
         if let (RootSource::Entry(_), Err(why)) = (root.source, &root.target) {
@@ -666,9 +677,9 @@ fn of_file(graph: &Graph, id: BlobId, declared: u64) -> u64 {
 
 /// The declared lengths of blobs: one, and another one that differs.
 #[derive(Debug, Default)]
-struct Sizes(HashMap<BlobId, (u64, Option<u64>)>);
+struct DeclaredSizes(HashMap<BlobId, (u64, Option<u64>)>);
 
-impl Sizes {
+impl DeclaredSizes {
     fn of(snapshot: &Snapshot, live: &[BlobId]) -> Self {
         let Snapshot { state, graph, .. } = snapshot;
         let mut sizes = Self::default();
@@ -727,7 +738,7 @@ mod tests {
             (&[7, 6], 5, Some(7)),
         ];
         for (declared, len, want) in cases {
-            let mut sizes = Sizes::default();
+            let mut sizes = DeclaredSizes::default();
             for size in *declared {
                 sizes.add(7, *size);
             }

@@ -41,14 +41,14 @@ pub(super) enum BlobState {
     /// It does not exist, but a descriptor embeds it.
     Carried,
     /// It exists, with its length in bytes.
-    Here(u64, Verdict),
+    Here(u64, ContentVerdict),
     /// It exists and cannot be read.
     Unreadable(String),
 }
 
 /// The result of verifying the content of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ContentVerdict {
     /// It was not verified, or its algorithm is unknown.
     NotRead,
     /// It was not read; an earlier run verified it.
@@ -87,7 +87,7 @@ fn inspect_one(snapshot: &Snapshot, id: BlobId, record: Option<&dyn Verified>) -
         return BlobState::Carried;
     }
     if let Some(len) = graph.verified_len(id) {
-        return BlobState::Here(len, Verdict::Right);
+        return BlobState::Here(len, ContentVerdict::Right);
     }
     match layout.stat_blob(graph.digest(id)) {
         Ok(None) => BlobState::Absent,
@@ -97,7 +97,7 @@ fn inspect_one(snapshot: &Snapshot, id: BlobId, record: Option<&dyn Verified>) -
         Ok(Some(stat)) => {
             let version = FileVersion::of(&stat);
             let when = record.and_then(|record| record.when(graph.digest(id), &version));
-            let verdict = when.map_or(Verdict::NotRead, Verdict::Earlier);
+            let verdict = when.map_or(ContentVerdict::NotRead, ContentVerdict::Earlier);
             BlobState::Here(version.len, verdict)
         }
         Err(error) => BlobState::Unreadable(error.to_string()),
@@ -119,7 +119,7 @@ pub(super) fn hash(
     let graph = &snapshot.graph;
     let mut tasks: Vec<Task> = Vec::new();
     for (position, (id, state)) in ids.iter().zip(&*states).enumerate() {
-        if let BlobState::Here(len, Verdict::NotRead | Verdict::Earlier(_)) = state
+        if let BlobState::Here(len, ContentVerdict::NotRead | ContentVerdict::Earlier(_)) = state
             && graph.digest(*id).algorithm().is_some()
             && wanted.is_read(*id, *len)
         {
@@ -174,7 +174,7 @@ fn read(
 ) -> Option<BlobState> {
     let digest = snapshot.graph.digest(id);
     let Some(algorithm) = digest.algorithm() else {
-        return Some(BlobState::Here(0, Verdict::NotRead));
+        return Some(BlobState::Here(0, ContentVerdict::NotRead));
     };
     let packed = snapshot.layout.packed();
     if let Some(packed) = packed.filter(|packed| packed.is_hole(digest)) {
@@ -219,11 +219,11 @@ fn read(
         }
     };
     let verdict = if found == *digest {
-        Verdict::Right
+        ContentVerdict::Right
     } else {
         of_payload(snapshot, id, len)
     };
-    add(verdict == Verdict::Right);
+    add(verdict == ContentVerdict::Right);
     Some(BlobState::Here(len, verdict))
 }
 
@@ -265,29 +265,29 @@ fn in_archive(snapshot: &Snapshot, packed: &Packed, id: BlobId) -> BlobState {
         Err(error) => return BlobState::Unreadable(error.to_string()),
     };
     let verdict = match packed.has_digest(digest) {
-        Some(true) => Verdict::Right,
-        Some(false) => Verdict::Wrong,
-        None => Verdict::NotRead,
+        Some(true) => ContentVerdict::Right,
+        Some(false) => ContentVerdict::Wrong,
+        None => ContentVerdict::NotRead,
     };
     BlobState::Here(len, verdict)
 }
 
 /// Verifies the payload of a blob that does not match its digest, in case it is a signed manifest. Marking has already
 /// verified manifests; this is for blobs that their descriptor declares as layers, for orphans and for damage.
-fn of_payload(snapshot: &Snapshot, id: BlobId, len: u64) -> Verdict {
+fn of_payload(snapshot: &Snapshot, id: BlobId, len: u64) -> ContentVerdict {
     if len > MAX_MANIFEST_BYTES {
-        return Verdict::Wrong;
+        return ContentVerdict::Wrong;
     }
     let digest = snapshot.graph.digest(id);
     let mut bytes = Vec::new();
     let file = snapshot.layout.open_blob(digest).map(File::from);
     let read = file.and_then(|file| file.take(len).read_to_end(&mut bytes));
     if read.is_err() {
-        return Verdict::Wrong;
+        return ContentVerdict::Wrong;
     }
     match (identify(digest, &bytes), payload_len(&bytes)) {
-        (Identity::Whole | Identity::Payload(_), _) => Verdict::Right,
-        (Identity::Other, Some(len)) => Verdict::WrongPayload(len),
-        (Identity::Other, None) => Verdict::Wrong,
+        (Identity::Whole | Identity::Payload(_), _) => ContentVerdict::Right,
+        (Identity::Other, Some(len)) => ContentVerdict::WrongPayload(len),
+        (Identity::Other, None) => ContentVerdict::Wrong,
     }
 }

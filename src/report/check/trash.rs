@@ -102,7 +102,7 @@ pub fn check_trash(
     let sizes: HashMap<(&str, &str), u64> = runs.iter().flat_map(sizes).collect();
     let total = Total::of(blobs.len()).with_bytes(report.blobs.bytes);
     let hashing = Running::begin(progress, Phase::Hashing, total);
-    let found: Vec<Option<Found>> = blobs
+    let found: Vec<Option<JudgedBlob>> = blobs
         .par_iter()
         .with_max_len(1)
         .map_init(
@@ -116,7 +116,7 @@ pub fn check_trash(
         .collect();
     drop(hashing);
     for ((run, (digest, file)), found) in blobs.into_iter().zip(found) {
-        let Found {
+        let JudgedBlob {
             is_verified,
             damage,
             declared,
@@ -159,7 +159,7 @@ fn sizes(run: &TrashedRun) -> impl Iterator<Item = ((&str, &str), u64)> {
 }
 
 /// The result for one blob.
-struct Found {
+struct JudgedBlob {
     /// It was read, and compared with its digest.
     is_verified: bool,
     damage: Option<(Class, String)>,
@@ -174,10 +174,10 @@ fn judge(
     (content, declared): (Content, Option<u64>),
     buffer: &mut [u8],
     progress: &dyn Progress,
-) -> Option<Found> {
+) -> Option<JudgedBlob> {
     let declared = declared.filter(|declared| *declared != file.len);
     let damaged = |class, why| {
-        Some(Found {
+        Some(JudgedBlob {
             is_verified: false,
             damage: Some((class, why)),
             declared,
@@ -188,7 +188,7 @@ fn judge(
         return damaged(Class::WrongSize, why);
     }
     let sound = |is_verified| {
-        Some(Found {
+        Some(JudgedBlob {
             is_verified,
             damage: None,
             declared: None,
@@ -212,7 +212,7 @@ fn judge(
     };
     match is_equal {
         Ok(true) => sound(true),
-        Ok(false) => Some(Found {
+        Ok(false) => Some(JudgedBlob {
             is_verified: true,
             damage: Some((Class::WrongDigest, "does not match its digest".to_owned())),
             declared: None,

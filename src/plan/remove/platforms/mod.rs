@@ -149,14 +149,14 @@ struct Dropping<'a> {
 struct Loss<'a, 'v> {
     image: &'a Image,
     going: Vec<&'a Child<'v>>,
-    part: Part,
+    part: DroppedPart,
     holds: Vec<(usize, String)>,
-    scope: Scope,
+    scope: DropScope,
 }
 
 /// The extent of a drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope {
+enum DropScope {
     /// Everything.
     Image,
     /// Some of the children of its index.
@@ -186,27 +186,29 @@ impl Dropping<'_> {
             let (going, staying): (Vec<&Child<'_>>, Vec<&Child<'_>>) =
                 children.iter().partition(|child| self.is_dropped(child));
             let scope = if staying.is_empty() || is_last {
-                Scope::Image
+                DropScope::Image
             } else if children.iter().any(|child| child.entry.is_some()) {
-                Scope::Entries
+                DropScope::Entries
             } else {
-                Scope::Children
+                DropScope::Children
             };
             let going = match scope {
-                Scope::Children => self.separate(going, &staying, &label)?,
-                Scope::Image | Scope::Entries => going,
+                DropScope::Children => self.separate(going, &staying, &label)?,
+                DropScope::Image | DropScope::Entries => going,
             };
             if going.is_empty() {
                 continue;
             }
-            let part = Part::of(snapshot, image, &going, &staying);
+            let part = DroppedPart::of(snapshot, image, &going, &staying);
             let mut holds = holds_on(snapshot, image.id);
             match scope {
-                Scope::Image => {}
+                DropScope::Image => {}
                 // A hold on a platform that is kept is not a conflict.
-                Scope::Children => holds.retain(|(position, _)| part.touches(snapshot, *position)),
+                DropScope::Children => {
+                    holds.retain(|(position, _)| part.touches(snapshot, *position));
+                }
                 // The manifest is kept, and with it the held content.
-                Scope::Entries => holds.clear(),
+                DropScope::Entries => holds.clear(),
             }
             losses.push(Loss {
                 image,
@@ -367,9 +369,9 @@ impl Dropping<'_> {
         let image = loss.image;
         match (loss.scope, self.request.mode) {
             // The last platform: the image is removed.
-            (Scope::Image, _) => gone.take_image(image),
-            (Scope::Entries, _) => self.remove_entries(loss, gone),
-            (Scope::Children, PlatformMode::Rewrite) => {
+            (DropScope::Image, _) => gone.take_image(image),
+            (DropScope::Entries, _) => self.remove_entries(loss, gone),
+            (DropScope::Children, PlatformMode::Rewrite) => {
                 let (snapshot, entries) = (self.snapshot, self.entries);
                 rewrite(snapshot, entries, image, &loss.part, self.options, gone)?;
                 // Recorded so that an error for the old ID can name the new one.
@@ -382,8 +384,8 @@ impl Dropping<'_> {
                     });
                 }
             }
-            (Scope::Children, PlatformMode::Sparse) => self.make_sparse(loss, gone),
-            (Scope::Children, PlatformMode::Hollow) => self.make_hollow(loss, gone),
+            (DropScope::Children, PlatformMode::Sparse) => self.make_sparse(loss, gone),
+            (DropScope::Children, PlatformMode::Hollow) => self.make_hollow(loss, gone),
         }
         let mut seen = BTreeSet::new();
         let dropped = loss.going.iter();
@@ -499,7 +501,7 @@ fn names_left(image: &Image, pick: &Pick) -> Vec<String> {
 }
 
 /// The parts to drop from an index: platforms, and what belongs to them.
-struct Part {
+struct DroppedPart {
     ids: BTreeSet<BlobId>,
     /// In the order of the index: each platform, then what belongs to it.
     order: Vec<BlobId>,
@@ -509,7 +511,7 @@ struct Part {
     descriptors: BTreeMap<(BlobId, BlobId), BTreeSet<Option<Platform>>>,
 }
 
-impl Part {
+impl DroppedPart {
     /// Adds attestations, and other children whose subject is a dropped platform. A kept platform is not part of another
     /// one, whatever its subject is.
     fn of(

@@ -14,7 +14,7 @@ use crate::plan::remove::selection::Relisted;
 use crate::plan::remove::{Moved, RemovalSet, RemoveOptions};
 use crate::plan::{Conflict, Force};
 
-use super::{Failed, Part, written};
+use super::{DroppedPart, Failed, written};
 
 /// The maximum depth of nested indexes that are rewritten. No writer nests more than two.
 const MAX_DEPTH: usize = 32;
@@ -24,7 +24,7 @@ pub(super) fn rewrite(
     snapshot: &Snapshot,
     entries: &[EntryFacts],
     image: &Image,
-    part: &Part,
+    part: &DroppedPart,
     options: &RemoveOptions,
     gone: &mut RemovalSet,
 ) -> Result<(), Failed> {
@@ -90,7 +90,7 @@ fn referrers(
     snapshot: &Snapshot,
     entries: &[EntryFacts],
     image: &Image,
-    part: &Part,
+    part: &DroppedPart,
 ) -> Vec<String> {
     let index = image.id;
     let own: BTreeSet<&str> = image.names.iter().map(|name| &*name.text).collect();
@@ -153,7 +153,7 @@ fn repinned(name: &str, new: &NewBlob) -> String {
 
 struct Rewriter<'a> {
     snapshot: &'a Snapshot,
-    part: &'a Part,
+    part: &'a DroppedPart,
     done: BTreeMap<BlobId, Option<NewBlob>>,
     nested: Vec<NewBlob>,
     survivors: Vec<(BlobId, Role)>,
