@@ -53,5 +53,5 @@ pub(super) fn trim_released(layout: &Layout, relisted: &[Digest], fs: &dyn Fs) {
     }
     drop(fs.remove_expected(dir.as_fd(), name, &old));
     // Fails if it has other files of this program.
-    drop(fs.remove_temporary(layout.dir().as_fd(), directory, true));
+    drop(fs.remove_empty_dir(layout.dir().as_fd(), directory));
 }

@@ -45,7 +45,7 @@ pub(super) fn remove_layout(
 ) -> Result<bool, (String, io::Error)> {
     let dir = layout.dir().as_fd();
     for name in STAGING {
-        if !gone(fs.remove_temporary(dir, name, true)).map_err(at(name))? {
+        if !gone(fs.remove_empty_dir(dir, name)).map_err(at(name))? {
             return Ok(false);
         }
     }
@@ -53,11 +53,11 @@ pub(super) fn remove_layout(
     if let Some(root) = &blobs.root {
         for (algorithm, _) in &blobs.algorithms {
             let name = algorithm.name();
-            if !gone(fs.remove_temporary(root.as_fd(), name, true)).map_err(at(name))? {
+            if !gone(fs.remove_empty_dir(root.as_fd(), name)).map_err(at(name))? {
                 return Ok(false);
             }
         }
-        if !gone(fs.remove_temporary(dir, "blobs", true)).map_err(at("blobs"))? {
+        if !gone(fs.remove_empty_dir(dir, "blobs")).map_err(at("blobs"))? {
             return Ok(false);
         }
     }
@@ -70,7 +70,7 @@ pub(super) fn remove_layout(
     }
     let marker = layout.read_own_file("oci-layout").map_err(other);
     let marker = marker.map_err(at("oci-layout"))?;
-    fs.remove_temporary(dir, "oci-layout", false)
+    fs.remove_file(dir, "oci-layout")
         .map_err(at("oci-layout"))?;
     let text = state.index.text().as_bytes();
     let removed = fs.remove_expected(dir, "index.json", text);
@@ -91,10 +91,9 @@ pub(super) fn remove_layout(
     ] {
         let (directory, name) = own_place(file);
         if let Ok(own) = open_dir(layout.dir(), directory, Links::Refuse) {
-            fs.remove_temporary(own.as_fd(), name, false)
-                .map_err(at(file))?;
+            fs.remove_file(own.as_fd(), name).map_err(at(file))?;
             // Other files were not written by this version, and are kept.
-            gone(fs.remove_temporary(dir, directory, true)).map_err(at(directory))?;
+            gone(fs.remove_empty_dir(dir, directory)).map_err(at(directory))?;
         }
     }
     fs.sync_dir(dir).map_err(at("."))?;
@@ -122,7 +121,7 @@ pub fn remove_directory(path: &Path, fs: &dyn Fs) -> io::Result<()> {
         return Ok(());
     };
     let parent = open_dir(CWD, parent, Links::Follow)?;
-    gone(fs.remove_temporary(parent.as_fd(), name, true))?;
+    gone(fs.remove_empty_dir(parent.as_fd(), name))?;
     Ok(())
 }
 

@@ -41,31 +41,39 @@ pub(super) fn remove_temporary(
     outcome.done = outcome.done.plus(tally.totals());
 }
 
-fn remove_file(layout: &Layout, stray: &TempFile, fs: &dyn Fs) -> io::Result<Removed> {
-    if stray.is_lock() {
+fn remove_file(layout: &Layout, temp_file: &TempFile, fs: &dyn Fs) -> io::Result<Removed> {
+    if temp_file.is_lock() {
         // It is the one that this run holds, and is removed with the lock.
         return Ok(Removed::Yes);
     }
-    let Some(place) = layout.open_temp_file(stray)? else {
+    let Some(place) = layout.open_temp_file(temp_file)? else {
         return Ok(Removed::Gone);
     };
-    let now = measure(&place.dir, place.name.as_bytes(), stray.is_dir, &stray.path)?;
-    if now != (stray.modified, stray.len) {
+    let now = measure(
+        &place.dir,
+        place.name.as_bytes(),
+        temp_file.is_dir,
+        &temp_file.path,
+    )?;
+    if now != (temp_file.modified, temp_file.len) {
         // Its writer is active again: BuildKit resumes an aborted export.
         return Ok(Removed::Gone);
     }
-    if stray.is_dir {
+    if temp_file.is_dir {
         let Some(inner) = &place.inner else {
             return Ok(Removed::Gone);
         };
-        for file in layout.files_in(stray, inner)? {
+        for file in layout.files_in(temp_file, inner)? {
             if !crate::layout::temp_files::inside(&place.name, &file) {
                 return Err(io::Error::other(format!(
                     "it has `{file}`, which its writer does not create"
                 )));
             }
-            fs.remove_temporary(inner.as_fd(), &file, false)?;
+            fs.remove_file(inner.as_fd(), &file)?;
         }
     }
-    fs.remove_temporary(place.dir.as_fd(), &place.name, stray.is_dir)
+    match temp_file.is_dir {
+        true => fs.remove_empty_dir(place.dir.as_fd(), &place.name),
+        false => fs.remove_file(place.dir.as_fd(), &place.name),
+    }
 }

@@ -113,9 +113,9 @@ pub(super) fn begin(
     let written = (|| {
         let mut algorithms = Vec::new();
         for algorithm in ALGORITHMS {
-            let mut victims = sweep.sweep.iter();
-            let is_used = victims.any(|victim| {
-                let digest = sweep.blobs.digest(victim.id);
+            let mut deletions = sweep.sweep.iter();
+            let is_used = deletions.any(|deletion| {
+                let digest = sweep.blobs.digest(deletion.id);
                 digest.is_some_and(|digest| digest.algorithm() == Some(algorithm))
             });
             if is_used {
@@ -185,10 +185,10 @@ fn record_of(
     parts: &[LayoutPart<'_>],
     (options, now, ends): (&TrashOptions, jiff::Timestamp, jiff::Timestamp),
 ) -> Result<String> {
-    let deletions = sweep.sweep.iter().filter_map(|victim| {
+    let deletions = sweep.sweep.iter().filter_map(|deletion| {
         Some(RecordedDeletion {
-            digest: sweep.blobs.digest(victim.id)?.to_string(),
-            size: victim.file.len,
+            digest: sweep.blobs.digest(deletion.id)?.to_string(),
+            size: deletion.file.len,
         })
     });
     let record = RunRecord {
@@ -244,12 +244,12 @@ fn change_of(part: &LayoutPart<'_>) -> Result<LayoutChange> {
 /// Removes a run that did nothing. If it cannot be removed, a later run deletes it.
 pub(super) fn discard(place: Trash<'_>, run: &OpenRun, fs: &dyn Fs) {
     let dir = run.dir.as_fd();
-    drop(fs.remove_temporary(dir, RECORD, false));
+    drop(fs.remove_file(dir, RECORD));
     for algorithm in ALGORITHMS {
-        drop(fs.remove_temporary(dir, algorithm.name(), true));
+        drop(fs.remove_empty_dir(dir, algorithm.name()));
     }
     if let Ok(Some(trash)) = place.open() {
-        drop(fs.remove_temporary(trash.as_fd(), &run.name, true));
+        drop(fs.remove_empty_dir(trash.as_fd(), &run.name));
     }
     remove_if_empty(place, fs);
 }
@@ -274,8 +274,7 @@ pub(crate) fn empty_run(place: Trash<'_>, run: &TrashedRun, fs: &dyn Fs) -> Resu
         own.extend(name.filter(|name| is_own(name)).map(str::to_owned));
     })?;
     for name in own {
-        fs.remove_temporary(dir.as_fd(), &name, false)
-            .map_err(failed)?;
+        fs.remove_file(dir.as_fd(), &name).map_err(failed)?;
     }
     fs.sync_dir(dir.as_fd()).map_err(failed)?;
     for algorithm in ALGORITHMS {
@@ -294,10 +293,10 @@ pub(crate) fn empty_run(place: Trash<'_>, run: &TrashedRun, fs: &dyn Fs) -> Resu
             .into_iter()
             .collect::<std::io::Result<()>>()
             .map_err(failed)?;
-        drop(fs.remove_temporary(dir.as_fd(), algorithm.name(), true));
+        drop(fs.remove_empty_dir(dir.as_fd(), algorithm.name()));
     }
     // Files of other programs are kept, with their directory.
-    drop(fs.remove_temporary(trash.as_fd(), &run.name, true));
+    drop(fs.remove_empty_dir(trash.as_fd(), &run.name));
     remove_if_empty(place, fs);
     Ok(())
 }
@@ -305,8 +304,8 @@ pub(crate) fn empty_run(place: Trash<'_>, run: &TrashedRun, fs: &dyn Fs) -> Resu
 /// Removes the directories of the trash if they are empty.
 pub(super) fn remove_if_empty(place: Trash<'_>, fs: &dyn Fs) {
     if let Ok(own) = open_dir(place.home(), OWN_DIRECTORY, Links::Refuse) {
-        drop(fs.remove_temporary(own.as_fd(), TRASH, true));
-        drop(fs.remove_temporary(place.home().as_fd(), OWN_DIRECTORY, true));
+        drop(fs.remove_empty_dir(own.as_fd(), TRASH));
+        drop(fs.remove_empty_dir(place.home().as_fd(), OWN_DIRECTORY));
     }
 }
 

@@ -111,16 +111,17 @@ pub trait Fs: Sync + Debug {
         digest: &Digest,
     ) -> io::Result<bool>;
 
-    /// Deletes a temporary file, or an empty directory, by name.
+    /// Deletes a file that is not a blob, such as a temporary one, by name.
     ///
     /// # Errors
     /// Those of `unlinkat` except `ENOENT`.
-    fn remove_temporary(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &str,
-        is_dir: bool,
-    ) -> io::Result<Removed>;
+    fn remove_file(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Removed>;
+
+    /// Deletes an empty directory by name.
+    ///
+    /// # Errors
+    /// Those of `unlinkat` except `ENOENT`.
+    fn remove_empty_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Removed>;
 
     /// Creates or replaces a file, such that the old or the new one exists completely at any time: a temporary file is flushed to
     /// disk and renamed, and the directory is flushed to disk. Mode, owner, ACL and extended attributes are those of the old

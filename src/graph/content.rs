@@ -422,13 +422,13 @@ pub(super) mod tests {
 
     #[test]
     fn a_read_error_is_returned() {
-        struct Broken;
-        impl Read for Broken {
+        struct BrokenReader;
+        impl Read for BrokenReader {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
                 Err(io::ErrorKind::PermissionDenied.into())
             }
         }
-        let error = read_all(Broken, 5).expect_err("it is broken");
+        let error = read_all(BrokenReader, 5).expect_err("it is broken");
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
     }
 }

@@ -297,17 +297,15 @@ impl Graph {
 
     /// Returns the sign of a writer at work: its temporary file, or a blob that it has not listed yet.
     fn sign_of_writer(&self, rule: GracePolicy, fresh: &[(BlobId, i64)]) -> Option<Writer> {
-        let mut files = self.blobs.temporary.iter().filter(|stray| {
+        let mut files = self.blobs.temporary.iter().filter(|file| {
             // A lock file is not a sign: readers create one too. This program holds the lock while it writes, and never lists
             // a removed blob again.
-            let name = stray.path.file_name().and_then(|name| name.to_str());
-            rule.is_fresh(stray.modified)
-                && !stray.is_lock()
-                && !name.is_some_and(crate::fs::is_own)
+            let name = file.path.file_name().and_then(|name| name.to_str());
+            rule.is_fresh(file.modified) && !file.is_lock() && !name.is_some_and(crate::fs::is_own)
         });
         let newest = || fresh.iter().max_by_key(|(_, modified)| *modified);
         match files.next() {
-            Some(stray) => Some(Writer::File(stray.path.clone())),
+            Some(file) => Some(Writer::File(file.path.clone())),
             None => newest().map(|(id, modified)| Writer::Blob {
                 digest: self.digest(*id).clone(),
                 modified: *modified,

@@ -371,10 +371,7 @@ impl Layout {
     }
 
     /// Returns the temporary files that [hold what another program wrote](is_parked).
-    pub(crate) fn parked<'a>(
-        &self,
-        strays: impl IntoIterator<Item = &'a TempFile>,
-    ) -> Vec<PathBuf> {
+    pub(crate) fn parked<'a>(&self, files: impl IntoIterator<Item = &'a TempFile>) -> Vec<PathBuf> {
         let is_parked = |file: &&TempFile| {
             let name = file.path.file_name().and_then(|name| name.to_str());
             !file.is_dir
@@ -382,7 +379,7 @@ impl Layout {
                 && matches!(self.open_temp_file(file), Ok(None))
                 && std::fs::symlink_metadata(self.path.join(&file.path)).is_ok()
         };
-        let parked = strays.into_iter().filter(is_parked);
+        let parked = files.into_iter().filter(is_parked);
         parked.map(|file| file.path.clone()).collect()
     }
 

@@ -32,11 +32,11 @@ impl Plan {
             });
         }
         let mut change = self.dropped(packed, self.sweep.iter());
-        for stray in &self.temporary {
-            let path = stray.path.as_os_str().as_bytes();
+        for file in &self.temporary {
+            let path = file.path.as_os_str().as_bytes();
             let own = packed.in_layout(path).map(|(number, _)| number);
             change.dropped.extend(own);
-            if stray.is_dir {
+            if file.is_dir {
                 let below = [&packed.whole(path), &b"/"[..]].concat();
                 let inside = packed.by_path.iter();
                 let inside = inside.filter(|(path, _)| path.starts_with(&below));

@@ -135,14 +135,13 @@ impl Fs for Stopping {
         })
     }
 
-    fn remove_temporary(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &str,
-        is_dir: bool,
-    ) -> io::Result<Removed> {
+    fn remove_file(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Removed> {
+        self.pass(format!("temporary {name}"), || Disk.remove_file(dir, name))
+    }
+
+    fn remove_empty_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Removed> {
         self.pass(format!("temporary {name}"), || {
-            Disk.remove_temporary(dir, name, is_dir)
+            Disk.remove_empty_dir(dir, name)
         })
     }
 

@@ -61,18 +61,12 @@ impl Fs for Disk {
         copy::copy(source, dir, digest)
     }
 
-    fn remove_temporary(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &str,
-        is_dir: bool,
-    ) -> io::Result<Removed> {
-        let flags = if is_dir {
-            AtFlags::REMOVEDIR
-        } else {
-            AtFlags::empty()
-        };
-        unlink(dir, name, flags)
+    fn remove_file(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Removed> {
+        unlink(dir, name, AtFlags::empty())
+    }
+
+    fn remove_empty_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Removed> {
+        unlink(dir, name, AtFlags::REMOVEDIR)
     }
 
     fn replace(

@@ -8,7 +8,7 @@ use crate::graph::EmptyIndex;
 use crate::plan::policy::has_own_name;
 use crate::plan::{Tie, grouped};
 
-use super::along::removed_along;
+use super::companions::removed_along;
 use super::survey::{FileKey, Survey, SurveyedImage};
 
 /// An image that is chosen for removal.
@@ -153,7 +153,7 @@ mod tests {
     use crate::model::images::Image;
     use crate::oci::{Algorithm, Digest, EntryName, REF_NAME};
     use crate::plan::Age;
-    use crate::plan::prune::along::Follows;
+    use crate::plan::prune::companions::Follows;
 
     /// A layout with images: name, age as a second, files. A file with a number below 10 is in every layout.
     fn survey(layout: usize, images: &[(&str, i64, &[u64])]) -> Survey {

@@ -3,8 +3,8 @@
 //! *Promise*: the removal equals `rm` of the chosen images, so that everything that a kept image references is kept; the
 //! reason of each image is the decisive one; the reported bytes are those of the plan.
 
-mod along;
 mod budget;
+mod companions;
 mod followers;
 mod kept;
 mod options;
@@ -25,8 +25,8 @@ use crate::model::inventory::{Files, Unmeasured, files};
 use crate::model::snapshot::Snapshot;
 use crate::oci::{Digest, EntryName};
 
-use self::along::{Follows, companions_among, follow};
 use self::budget::choose;
+use self::companions::{Follows, companions_among, follow};
 use self::followers::followers;
 use self::kept::kept_bytes;
 pub use self::kept::{Holder, KeptBytes, KeptLink};

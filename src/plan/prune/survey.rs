@@ -13,7 +13,7 @@ use crate::model::snapshot::Snapshot;
 use crate::plan::age::Age;
 use crate::plan::filter::Resolved;
 
-use super::along::Follows;
+use super::companions::Follows;
 use super::remaining::{BudgetHolder, freed_bytes, holders, live_bytes};
 use super::{Judged, Removal, RemovalSet};
 
