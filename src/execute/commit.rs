@@ -138,7 +138,12 @@ pub(super) fn write_note(layout: &Layout, file: &str, text: &str, fs: &dyn Fs) -
 /// # Errors
 /// [`Error::Changed`] if the state of the layout is not `base`, others if the file cannot be written. In both cases the old
 /// holds are kept.
-pub fn write_holds(locked: &Locked<'_>, base: &Digest, holds: &Holds, fs: &dyn Fs) -> Result<()> {
+pub(crate) fn write_holds(
+    locked: &Locked<'_>,
+    base: &Digest,
+    holds: &Holds,
+    fs: &dyn Fs,
+) -> Result<()> {
     recover(locked, fs)?;
     let state = unchanged(locked, base)?;
     probe_holds(locked.layout(), fs)?;

@@ -45,7 +45,7 @@ impl GroupOutcome {
     }
 
     /// Returns the outcome of the store, if there is one, then those of the layouts.
-    pub fn into_outcomes(self) -> impl Iterator<Item = Outcome> {
+    pub(crate) fn into_outcomes(self) -> impl Iterator<Item = Outcome> {
         self.store.into_iter().chain(self.layouts)
     }
 }

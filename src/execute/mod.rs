@@ -62,7 +62,7 @@ use crate::plan::{Deletion, EmptyLayouts, Plan, Totals};
 use crate::progress::Progress;
 
 use commit::commit;
-pub use commit::write_holds;
+pub(crate) use commit::write_holds;
 pub use cure::Restored;
 pub(crate) use cure::{cure_locked, is_in_trash, needs_cure, refuse_damaged, return_to_trash};
 pub use group::GroupOutcome;

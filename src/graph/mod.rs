@@ -409,12 +409,11 @@ impl Graph {
     /// If the number is not one of this graph.
     #[must_use]
     pub fn digest(&self, id: BlobId) -> &Digest {
-        let listed = self.blobs.len();
-        if (id as usize) < listed {
+        let listed = self.blobs.ids();
+        if listed.contains(&id) {
             self.blobs.digest(id)
         } else {
-            let offset = u32::try_from(listed).expect("numbers of blobs fit into 32 bits");
-            self.extra.digest(id - offset)
+            self.extra.digest(id - listed.end)
         }
         .expect("numbers come from this graph")
     }
@@ -422,7 +421,7 @@ impl Graph {
     /// Returns the number of a digest that is present or referenced.
     #[must_use]
     pub fn id(&self, digest: &Digest) -> Option<BlobId> {
-        let offset = u32::try_from(self.blobs.len()).ok()?;
+        let offset = self.blobs.ids().end;
         self.blobs
             .id(digest)
             .or_else(|| self.extra.get(digest).map(|number| number + offset))
@@ -441,8 +440,7 @@ impl Graph {
 
     /// Returns the digests of missing blobs that a root reaches.
     pub(crate) fn missing(&self) -> impl Iterator<Item = Digest> {
-        let first = u32::try_from(self.blobs.len()).expect("numbers of blobs fit into 32 bits");
-        let absent = self.ids().skip(first as usize);
+        let absent = self.ids().skip(self.blobs.len());
         let absent = absent.filter(|id| self.rooted.contains(*id) && !self.is_present(*id));
         absent.map(|id| self.digest(id).clone())
     }

@@ -170,8 +170,7 @@ impl Graph {
         if let Some(id) = self.blobs.id(&digest) {
             return id;
         }
-        let offset = u32::try_from(self.blobs.len()).expect("numbers of blobs fit into 32 bits");
-        offset + self.extra.insert(digest)
+        self.blobs.ids().end + self.extra.insert(digest)
     }
 
     /// Reads the given blobs and everything below them.

@@ -56,9 +56,8 @@ impl Graph {
         layout: &Layout,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let listed = u32::try_from(self.blobs.len()).expect("numbers of blobs fit into 32 bits");
         let reached = self.reached.clone();
-        let mut unreached = (0..listed).filter(|id| !reached.contains(*id));
+        let mut unreached = self.blobs.ids().filter(|id| !reached.contains(*id));
         let count = unreached.clone().count();
         let _scanning = Running::begin(progress, Phase::ScanningOrphans, Total::of(count));
         let mut orphans = FileTable::with_capacity(count);

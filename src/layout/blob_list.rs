@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -229,6 +230,12 @@ impl BlobList {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Returns the numbers of the blobs. Further numbers can begin at its end.
+    #[must_use]
+    pub fn ids(&self) -> Range<BlobId> {
+        0..number_of(self.len())
     }
 
     /// Returns the number of a blob, if it exists.

@@ -87,7 +87,7 @@ impl SharedStore {
     ///
     /// # Errors
     /// [`Error::SharedStore`] with that layout, [`Error::Read`].
-    pub fn refuse_unless_with_owner(&self, layouts: &[Layout]) -> Result<()> {
+    pub(crate) fn refuse_unless_with_owner(&self, layouts: &[Layout]) -> Result<()> {
         let real = real_path(&self.path).map_err(Error::read(&self.path))?;
         let Some(owner) = real.parent() else {
             return Ok(());

@@ -23,7 +23,7 @@ pub enum TempName {
 
 /// Recognises a file or directory in the root of a layout.
 #[must_use]
-pub fn in_root(name: &str, is_dir: bool) -> Option<TempName> {
+pub(crate) fn in_root(name: &str, is_dir: bool) -> Option<TempName> {
     let sure = Some(TempName::Unmistakable);
     if is_dir {
         // umoci's temporary directory, flocked while in use.
@@ -59,7 +59,7 @@ pub fn in_root(name: &str, is_dir: bool) -> Option<TempName> {
 
 /// Recognises a file in `blobs/<algorithm>/`.
 #[must_use]
-pub fn in_blobs(algorithm: Algorithm, name: &str) -> Option<TempName> {
+pub(crate) fn in_blobs(algorithm: Algorithm, name: &str) -> Option<TempName> {
     if is_own(name) {
         return Some(TempName::Unmistakable);
     }
@@ -96,7 +96,7 @@ pub fn in_blobs(algorithm: Algorithm, name: &str) -> Option<TempName> {
 /// Recognises a name in `ingest/`: containerd's local store creates a directory named by the hash of
 /// a reference, oras a file `<hex>_<digits>`, kitops one named by the digest, which a later pull resumes.
 #[must_use]
-pub fn in_ingest(name: &str, is_dir: bool) -> TempName {
+pub(crate) fn in_ingest(name: &str, is_dir: bool) -> TempName {
     let sure = if is_dir {
         name.len() == 64 && name.bytes().all(is_hex)
     } else {
@@ -116,7 +116,7 @@ pub fn in_ingest(name: &str, is_dir: bool) -> TempName {
 /// Recognises a name in `.uploads/`, `.sync/` and `_uploads/`. olareg names an upload `upload.<digits>`, zot by a random
 /// UUID, and never removes aborted ones (project-zot/zot#2598); a directory of its sync is an unfinished layout.
 #[must_use]
-pub fn in_uploads(name: &str, is_dir: bool) -> TempName {
+pub(crate) fn in_uploads(name: &str, is_dir: bool) -> TempName {
     let is_upload = name.strip_prefix("upload.").is_some_and(is_digits);
     if !is_dir && (is_upload || is_uuid(name)) {
         TempName::Unmistakable
@@ -148,7 +148,7 @@ pub(crate) fn is_staging(name: &OsStr, in_layout: bool) -> bool {
 /// Returns `true` if a file in a temporary directory is one that its writer creates. A directory with any other file is
 /// kept.
 #[must_use]
-pub fn inside(directory: &str, file: &str) -> bool {
+pub(crate) fn inside(directory: &str, file: &str) -> bool {
     if directory.starts_with(".umoci-") {
         return file.strip_prefix("blob-").is_some_and(is_digits)
             || file.strip_prefix("index-").is_some_and(is_digits);

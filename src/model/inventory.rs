@@ -62,10 +62,10 @@ impl Files {
 #[must_use]
 pub fn files(snapshot: &Snapshot, fs: &dyn Fs) -> Files {
     let graph = &snapshot.graph;
-    let listed = BlobId::try_from(graph.blobs().len()).unwrap_or(BlobId::MAX);
+    let listed = graph.blobs().ids().end;
     let orphans = graph.orphan_files();
     let mut files = FileTable::with_capacity(graph.blobs().len() - orphans.len());
-    let mut unknown = (0..listed).filter(|id| orphans.get(*id).is_none());
+    let mut unknown = graph.blobs().ids().filter(|id| orphans.get(*id).is_none());
     let mut failed: Vec<(BlobId, String)> = Vec::new();
     loop {
         let batch: Vec<BlobId> = unknown.by_ref().take(BATCH).collect();

@@ -25,7 +25,7 @@ pub fn dangling(snapshot: &Snapshot, entries: &[EntryFacts]) -> BTreeSet<usize> 
 
 /// Returns the number of dangling images: entries with the same digest count once.
 #[must_use]
-pub fn dangling_images(snapshot: &Snapshot) -> usize {
+pub(crate) fn dangling_images(snapshot: &Snapshot) -> usize {
     let entries = list_entries(snapshot);
     let dangling = dangling(snapshot, &entries);
     let ids = dangling

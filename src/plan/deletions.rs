@@ -109,7 +109,7 @@ impl Deletions {
 
     /// Returns at most `most` blobs, from a position on.
     #[must_use]
-    pub fn batch(&self, from: usize, most: usize) -> Vec<Deletion> {
+    pub(crate) fn batch(&self, from: usize, most: usize) -> Vec<Deletion> {
         (from..self.len())
             .take(most)
             .filter_map(|position| self.get(position))

@@ -66,7 +66,7 @@ impl GroupPlan {
     }
 
     /// Returns the plan of the store, if there is one, then those of the layouts.
-    pub fn into_plans(self) -> impl Iterator<Item = Plan> {
+    pub(crate) fn into_plans(self) -> impl Iterator<Item = Plan> {
         self.store.into_iter().chain(self.layouts)
     }
 

@@ -35,8 +35,9 @@ use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
 
 pub use age::{Age, Tie};
+pub use dangling::dangling;
+pub(crate) use dangling::dangling_images;
 pub(crate) use dangling::dangling_with_tags;
-pub use dangling::{dangling, dangling_images};
 pub use deletions::{Deletion, Deletions};
 pub use filter::{FilterError, Filters};
 pub use gc::{SweepSnapshot, sweep_all};

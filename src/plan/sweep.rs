@@ -63,8 +63,7 @@ pub(crate) fn sweep(
     let mut kept = Vec::new();
     let mut unread = Vec::new();
     let mut orphans = graph.orphans().peekable();
-    let listed = BlobId::try_from(graph.blobs().len()).unwrap_or(BlobId::MAX);
-    for id in 0..listed {
+    for id in graph.blobs().ids() {
         // Orphans are in the order of the numbers.
         let orphan = orphans.next_if(|orphan| orphan.id == id);
         if live.contains(id) {

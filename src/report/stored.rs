@@ -19,8 +19,7 @@ pub fn stored_bytes(layouts: &[Layout]) -> Result<u64> {
     let mut seen = HashSet::new();
     for layout in layouts {
         let blobs = layout.list()?;
-        let ids = 0..u32::try_from(blobs.len()).unwrap_or(u32::MAX);
-        for digest in ids.filter_map(|id| blobs.digest(id)) {
+        for digest in blobs.ids().filter_map(|id| blobs.digest(id)) {
             let Some(file) = layout.look_at_blob(digest)? else {
                 continue;
             };
