@@ -161,7 +161,7 @@ fn refuse_other_device(layout: &Layout, trash: &OwnedFd) -> Result<()> {
         Ok(stat.st_dev)
     };
     let own = device(trash)?;
-    let blobs = match layout.blob_dirs().pool {
+    let blobs = match layout.blob_dirs().store {
         Some(_) => "",
         None => "blobs/",
     };

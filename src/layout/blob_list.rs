@@ -271,7 +271,7 @@ impl BlobList {
 
     /// Lists a store of blobs that these layouts share, with the temporary files of all layouts: a writer of any of them
     /// may be about to list a blob of the store.
-    pub(crate) fn read_pool(layouts: &[Layout]) -> Result<Self> {
+    pub(crate) fn read_store(layouts: &[Layout]) -> Result<Self> {
         let Some((first, others)) = layouts.split_first() else {
             return Ok(Self::default());
         };

@@ -96,7 +96,7 @@ pub(crate) struct BlobDirs {
     /// The first of them that is a symbolic link.
     pub(crate) link: Option<PathBuf>,
     /// The shared store, if the layout was opened in one.
-    pub(crate) pool: Option<PathBuf>,
+    pub(crate) store: Option<PathBuf>,
 }
 
 impl Layout {
@@ -246,7 +246,7 @@ impl Layout {
 
     /// Returns `true` if it was opened in a shared store.
     pub(crate) const fn is_in_store(&self) -> bool {
-        self.blobs.pool.is_some()
+        self.blobs.store.is_some()
     }
 
     /// Refuses to sweep this layout alone if its blobs are in a shared store or behind a link.
@@ -254,7 +254,7 @@ impl Layout {
     /// # Errors
     /// [`Error::SharedBlobs`].
     pub(crate) fn refuse_to_sweep_alone(&self) -> Result<()> {
-        self.refuse_if(self.blobs.pool.as_ref())?;
+        self.refuse_if(self.blobs.store.as_ref())?;
         self.refuse_shared_blobs()
     }
 
@@ -314,7 +314,7 @@ impl Layout {
 
     /// Returns the path of a blob, for messages.
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
-        match &self.blobs.pool {
+        match &self.blobs.store {
             Some(store) => store.join(digest.blob_name().path()),
             None => self.path.join(digest.path_in_layout()),
         }
@@ -519,7 +519,7 @@ impl BlobDirs {
             root: self.root.as_ref().map(OwnedFd::try_clone).transpose()?,
             algorithms: algorithms.collect::<io::Result<_>>()?,
             link: self.link.clone(),
-            pool: self.pool.clone(),
+            store: self.store.clone(),
         })
     }
 

@@ -71,7 +71,7 @@ impl SharedStore {
             root: None,
             algorithms,
             link: None,
-            pool: Some(path.clone()),
+            store: Some(path.clone()),
         };
         Ok(Self { path, dir, dirs })
     }
@@ -142,7 +142,7 @@ impl Layout {
     /// # Errors
     /// [`Error::Read`], and [`Error::Trash`] for a path that cannot be recorded.
     pub(crate) fn path_from_store(&self) -> Result<Option<String>> {
-        let Some(store) = &self.blobs.pool else {
+        let Some(store) = &self.blobs.store else {
             return Ok(None);
         };
         let from = real_path(store).map_err(Error::read(store))?;
@@ -196,7 +196,7 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
 /// Refuses a layout that does not use the store exclusively.
 fn refuse_own_blobs(layout: &Layout, store: &SharedStore) -> Result<()> {
     let path = layout.path().join("blobs");
-    let not_in_pool = |blobs: PathBuf| Error::NotInSharedStore {
+    let not_in_store = |blobs: PathBuf| Error::NotInSharedStore {
         path: layout.path().to_owned(),
         store: store.path.clone(),
         blobs,
@@ -205,7 +205,7 @@ fn refuse_own_blobs(layout: &Layout, store: &SharedStore) -> Result<()> {
         Ok(blobs) => blobs,
         // A dangling link: it has no blobs.
         Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::NOTDIR | Errno::LOOP) => return Err(not_in_pool(path)),
+        Err(Errno::NOTDIR | Errno::LOOP) => return Err(not_in_store(path)),
         Err(error) => return Err(Error::read(&path)(error.into())),
     };
     if identity(&blobs, &path)? == identity(&store.dir, &store.path)? {
@@ -233,7 +233,7 @@ fn refuse_own_blobs(layout: &Layout, store: &SharedStore) -> Result<()> {
             each_entry(&dir, &inner, |_| is_empty = false)?;
         }
         if !is_empty {
-            return Err(not_in_pool(inner));
+            return Err(not_in_store(inner));
         }
     }
     Ok(())

@@ -186,7 +186,7 @@ impl Layout {
     /// Returns the trash, which may not exist: that of the shared store, if the layout was opened in one.
     #[must_use]
     pub fn trash(&self) -> Trash<'_> {
-        match (&self.blob_dirs().pool, &self.blob_dirs().root) {
+        match (&self.blob_dirs().store, &self.blob_dirs().root) {
             (Some(store), Some(root)) => Trash::in_home(root, store),
             _ => Trash::in_home(self.dir(), self.path()),
         }

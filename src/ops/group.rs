@@ -63,7 +63,7 @@ pub struct OpenGroup {
 /// A store that several layouts share, at one moment.
 #[derive(Debug)]
 pub(super) struct Store {
-    pool: SharedStore,
+    place: SharedStore,
     pub(super) states: Vec<State>,
     pub(super) blobs: Arc<BlobList>,
 }
@@ -170,10 +170,10 @@ impl LayoutGroup {
     /// # Errors
     /// The errors of opening and reading the layouts, [`Error::SharedStore`] and [`Error::NotInSharedStore`].
     pub fn open(&self, progress: &dyn Progress) -> Result<OpenGroup> {
-        let (pool, layouts) = self.open_layouts()?;
-        let store = pool.map(|pool| {
+        let (place, layouts) = self.open_layouts()?;
+        let store = place.map(|place| {
             let mut store = Store {
-                pool,
+                place,
                 states: Vec::new(),
                 blobs: Arc::default(),
             };
@@ -194,12 +194,12 @@ impl LayoutGroup {
             let layouts = layouts.map(|path| self.open_layout(path));
             return Ok((None, layouts.collect::<Result<_>>()?));
         };
-        let pool = SharedStore::open(store)?;
+        let store = SharedStore::open(store)?;
         let layouts: Vec<Layout> = layouts
-            .map(|path| Ok(Layout::open_in(path, &pool)?.ignoring(&self.ignored)))
+            .map(|path| Ok(Layout::open_in(path, &store)?.ignoring(&self.ignored)))
             .collect::<Result<_>>()?;
-        pool.refuse_unless_with_owner(&layouts)?;
-        Ok((Some(pool), layouts))
+        store.refuse_unless_with_owner(&layouts)?;
+        Ok((Some(store), layouts))
     }
 }
 
@@ -254,7 +254,7 @@ impl OpenGroup {
             };
             return Ok((plan, notes));
         };
-        let has_trash = store.pool.trash().open()?.is_some();
+        let has_trash = store.place.trash().open()?.is_some();
         store.until_settled(layouts, progress, |store, doubt| {
             missing.clear();
             store.plan_once(layouts, protection, doubt, progress, |snapshot| {
@@ -321,7 +321,7 @@ impl Store {
     fn read_again(&mut self, layouts: &[Layout], progress: &dyn Progress) -> Result<()> {
         crate::threads::start();
         let _listing = Running::begin(progress, Phase::Listing, Total::default());
-        self.blobs = Arc::new(BlobList::read_pool(layouts)?);
+        self.blobs = Arc::new(BlobList::read_store(layouts)?);
         let states = layouts.iter().map(Layout::read_state);
         self.states = states.collect::<Result<_>>()?;
         Ok(())
@@ -335,7 +335,7 @@ impl Store {
         mut work: impl FnMut(&Self, &mut Doubt) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut is_read = true;
-        let path = self.pool.path().to_owned();
+        let path = self.place.path().to_owned();
         settled(&path, || {
             if !std::mem::take(&mut is_read) {
                 self.read_again(layouts, progress)?;
@@ -403,14 +403,14 @@ impl Store {
         }
         let (sweep, kept) = common.finish();
         let at_work = |kept: &Kept| kept.because == KeepReason::WriterAtWork;
-        let (path, blobs) = (self.pool.path().to_owned(), Arc::clone(&self.blobs));
+        let (path, blobs) = (self.place.path().to_owned(), Arc::clone(&self.blobs));
         if !unread.is_empty() {
             // Another layout may keep a document.
             let (deleted, mut seen) = (sweep.set(), BlobSet::default());
             let mut is_first = |id| deleted.contains(id) && seen.insert(id);
             unread.retain(|(digest, _)| blobs.id(digest).is_some_and(&mut is_first));
         }
-        let pool = Plan {
+        let store = Plan {
             sweep,
             unread,
             leaves_orphans,
@@ -421,7 +421,7 @@ impl Store {
             ..Plan::over(path, base.finish(), blobs)
         };
         let plan = GroupPlan {
-            store: Some(pool),
+            store: Some(store),
             layouts: plans,
         };
         Ok((plan, notes))

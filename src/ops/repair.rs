@@ -63,9 +63,9 @@ pub fn repair(
     (options, is_damage): (&CheckOptions, impl Fn(&Finding) -> bool),
     sources: &[PathBuf],
     wait: Duration,
-    told: (Option<&dyn Journal>, &dyn Progress),
+    observers: (Option<&dyn Journal>, &dyn Progress),
 ) -> Result<Vec<Repaired>> {
-    let restored = restore_missing(layout, wait, told)?.into_iter();
+    let restored = restore_missing(layout, wait, observers)?.into_iter();
     let restored = restored.map(|restored| Repaired {
         digest: restored.digest,
         from: None,
@@ -74,7 +74,7 @@ pub fn repair(
     let mut tried: BTreeSet<Digest> = BTreeSet::new();
     for _ in 0..MAX_ROUNDS {
         let snapshot = read()?;
-        let report = check(&snapshot, options, told.1)?;
+        let report = check(&snapshot, options, observers.1)?;
         let damaged = report.findings.iter().filter(|finding| is_damage(finding));
         let damaged: BTreeSet<Digest> = damaged
             .filter_map(|finding| finding.digest.clone())
@@ -85,7 +85,7 @@ pub fn repair(
         }
         tried.extend(damaged.iter().cloned());
         let damaged: Vec<Digest> = damaged.into_iter().collect();
-        let now = replace(&snapshot.layout, &damaged, sources, wait, told)?;
+        let now = replace(&snapshot.layout, &damaged, sources, wait, observers)?;
         if now.is_empty() {
             break;
         }

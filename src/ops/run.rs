@@ -296,7 +296,7 @@ fn attempt<T, E: From<Error>>(
                 progress.changed(group.path());
                 continue;
             }
-            tell(&mut outcome, &mut cured);
+            add_restored(&mut outcome, &mut cured);
             return Ok(Finished::new(plan, notes, Some(outcome)));
         }
         let locked = match locked.take() {
@@ -378,7 +378,7 @@ fn attempt<T, E: From<Error>>(
                         outcome.failed.push((".".to_owned(), error));
                     }
                 }
-                tell(&mut outcome, &mut cured);
+                add_restored(&mut outcome, &mut cured);
                 return Ok(Finished::new(plan, notes, Some(outcome)));
             }
             Err(error) => {
@@ -506,7 +506,7 @@ fn finish(
 }
 
 /// Adds the blobs that were restored before to an outcome.
-fn tell(outcome: &mut GroupOutcome, cured: &mut Vec<Restored>) {
+fn add_restored(outcome: &mut GroupOutcome, cured: &mut Vec<Restored>) {
     let single = outcome.layouts.first_mut();
     if let Some(own) = outcome.store.as_mut().or(single) {
         cured.append(&mut own.restored);

@@ -146,11 +146,11 @@ impl Store {
         doubt: &mut Doubt,
         progress: &dyn Progress,
     ) -> Result<Vec<Vec<(Image, ImageUsage)>>> {
-        let mut views = Vec::with_capacity(layouts.len());
+        let mut snapshots = Vec::with_capacity(layouts.len());
         for (layout, state) in layouts.iter().zip(&self.states) {
-            views.push(self.snapshot(layout, state, protection.now, doubt, progress)?);
+            snapshots.push(self.snapshot(layout, state, protection.now, doubt, progress)?);
         }
-        let live: Vec<BlobSet> = views.iter().map(live_of).collect();
+        let live: Vec<BlobSet> = snapshots.iter().map(live_of).collect();
         let measure = |(number, snapshot): (usize, &Snapshot)| {
             let mut elsewhere = BlobSet::new(self.blobs.len());
             let others = live.iter().enumerate();
@@ -162,7 +162,7 @@ impl Store {
             let usages = image_usages_beside(snapshot, &images, &entries, files, &elsewhere);
             images.into_iter().zip(usages).collect()
         };
-        Ok(views.iter().enumerate().map(measure).collect())
+        Ok(snapshots.iter().enumerate().map(measure).collect())
     }
 }
 
