@@ -22,11 +22,11 @@ use ocisweep::plan::Totals;
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::mistaken::{Given, not_a_layout, report};
-use super::render::json;
-use super::render::rows::{self, Row};
+use super::render::json::{self, JsonBudget};
+use super::render::rows::{self, LayoutRow};
 use super::render::summary;
 use super::render::sweep::{
-    Aged, Shown, Style, age_line, dangling_line, note_linked, parts, total_line,
+    RecentBlobs, Shown, Style, age_line, dangling_line, note_linked, parts, total_line,
 };
 use super::render::trashed::TrashTotals;
 use super::render::wrap::wrapped;
@@ -50,7 +50,7 @@ pub struct Selected {
 }
 
 /// The result of each group; `None` if a signal stopped the run before the group was begun.
-pub type Runs<T, E> = [Option<Result<Finished<T>, E>>];
+pub type GroupRuns<T, E> = [Option<Result<Finished<T>, E>>];
 
 impl Selected {
     /// Returns groups that are known.
@@ -406,7 +406,7 @@ pub fn each<I: Sync, T: Send>(
 }
 
 /// Returns the runs that finished.
-pub fn finished<T, E>(runs: &Runs<T, E>) -> impl Iterator<Item = &Finished<T>> {
+pub fn finished<T, E>(runs: &GroupRuns<T, E>) -> impl Iterator<Item = &Finished<T>> {
     runs.iter().flatten().flatten()
 }
 
@@ -416,10 +416,10 @@ pub struct RunReport<'a> {
     command: &'a str,
     document: json::Sweep,
     style: Style,
-    rows: Vec<(String, Row)>,
+    rows: Vec<(String, LayoutRow)>,
     totals: Totals,
     trashed: TrashTotals,
-    aged: Aged,
+    recent: RecentBlobs,
     dangling: usize,
     measured: bool,
 }
@@ -437,7 +437,7 @@ impl<'a> RunReport<'a> {
             rows: Vec::new(),
             totals: Totals::default(),
             trashed: TrashTotals::default(),
-            aged: Aged::default(),
+            recent: RecentBlobs::default(),
             dangling: 0,
             measured: false,
         }
@@ -449,7 +449,7 @@ impl<'a> RunReport<'a> {
     }
 
     /// Reports a budget.
-    pub fn budget(&mut self, budget: Option<json::Budget>) {
+    pub fn budget(&mut self, budget: Option<JsonBudget>) {
         self.document.budget = budget;
     }
 
@@ -460,7 +460,7 @@ impl<'a> RunReport<'a> {
         &mut self,
         context: &Context<'_>,
         selected: &Selected,
-        runs: &Runs<T, E>,
+        runs: &GroupRuns<T, E>,
         mut show: impl FnMut(&Shown<'_>, Option<&T>) -> (Exit, json::SweptLayout),
         report: impl Fn(&E) -> Exit,
     ) -> Exit {
@@ -508,7 +508,7 @@ impl<'a> RunReport<'a> {
         let totals = shown.totals();
         self.totals = self.totals.plus(totals);
         self.trashed.add(shown);
-        self.aged.add(shown.plan);
+        self.recent.add(shown.plan);
         self.measured = true;
         let state = match exit.state() {
             "done" if shown.is_clean() => "clean",
@@ -539,12 +539,12 @@ impl<'a> RunReport<'a> {
         layout.state = self.style.is_many.then_some(state);
         self.document.add(layout);
         let path = path.to_string_lossy().into_owned();
-        self.rows.push((path, Row { totals, state }));
+        self.rows.push((path, LayoutRow { totals, state }));
     }
 
     /// Returns what is kept because it is recent.
-    pub const fn aged(&self) -> &Aged {
-        &self.aged
+    pub const fn recent(&self) -> &RecentBlobs {
+        &self.recent
     }
 
     /// Returns `true` if any layout was measured.
@@ -577,7 +577,7 @@ impl<'a> RunReport<'a> {
             text.push_str(&total_line(&self.totals, is_dry_run));
             text.push_str(&self.trashed.line(is_dry_run));
             if self.command != "prune" {
-                let lines = age_line(&self.aged) + &dangling_line(self.dangling);
+                let lines = age_line(&self.recent) + &dangling_line(self.dangling);
                 text.push_str(&wrapped(lines, context.term.width()));
             }
         }

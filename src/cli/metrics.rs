@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use ocisweep::plan::{Plan, Totals};
 
 use super::exit::{self, Exit};
-use super::replaced::{self, Kind};
+use super::replaced::{self, FileFormat};
 
 /// The first line of every file.
 const HEAD: &str = "# HELP ocisweep_";
 
-const KIND: Kind<'static> = Kind {
+const FORMAT: FileFormat<'static> = FileFormat {
     name: "a file of metrics of ocisweep",
     max_bytes: 1 << 20,
     is_one: |bytes| bytes.starts_with(HEAD.as_bytes()),
@@ -73,7 +73,7 @@ impl Metrics {
     /// # Errors
     /// As [`replaced::read`], and if there is no such directory.
     pub fn open(path: &Path, command: &str, targets: &[PathBuf]) -> std::io::Result<Self> {
-        let before = replaced::read(path, KIND)?;
+        let before = replaced::read(path, FORMAT)?;
         if !std::fs::metadata(replaced::directory_of(path))?.is_dir() {
             return Err(std::io::ErrorKind::NotADirectory.into());
         }
@@ -128,7 +128,7 @@ impl Metrics {
     /// A message that names the file.
     pub fn write(&self, ended: &Ended) -> Result<(), String> {
         let text = self.text(ended);
-        replaced::replace(&self.path, &text, KIND)
+        replaced::replace(&self.path, &text, FORMAT)
             .map_err(|error| format!("cannot write `{}`: {error}", self.path.display()))
     }
 

@@ -1,4 +1,4 @@
-//! Files that a command writes for the user: replaced atomically, and only if they are of the same kind.
+//! Files that a command writes for the user: replaced atomically, and only if they have the same format.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read as _, Result};
@@ -7,12 +7,12 @@ use std::path::Path;
 
 use ocisweep::fs::{Disk, FileTime, Fs as _};
 
-/// A kind of file.
+/// The format of a file.
 #[derive(Debug, Clone, Copy)]
-pub struct Kind<'a> {
-    /// What it is, for messages.
+pub struct FileFormat<'a> {
+    /// What messages call such a file.
     pub name: &'a str,
-    /// The largest one that is read, in bytes.
+    /// The largest such file that is read, in bytes.
     pub max_bytes: u64,
     /// Returns `true` if these bytes are such a file.
     pub is_one: fn(&[u8]) -> bool,
@@ -22,7 +22,7 @@ pub struct Kind<'a> {
 ///
 /// # Errors
 /// Those of reading it; [`ErrorKind::AlreadyExists`] if it is something else. A mistyped name must not destroy it.
-pub fn read(path: &Path, kind: Kind<'_>) -> Result<Vec<u8>> {
+pub fn read(path: &Path, format: FileFormat<'_>) -> Result<Vec<u8>> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => return Ok(Vec::new()),
         Ok(_) => {}
@@ -31,10 +31,10 @@ pub fn read(path: &Path, kind: Kind<'_>) -> Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     File::open(path)?
-        .take(kind.max_bytes)
+        .take(format.max_bytes)
         .read_to_end(&mut bytes)?;
-    if !bytes.is_empty() && !(kind.is_one)(&bytes) {
-        let name = kind.name;
+    if !bytes.is_empty() && !(format.is_one)(&bytes) {
+        let name = format.name;
         let why = format!("it exists and is not {name}; give another name, or remove it");
         return Err(Error::new(ErrorKind::AlreadyExists, why));
     }
@@ -45,12 +45,12 @@ pub fn read(path: &Path, kind: Kind<'_>) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// Those of [`read`] and of writing.
-pub fn replace(path: &Path, text: &str, kind: Kind<'_>) -> Result<()> {
+pub fn replace(path: &Path, text: &str, format: FileFormat<'_>) -> Result<()> {
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         // A pipe, or `/dev/stdout`.
         return overwrite(path, text);
     }
-    read(path, kind)?;
+    read(path, format)?;
     let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let Some(name) = real.file_name().and_then(|name| name.to_str()) else {
         return overwrite(path, text);

@@ -10,7 +10,7 @@ use super::context::Context;
 
 /// Which time ends protections: grace periods, the age of temporary files, and holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clock {
+pub enum RunClock {
     /// The system clock, even if `--now` is later: a flag for trying out a policy must not end a protection that is needed
     /// now. An earlier `--now` counts, since it only protects more.
     Real,
@@ -18,7 +18,7 @@ pub enum Clock {
     Pretended,
 }
 
-impl Clock {
+impl RunClock {
     /// Chooses the clock of a run.
     pub const fn of(is_dry_run: bool) -> Self {
         if is_dry_run {
@@ -43,11 +43,11 @@ pub fn protection(
     context: &Context<'_>,
     grace: Duration,
     temp_age: Duration,
-    clock: Clock,
+    clock: RunClock,
 ) -> Protection {
     let now = match clock {
-        Clock::Real => context.now.min(context.started),
-        Clock::Pretended => context.now,
+        RunClock::Real => context.now.min(context.started),
+        RunClock::Pretended => context.now,
     };
     Protection::with(now, context.started, grace, temp_age)
 }

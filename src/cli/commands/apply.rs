@@ -17,7 +17,7 @@ use crate::cli::render::json;
 use crate::cli::render::names::{RemovedNames, add_lines};
 use crate::cli::render::pieces::Pieces;
 use crate::cli::render::sweep::{Shown, Style};
-use crate::cli::run::{Clock, protection, run_mode};
+use crate::cli::run::{RunClock, protection, run_mode};
 
 /// Applies a plan file, layout by layout. A layout that has changed is refused, and does not stop the others, except for
 /// one that shares a store.
@@ -34,7 +34,7 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
         }
     }
     // A blob that was recent then and is old now is not in the plan; one that a writer uses now stops it.
-    let clock = Clock::of(args.dry_run);
+    let clock = RunClock::of(args.dry_run);
     let temp_age = match file.shared_blobs {
         Some(_) => Duration::MAX,
         None => file.temp_age(),

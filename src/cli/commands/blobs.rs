@@ -14,7 +14,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{choose, choose_groups};
 use crate::cli::render::sweep::{count, parts};
-use crate::cli::run::{Clock, protection, read};
+use crate::cli::run::{RunClock, protection, read};
 
 /// Paths that are relative to a layout or to a shared store.
 type Paths = (PathBuf, Vec<PathBuf>);
@@ -53,7 +53,7 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Result<Exit, Exit> {
             return Err(exit.and(exit::USAGE));
         }
     }
-    let protection = protection(context, args.grace, args.temp_age, Clock::Real);
+    let protection = protection(context, args.grace, args.temp_age, RunClock::Real);
     let mut options = GcOptions::default();
     options.missing = MissingDocuments::allow_if(args.allow_missing);
     options.empty = EmptyIndex::allow_if(args.allow_empty);

@@ -8,7 +8,7 @@ use crate::cli::args::GcArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{RunReport, choose_groups, finished};
-use crate::cli::run::{Clock, protection, run_mode};
+use crate::cli::run::{RunClock, protection, run_mode};
 
 /// Sweeps each layout, or a shared store with all its layouts. A layout that fails does not stop the others, except for one
 /// that shares a store: the blobs that it needs would be unknown.
@@ -20,7 +20,7 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Exit> {
     let style = args
         .output
         .style(args.dry_run, args.exit_code, chosen.is_many);
-    let clock = Clock::of(args.dry_run);
+    let clock = RunClock::of(args.dry_run);
     let protection = protection(context, args.sweep.grace, args.sweep.temp_age, clock);
     let mode = run_mode(args.dry_run, args.sweep.lock.lock_wait);
     let mut options = GcOptions::default();

@@ -24,13 +24,13 @@ use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{group_of, is_absent};
 use crate::cli::quote::{hold_rm_command, quote, quote_path, quoted, rm_command, wider_hint};
-use crate::cli::render::json::{self, Item};
+use crate::cli::render::json::{self, SweptItem};
 use crate::cli::render::names::RemovedNames;
 use crate::cli::render::pieces::Pieces;
 use crate::cli::render::sweep::{Shown, Style, count, parts, total_line};
 use crate::cli::render::table::NONE;
 use crate::cli::render::trashed::TrashTotals;
-use crate::cli::run::{Clock, protection, run_mode};
+use crate::cli::run::{RunClock, protection, run_mode};
 
 /// The maximum number of kept companion tags that are named one by one.
 const MAX_COMPANIONS: usize = 20;
@@ -82,7 +82,12 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
         metrics.add_layouts(store, layouts);
     }
     // Temporary files were not named, and those of the other layouts even less so.
-    let rule = protection(context, args.grace, Duration::MAX, Clock::of(args.dry_run));
+    let rule = protection(
+        context,
+        args.grace,
+        Duration::MAX,
+        RunClock::of(args.dry_run),
+    );
     let force = if args.force { Force::Yes } else { Force::No };
     let missing = MissingDocuments::allow_if(args.allow_missing);
     let options = RemoveOptions {
@@ -456,26 +461,26 @@ fn to_json(
 ) -> String {
     let mut layout = shown.to_json(context.now, style);
     let action = shown.tense("would-untag", "untag");
-    let names = said.names.untagged(shown).iter().map(|name| Item {
+    let names = said.names.untagged(shown).iter().map(|name| SweptItem {
         names: vec![name.clone()],
-        ..Item::new("name", action, "removed")
+        ..SweptItem::new("name", action, "removed")
     });
     let action = shown.tense("would-drop", "drop");
-    let dropped = said.dropped.iter().map(|dropped| Item {
+    let dropped = said.dropped.iter().map(|dropped| SweptItem {
         digest: Some(dropped.digest.to_string()),
         names: dropped.names.clone(),
         platform: Some(dropped.platform.clone()),
-        ..Item::new("platform", action, "platform dropped")
+        ..SweptItem::new("platform", action, "platform dropped")
     });
-    let first: Vec<Item> = names.chain(dropped).collect();
+    let first: Vec<SweptItem> = names.chain(dropped).collect();
     layout.items.splice(0..0, first);
     let action = shown.tense("would-rewrite", "rewrite");
     let moved = said.moved.iter().filter(|_| shown.is_written());
-    layout.items.extend(moved.map(|moved| Item {
+    layout.items.extend(moved.map(|moved| SweptItem {
         digest: Some(moved.digest.to_string()),
         size: moved.size,
         names: moved.names.clone(),
-        ..Item::new("index", action, "platform dropped")
+        ..SweptItem::new("index", action, "platform dropped")
     }));
     layout.items.extend(said.names.kept_items());
     let conflicts = said.conflicts.iter().map(ToString::to_string);

@@ -31,7 +31,7 @@ use crate::cli::render::json;
 use crate::cli::render::sweep::{count, listed};
 use crate::cli::render::table::Table;
 use crate::cli::render::time::until;
-use crate::cli::run::{self, Clock, protection};
+use crate::cli::run::{self, RunClock, protection};
 
 /// The maximum number of images that a row of the table names.
 const MAX_NAMES: usize = 3;
@@ -43,7 +43,7 @@ const MAX_NAMES: usize = 3;
 pub fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Exit> {
     let store = args.shared.shared_blobs.as_deref();
     let group = group_of(context, &args.layout, store, &args.shared.with)?;
-    let rule = protection(context, args.grace, Protection::TEMP_AGE, Clock::Real);
+    let rule = protection(context, args.grace, Protection::TEMP_AGE, RunClock::Real);
     let snapshot = run::read(context, &rule, &args.layout, store);
     let snapshot = snapshot.map_err(|error| context.report(&error))?;
     context.note_unknown_lists(&snapshot);

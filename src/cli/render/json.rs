@@ -9,7 +9,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// A document of a command.
 #[derive(Debug, Serialize)]
-struct Document<'a, T> {
+struct JsonDocument<'a, T> {
     schema_version: u32,
     command: &'a str,
     #[serde(flatten)]
@@ -18,7 +18,7 @@ struct Document<'a, T> {
 
 /// Returns the document of a command, indented.
 pub fn document(command: &str, content: impl Serialize) -> String {
-    pretty(&Document {
+    pretty(&JsonDocument {
         schema_version: SCHEMA_VERSION,
         command,
         content,
@@ -38,15 +38,15 @@ pub fn pretty(document: &impl Serialize) -> String {
 pub struct Sweep {
     pub dry_run: bool,
     pub layouts: Vec<SweptLayout>,
-    pub totals: Totals,
+    pub totals: JsonTotals,
     /// The budget of a prune.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub budget: Option<Budget>,
+    pub budget: Option<JsonBudget>,
 }
 
 /// A budget: its scope, and whether it was reached.
 #[derive(Debug, Serialize)]
-pub struct Budget {
+pub struct JsonBudget {
     /// `tree`: one of all layouts; `layout`: each has its own.
     pub scope: &'static str,
     /// How many layouts there are.
@@ -61,18 +61,18 @@ pub struct Budget {
     pub used_bytes: Option<u64>,
     pub reached: bool,
     /// The rules that keep the remaining images.
-    pub held: Vec<BudgetHolder>,
+    pub held: Vec<JsonBudgetHolder>,
 }
 
 /// What keeps images although a budget is not reached.
 #[derive(Debug, Serialize)]
-pub struct BudgetHolder {
+pub struct JsonBudgetHolder {
     pub holder: String,
     pub images: u64,
     pub bytes: u64,
 }
 
-impl BudgetHolder {
+impl JsonBudgetHolder {
     /// Converts the report of the library.
     pub fn of(holder: &ocisweep::plan::BudgetHolder) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl BudgetHolder {
     }
 }
 
-impl Budget {
+impl JsonBudget {
     /// Returns the line about a budget of several layouts.
     pub fn line(&self, is_dry_run: bool) -> String {
         let layouts = self.layouts;
@@ -116,13 +116,13 @@ impl Sweep {
 #[derive(Debug, Default, Serialize)]
 pub struct SweptLayout {
     pub path: String,
-    pub items: Vec<Item>,
+    pub items: Vec<SweptItem>,
     /// Foreign files in `blobs/`, which are kept.
     pub foreign: u64,
-    pub totals: Totals,
+    pub totals: JsonTotals,
     /// What was moved into the trash, or would be.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub trash: Option<Trash>,
+    pub trash: Option<JsonTrashed>,
     /// With several layouts: the result of this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<&'static str>,
@@ -133,7 +133,7 @@ pub struct SweptLayout {
 
 /// What a run moved into the trash.
 #[derive(Debug, Serialize)]
-pub struct Trash {
+pub struct JsonTrashed {
     /// The name of the run; absent in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
@@ -143,7 +143,7 @@ pub struct Trash {
 
 /// A file, an image, a name or a platform, and what was done with it.
 #[derive(Debug, Default, Serialize)]
-pub struct Item {
+pub struct SweptItem {
     /// The digest; `null` for a name or a temporary file.
     pub digest: Option<String>,
     /// The path of a temporary file, relative to the layout.
@@ -160,7 +160,7 @@ pub struct Item {
     pub platform: Option<String>,
 }
 
-impl Item {
+impl SweptItem {
     /// Returns an item with a single reason.
     pub fn new(kind: &'static str, action: &'static str, reason: &str) -> Self {
         Self {
@@ -183,7 +183,7 @@ impl Item {
 
 /// Sums over files.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
-pub struct Totals {
+pub struct JsonTotals {
     /// Blobs deleted.
     pub blobs: u64,
     /// Their bytes, each name counted.
@@ -205,7 +205,7 @@ pub struct Totals {
     pub kept_bytes: u64,
 }
 
-impl Totals {
+impl JsonTotals {
     /// Converts the library's sums.
     pub const fn of(totals: &ocisweep::plan::Totals) -> Self {
         Self {

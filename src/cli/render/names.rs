@@ -7,7 +7,7 @@ use std::mem::take;
 use ocisweep::oci::reference::Reference;
 use ocisweep::plan::{KeptImage, Removal};
 
-use super::json::Item;
+use super::json::SweptItem;
 use super::pieces::Pieces;
 use super::sweep::{Shown, count};
 use super::wrap::wrapped;
@@ -100,10 +100,10 @@ impl RemovedNames {
     }
 
     /// Returns an item for the document of each image that is kept.
-    pub fn kept_items(&self) -> impl Iterator<Item = Item> {
-        self.kept_by.iter().map(|image| Item {
+    pub fn kept_items(&self) -> impl Iterator<Item = SweptItem> {
+        self.kept_by.iter().map(|image| SweptItem {
             reasons: image.by.iter().map(ToString::to_string).collect(),
-            ..Item::blob(Some(&image.digest), image.size, "keep", "")
+            ..SweptItem::blob(Some(&image.digest), image.size, "keep", "")
         })
     }
 

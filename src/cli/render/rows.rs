@@ -8,14 +8,14 @@ use crate::cli::context::Context;
 
 /// The row of one layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+pub struct LayoutRow {
     /// What was freed, or would be; `None` if nothing was measured.
     pub totals: Option<Totals>,
     /// The result.
     pub state: &'static str,
 }
 
-impl Row {
+impl LayoutRow {
     /// Returns the number of deleted files and the reclaimed bytes, formatted.
     pub fn numbers(&self) -> [String; 2] {
         self.totals.map_or_else(
@@ -38,14 +38,14 @@ impl Row {
 }
 
 /// Returns the rows as a table with their sum.
-pub fn table(context: &Context<'_>, rows: &[(String, Row)], is_dry_run: bool) -> String {
+pub fn table(context: &Context<'_>, rows: &[(String, LayoutRow)], is_dry_run: bool) -> String {
     let headers = if is_dry_run {
         ["LAYOUT", "WOULD DELETE", "WOULD RECLAIM", "STATE"]
     } else {
         ["LAYOUT", "DELETED", "RECLAIMED", "STATE"]
     };
     let mut table = Table::new(&headers, &[0], context.term.width());
-    let total = [("Total".to_owned(), Row::sum(rows))];
+    let total = [("Total".to_owned(), LayoutRow::sum(rows))];
     for (path, row) in rows.iter().chain(&total) {
         let [deleted, reclaimed] = row.numbers();
         let path = context.term.foreign(path);

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 
-use super::rows::Row;
+use super::rows::LayoutRow;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 
@@ -16,7 +16,7 @@ const FILE: &str = "GITHUB_STEP_SUMMARY";
 pub fn append(
     context: &Context<'_>,
     command: &str,
-    rows: &[(String, Row)],
+    rows: &[(String, LayoutRow)],
     is_dry_run: bool,
 ) -> Exit {
     #[expect(
@@ -49,7 +49,7 @@ pub fn append(
     }
 }
 
-fn markdown(command: &str, rows: &[(String, Row)], is_dry_run: bool) -> String {
+fn markdown(command: &str, rows: &[(String, LayoutRow)], is_dry_run: bool) -> String {
     let [deleted, reclaimed] = if is_dry_run {
         ["Would delete", "Would reclaim"]
     } else {
@@ -64,7 +64,7 @@ fn markdown(command: &str, rows: &[(String, Row)], is_dry_run: bool) -> String {
         let _ = writeln!(text, "| {path} | {deleted} | {reclaimed} | {} |", row.state);
     }
     if rows.len() > 1 {
-        let [deleted, reclaimed] = Row::sum(rows).numbers();
+        let [deleted, reclaimed] = LayoutRow::sum(rows).numbers();
         let _ = writeln!(text, "| **Total** | {deleted} | {reclaimed} | |");
     }
     text.push('\n');
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_path_cannot_leave_its_cell() {
-        let row = Row {
+        let row = LayoutRow {
             totals: None,
             state: "busy",
         };

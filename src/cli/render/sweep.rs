@@ -14,7 +14,7 @@ use ocisweep::parse::size::{human_duration, human_size};
 use ocisweep::plan::{Deletion, EmptyLayouts, KeepReason, Kept, Order, Plan, Totals};
 use rayon::prelude::*;
 
-use super::json::{self, Item};
+use super::json::{self, JsonTotals, JsonTrashed, SweptItem};
 use super::pieces::Pieces;
 use super::wrap::wrapped;
 use crate::cli::context::Context;
@@ -247,7 +247,7 @@ impl Shown<'_> {
 
     /// Returns the layout as JSON; without items unless a document is printed.
     pub fn to_json(&self, now: Timestamp, style: &Style) -> json::SweptLayout {
-        let mut totals = json::Totals::of(&self.totals());
+        let mut totals = JsonTotals::of(&self.totals());
         for kept in self.plan.kept() {
             totals.kept += 1;
             totals.kept_bytes += kept.len;
@@ -257,7 +257,7 @@ impl Shown<'_> {
         } else {
             Vec::new()
         };
-        let trash = self.trashed().map(|trashed| json::Trash {
+        let trash = self.trashed().map(|trashed| JsonTrashed {
             run: (!trashed.run.is_empty()).then_some(trashed.run),
             blobs: trashed.blobs,
             bytes: trashed.bytes,
@@ -297,7 +297,7 @@ impl Shown<'_> {
         }
     }
 
-    fn items(&self, now: Timestamp) -> Vec<Item> {
+    fn items(&self, now: Timestamp) -> Vec<SweptItem> {
         let mut items = Vec::with_capacity(self.plan.sweep().len() + self.plan.kept().len());
         let made_room = self.made_room();
         let has_made_room: HashSet<BlobId> = made_room.iter().map(|(spare, _)| spare.id).collect();
@@ -315,10 +315,10 @@ impl Shown<'_> {
                 DeleteResult::Failed => ("failed", "unreferenced"),
                 DeleteResult::Skipped => ("keep", untried),
             };
-            items.push(Item::blob(digest, deletion.file.len, action, reason));
+            items.push(SweptItem::blob(digest, deletion.file.len, action, reason));
         }
         for (spare, digest) in made_room {
-            let mut item = Item::blob(Some(digest), spare.file.len, "delete", "unreferenced");
+            let mut item = SweptItem::blob(Some(digest), spare.file.len, "delete", "unreferenced");
             item.reasons.push("the disk was full".to_owned());
             items.push(item);
         }
@@ -327,22 +327,22 @@ impl Shown<'_> {
             None => self.plan.temporary(),
         };
         let action = self.tense("would-delete", "delete");
-        items.extend(temporary.iter().map(|file| Item {
+        items.extend(temporary.iter().map(|file| SweptItem {
             path: Some(file.path.to_string_lossy().into_owned()),
             size: file.len,
-            ..Item::new("temporary", action, "stale")
+            ..SweptItem::new("temporary", action, "stale")
         }));
         if self.removes_layout() {
             let action = self.tense("would-remove", "remove");
-            items.push(Item {
+            items.push(SweptItem {
                 path: Some(".".to_owned()),
-                ..Item::new("layout", action, "it is empty")
+                ..SweptItem::new("layout", action, "it is empty")
             });
         }
         let kept = self.kept().into_iter();
         items.extend(kept.map(|(digest, kept)| {
             let why = describe(kept.because, now);
-            Item::blob(Some(digest), kept.len, "keep", &why)
+            SweptItem::blob(Some(digest), kept.len, "keep", &why)
         }));
         items
     }
@@ -599,15 +599,15 @@ fn sign_of(writer: &Writer, now: Timestamp) -> String {
 }
 
 /// Returns the line about blobs that are kept because they are recent; empty if there are none.
-pub fn age_line(aged: &Aged) -> String {
-    if aged.blobs == 0 {
+pub fn age_line(recent: &RecentBlobs) -> String {
+    if recent.blobs == 0 {
         return String::new();
     }
-    let (size, blobs) = (human_size(aged.bytes), count(aged.blobs, "blob"));
-    if aged.is_all() {
+    let (size, blobs) = (human_size(recent.bytes), count(recent.blobs, "blob"));
+    if recent.is_all() {
         return format!("kept {size}: {blobs} in flight (`--grace`){NOTHING_ELSE}\n");
     }
-    let them = if aged.blobs == 1 { "it" } else { "them" };
+    let them = if recent.blobs == 1 { "it" } else { "them" };
     format!(
         "kept {size}: {blobs} in flight (`--grace`); `--grace 0` deletes {them} if no writer is at work\n"
     )
@@ -628,14 +628,14 @@ pub const NOTHING_ELSE: &str =
 
 /// Blobs that layouts keep because they are recent.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Aged {
+pub struct RecentBlobs {
     blobs: u64,
     bytes: u64,
     /// Something is deleted, or kept for another reason.
     has_more: bool,
 }
 
-impl Aged {
+impl RecentBlobs {
     /// Counts the blobs of a plan.
     pub fn add(&mut self, plan: &Plan) {
         self.has_more |= !plan.sweep().is_empty() || !plan.temporary().is_empty();

@@ -32,7 +32,7 @@ const MIN_NAME: usize = 12;
 #[derive(Debug, Clone)]
 pub struct Table {
     /// The headers, then the rows.
-    rows: Vec<Row>,
+    rows: Vec<TableRow>,
     names: Vec<usize>,
     numbers: Vec<usize>,
     min_cell: usize,
@@ -40,7 +40,7 @@ pub struct Table {
 }
 
 #[derive(Debug, Clone)]
-struct Row {
+struct TableRow {
     cells: Vec<String>,
     colors: Colors,
 }
@@ -80,7 +80,7 @@ impl Table {
             Cow::Borrowed(_) => cell,
             Cow::Owned(shown) => shown,
         };
-        self.rows.push(Row {
+        self.rows.push(TableRow {
             cells: cells.into_iter().map(whole).collect(),
             colors: Colors::Off,
         });

@@ -26,7 +26,7 @@ use crate::cli::render::json;
 use crate::cli::render::sweep::count;
 use crate::cli::render::table::{HELD, NONE, Table};
 use crate::cli::render::template::Template;
-use crate::cli::run::{self, Clock, protection};
+use crate::cli::run::{self, RunClock, protection};
 
 use rows::AllBuilt;
 
@@ -50,7 +50,7 @@ struct Report {
 pub fn run(context: &Context<'_>, args: &DfArgs) -> Result<Exit, Exit> {
     let template = rows::template(context, args)?;
     let template = template.as_ref();
-    let protection = protection(context, args.grace, args.temp_age, Clock::Real);
+    let protection = protection(context, args.grace, args.temp_age, RunClock::Real);
     let is_json = args.format == Format::Json;
     if let Some(store) = &args.layouts.shared_blobs {
         let group = choose_sharing(context, store, args.layouts.given())?;

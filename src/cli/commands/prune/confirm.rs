@@ -14,7 +14,7 @@ use ocisweep::plan::{Totals, Verdict};
 use super::{Failure, PlanNotes, Refusal, Request, age, names, report, warn_unmatched};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{Runs, finished};
+use crate::cli::layouts::{GroupRuns, finished};
 use crate::cli::render::sweep::{count, parts};
 use crate::cli::render::wrap::wrapped;
 
@@ -90,7 +90,7 @@ fn lost_names(verdict: &Verdict) -> Option<&[String]> {
 /// resulting exit.
 pub(super) fn as_shown(
     context: &Context<'_>,
-    planned: &Runs<PlanNotes, Failure<'_>>,
+    planned: &GroupRuns<PlanNotes, Failure<'_>>,
 ) -> (Vec<Result<Confirmed, Refusal>>, Exit) {
     let mut exit = exit::DONE;
     let shown = planned.iter().map(|run| match run {
@@ -122,7 +122,7 @@ pub(super) fn as_shown(
 pub(super) fn confirm(
     context: &Context<'_>,
     request: &Request,
-    planned: &Runs<PlanNotes, Failure<'_>>,
+    planned: &GroupRuns<PlanNotes, Failure<'_>>,
     tree: Option<&PruneTogether>,
 ) -> (Answer, Exit) {
     if context.stopped() {

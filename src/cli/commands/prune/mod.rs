@@ -37,16 +37,16 @@ use crate::cli::args::{GroupName, PruneArgs};
 use crate::cli::audit::Removed;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{RunReport, Runs, Selected, choose_groups, finished};
+use crate::cli::layouts::{GroupRuns, RunReport, Selected, choose_groups, finished};
 use crate::cli::quote::quote_path;
-use crate::cli::render::json::{self, Item};
+use crate::cli::render::json::{self, JsonBudget, JsonBudgetHolder, SweptItem};
 use crate::cli::render::names::{RemovedNames, add_lines};
 use crate::cli::render::pieces::Pieces;
-use crate::cli::render::sweep::{Aged, NOTHING_ELSE, Shown, Style, age_line, count};
+use crate::cli::render::sweep::{NOTHING_ELSE, RecentBlobs, Shown, Style, age_line, count};
 use crate::cli::render::table::NONE;
 use crate::cli::render::wrap::wrapped;
-use crate::cli::replaced::{Kind, replace};
-use crate::cli::run::{Clock, protection, run_mode};
+use crate::cli::replaced::{FileFormat, replace};
+use crate::cli::run::{RunClock, protection, run_mode};
 
 /// The largest plan file that is replaced, in bytes.
 const MAX_PLAN_BYTES: u64 = 1 << 30;
@@ -227,9 +227,9 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
     exit = exit.and(account.finish(context));
     if !request.style.is_json && account.is_measured() {
         let line = if is_shared {
-            age_line(account.aged())
+            age_line(account.recent())
         } else {
-            kept_line(&kept, account.aged())
+            kept_line(&kept, account.recent())
         };
         let text = line + &budget_line.unwrap_or_default();
         exit = exit.and(context.print(&wrapped(text, context.term.width())));
@@ -239,7 +239,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
 
 /// Replaces the plan file atomically. A file that is not a plan is kept.
 fn write_plan(path: &Path, plan: &PlanFile) -> std::io::Result<()> {
-    const PLAN: Kind<'_> = Kind {
+    const PLAN: FileFormat<'_> = FileFormat {
         name: "a plan file",
         max_bytes: MAX_PLAN_BYTES,
         is_one: |bytes| PlanFile::parse(bytes).is_ok(),
@@ -303,7 +303,12 @@ fn request(context: &Context<'_>, args: &PruneArgs) -> Result<Request, String> {
         missing: MissingDocuments::allow_if(args.sweep.allow_missing),
         empty: EmptyIndex::allow_if(args.sweep.allow_empty),
         removes_empty_layouts: args.remove_empty_layouts,
-        rule: protection(context, args.sweep.grace, temp_age, Clock::of(is_dry_run)),
+        rule: protection(
+            context,
+            args.sweep.grace,
+            temp_age,
+            RunClock::of(is_dry_run),
+        ),
         asks: !args.force && !is_dry_run,
         writes_plan: args.plan.is_some(),
         is_verbose: args.verbose,
@@ -409,8 +414,8 @@ fn budget_of(
     request: &Request,
     chosen: &Selected,
     tree: Option<&PruneTogether>,
-    runs: &Runs<PlanNotes, Failure<'_>>,
-) -> Option<json::Budget> {
+    runs: &GroupRuns<PlanNotes, Failure<'_>>,
+) -> Option<JsonBudget> {
     if let Some(shared) = tree.and_then(PruneTogether::budget) {
         return Some(tree::budget(&shared));
     }
@@ -425,7 +430,7 @@ fn budget_of(
         Budget::Missed { held, .. } => Some(held),
         Budget::None | Budget::Reached => None,
     });
-    Some(json::Budget {
+    Some(JsonBudget {
         scope: "layout",
         layouts: layouts.sum(),
         max_size: limits.max_size,
@@ -436,7 +441,7 @@ fn budget_of(
             .map(|said| &said.budget)
             .all(|budget| *budget == Budget::Reached)
             && runs.iter().all(|run| matches!(run, Some(Ok(_)))),
-        held: held.flatten().map(json::BudgetHolder::of).collect(),
+        held: held.flatten().map(JsonBudgetHolder::of).collect(),
     })
 }
 
@@ -567,7 +572,7 @@ fn to_json(
     let Some(said) = said else {
         return layout;
     };
-    let verdicts = said.verdicts.iter().map(|verdict| Item {
+    let verdicts = said.verdicts.iter().map(|verdict| SweptItem {
         digest: Some(verdict.digest.to_string()),
         kind: "image",
         size: verdict.size,
@@ -578,7 +583,7 @@ fn to_json(
         },
         reasons: verdict.reasons.clone(),
         names: verdict.names.clone(),
-        ..Item::default()
+        ..SweptItem::default()
     });
     layout.items.splice(0..0, verdicts);
     layout.items.extend(said.names.kept_items());
@@ -644,7 +649,7 @@ fn show(
                     human_size(max_size.unwrap_or_default())
                 ),
             };
-            let kept = kept_line(&said.kept, &Aged::default());
+            let kept = kept_line(&said.kept, &RecentBlobs::default());
             let text = format!("{cannot}, {}{held_by}", kept.trim_end());
             let hint = format!(
                 "`--all` also removes named images, `--allow-empty` the last one, `ocisweep hold ls {}` shows holds; a budget never removes what a keep rule keeps",
@@ -700,7 +705,7 @@ fn age(time: TimeSource, age: &Age) -> String {
 }
 
 /// Returns the line on what is kept; empty if nothing is.
-fn kept_line(kept: &KeptBytes, aged: &Aged) -> String {
+fn kept_line(kept: &KeptBytes, recent: &RecentBlobs) -> String {
     if kept.total() == 0 {
         return String::new();
     }
@@ -728,7 +733,7 @@ fn kept_line(kept: &KeptBytes, aged: &Aged) -> String {
     if kept.in_flight_bytes > 0 {
         parts.push(format!("in flight {}", human_size(kept.in_flight_bytes)));
     }
-    let way_out = if aged.is_all() { NOTHING_ELSE } else { "" };
+    let way_out = if recent.is_all() { NOTHING_ELSE } else { "" };
     format!(
         "kept {}: {}{way_out}\n",
         human_size(kept.total()),

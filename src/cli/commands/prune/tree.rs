@@ -12,8 +12,8 @@ use super::{Failure, PlanNotes, Request, kept_line, one, options};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::Selected;
-use crate::cli::render::json;
-use crate::cli::render::sweep::{Aged, count};
+use crate::cli::render::json::{JsonBudget, JsonBudgetHolder};
+use crate::cli::render::sweep::{RecentBlobs, count};
 
 impl Surveyed for PlanNotes {
     fn take_survey(&mut self) -> Option<Survey> {
@@ -91,15 +91,15 @@ fn note_unmeasured(context: &Context<'_>, together: &mut PruneTogether) {
 }
 
 /// Returns the report on the budget.
-pub(super) fn budget(budget: &SharedBudget) -> json::Budget {
-    json::Budget {
+pub(super) fn budget(budget: &SharedBudget) -> JsonBudget {
+    JsonBudget {
         scope: "tree",
         layouts: budget.layouts,
         max_size: budget.limits.max_size,
         min_free: budget.limits.free.map(|free| free.wanted),
         used_bytes: Some(budget.used_bytes),
         reached: budget.is_reached(),
-        held: budget.held.iter().map(json::BudgetHolder::of).collect(),
+        held: budget.held.iter().map(JsonBudgetHolder::of).collect(),
     }
 }
 
@@ -123,7 +123,7 @@ pub(super) fn report_missed(
             human_size(max_size.unwrap_or_default())
         ),
     };
-    let kept = kept_line(kept, &Aged::default());
+    let kept = kept_line(kept, &RecentBlobs::default());
     if !kept.is_empty() {
         text.push_str(", ");
         text.push_str(kept.trim_end());
