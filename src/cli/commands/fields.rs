@@ -9,7 +9,9 @@ use crate::cli::args::Format;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::render::table::NONE;
-use crate::cli::render::template::{Field, Kind, Mistake, Row, Schema, Template, Value};
+use crate::cli::render::template::{
+    Field, Mistake, Schema, Template, TemplateRow, TemplateValue, ValueKind,
+};
 use crate::cli::render::time::ago;
 
 /// Printed in place of a time or a number that is unknown, as in docker.
@@ -31,13 +33,13 @@ macro_rules! image_fields {
             Field::text("Containers", "CONTAINERS"),
             Field::text("Layout", "LAYOUT"),
             Field::text("Name", "NAME"),
-            Field::of("Names", "NAMES", Kind::List),
-            Field::of("Holds", "HOLDS", Kind::List),
-            Field::of("SecondIndexes", "SECOND INDEXES", Kind::List),
-            Field::of("Platforms", "PLATFORMS", Kind::List),
+            Field::of("Names", "NAMES", ValueKind::List),
+            Field::of("Holds", "HOLDS", ValueKind::List),
+            Field::of("SecondIndexes", "SECOND INDEXES", ValueKind::List),
+            Field::of("Platforms", "PLATFORMS", ValueKind::List),
             Field::text("MediaType", "MEDIA TYPE"),
             Field::text("ArtifactType", "ARTIFACT TYPE"),
-            Field::of("SizeBytes", "SIZE BYTES", Kind::Number),
+            Field::of("SizeBytes", "SIZE BYTES", ValueKind::Number),
             $($more),*
         ]
     };
@@ -48,7 +50,7 @@ pub(super) static IMAGE: Schema = Schema {
     row: "an image",
     fields: image_fields![
         Field::text("ContentSize", "CONTENT SIZE"),
-        Field::of("ContentBytes", "CONTENT BYTES", Kind::Number),
+        Field::of("ContentBytes", "CONTENT BYTES", ValueKind::Number),
         Field::text("State", "STATE"),
         Field::text("AddedSince", "ADDED"),
         Field::text("AddedAt", "ADDED AT")
@@ -60,8 +62,8 @@ pub(super) static IMAGE: Schema = Schema {
 pub(super) static IMAGE_USAGE: Schema = Schema {
     row: "an image",
     fields: image_fields![
-        Field::of("SharedBytes", "SHARED BYTES", Kind::Number),
-        Field::of("UniqueBytes", "UNIQUE BYTES", Kind::Number)
+        Field::of("SharedBytes", "SHARED BYTES", ValueKind::Number),
+        Field::of("UniqueBytes", "UNIQUE BYTES", ValueKind::Number)
     ],
     raw: "",
 };
@@ -70,7 +72,7 @@ pub(super) static IMAGE_USAGE: Schema = Schema {
 pub(super) static LAYOUT_USAGE: Schema = Schema {
     row: "a layout",
     fields: &[
-        Field::of("Images", "IMAGES", Kind::Rows(&IMAGE_USAGE)),
+        Field::of("Images", "IMAGES", ValueKind::Rows(&IMAGE_USAGE)),
         Field::text("Layout", "LAYOUT"),
     ],
     raw: "{{range .Images}}repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\nsize: {{.Size}}\n\
@@ -87,8 +89,8 @@ pub(super) static USAGE: Schema = Schema {
         Field::text("Size", "SIZE"),
         Field::text("Reclaimable", "RECLAIMABLE"),
         Field::text("Layout", "LAYOUT"),
-        Field::of("SizeBytes", "SIZE BYTES", Kind::Number),
-        Field::of("ReclaimableBytes", "RECLAIMABLE BYTES", Kind::Number),
+        Field::of("SizeBytes", "SIZE BYTES", ValueKind::Number),
+        Field::of("ReclaimableBytes", "RECLAIMABLE BYTES", ValueKind::Number),
     ],
     raw: "type: {{.Type}}\ntotal: {{.TotalCount}}\nactive: {{.Active}}\nsize: {{.Size}}\nreclaimable: {{.Reclaimable}}\n",
 };
@@ -107,7 +109,7 @@ pub(super) static HOLD: Schema = Schema {
         Field::text("Until", "UNTIL"),
         Field::text("While", "WHILE"),
         Field::text("Reason", "REASON"),
-        Field::of("Active", "ACTIVE", Kind::Flag),
+        Field::of("Active", "ACTIVE", ValueKind::Flag),
     ],
     raw: "name: {{.Name}}\nimage: {{.Image}}\nimage_id: {{.ID}}\nends: {{.Ends}}\nreason: {{.Reason}}\n",
 };
@@ -119,11 +121,11 @@ pub(super) static RUN: Schema = Schema {
         Field::text("Run", "RUN"),
         Field::text("When", "WHEN"),
         Field::text("Command", "COMMAND"),
-        Field::of("Names", "NAMES", Kind::List),
-        Field::of("Blobs", "BLOBS", Kind::Number),
+        Field::of("Names", "NAMES", ValueKind::List),
+        Field::of("Blobs", "BLOBS", ValueKind::Number),
         Field::text("Size", "SIZE"),
         Field::text("Ends", "ENDS"),
-        Field::of("SizeBytes", "SIZE BYTES", Kind::Number),
+        Field::of("SizeBytes", "SIZE BYTES", ValueKind::Number),
         Field::text("StartedAt", "STARTED AT"),
         Field::text("EndsAt", "ENDS AT"),
     ],
@@ -150,7 +152,7 @@ pub(super) fn compile(
 pub(super) fn print<'a>(
     context: &Context<'_>,
     template: &Template,
-    rows: impl IntoIterator<Item = &'a Row>,
+    rows: impl IntoIterator<Item = &'a TemplateRow>,
 ) -> Exit {
     match template.render(rows) {
         Ok(text) => context.print(&text),
@@ -169,34 +171,34 @@ pub(super) struct Values<'a>(pub(super) &'a Context<'a>);
 
 impl Values<'_> {
     /// Returns foreign text.
-    pub(super) fn text(self, text: &str) -> Value {
-        Value::Text(self.0.term.foreign(text))
+    pub(super) fn text(self, text: &str) -> TemplateValue {
+        TemplateValue::Text(self.0.term.foreign(text))
     }
 
     /// Returns a list of foreign texts.
-    pub(super) fn list(self, texts: &[String]) -> Value {
+    pub(super) fn list(self, texts: &[String]) -> TemplateValue {
         let texts = texts.iter().map(|text| self.0.term.foreign(text));
-        Value::List(texts.collect())
+        TemplateValue::List(texts.collect())
     }
 
     /// Returns a number.
-    pub(super) fn number(self, number: u64) -> Value {
-        Value::Number(i64::try_from(number).unwrap_or(i64::MAX))
+    pub(super) fn number(self, number: u64) -> TemplateValue {
+        TemplateValue::Number(i64::try_from(number).unwrap_or(i64::MAX))
     }
 
     /// Returns how long ago a time was.
-    pub(super) fn since(self, time: Option<Timestamp>) -> Value {
+    pub(super) fn since(self, time: Option<Timestamp>) -> TemplateValue {
         let text = time.map(|time| ago(self.0.now, time));
-        Value::Text(text.unwrap_or_else(|| UNKNOWN.to_owned()))
+        TemplateValue::Text(text.unwrap_or_else(|| UNKNOWN.to_owned()))
     }
 
     /// Returns a time as docker prints it: `2026-11-20 22:26:02 +0000 UTC`.
-    pub(super) fn at(self, time: Option<Timestamp>) -> Value {
+    pub(super) fn at(self, time: Option<Timestamp>) -> TemplateValue {
         let text = time.map(|time| {
             let time = time.to_zoned(self.0.zone().clone());
             time.strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
         });
-        Value::Text(text.unwrap_or_else(|| UNKNOWN.to_owned()))
+        TemplateValue::Text(text.unwrap_or_else(|| UNKNOWN.to_owned()))
     }
 }
 
@@ -217,25 +219,28 @@ pub(super) fn image(
     image: &Image,
     name: usize,
     facts: &ImageFacts<'_>,
-) -> Vec<(&'static str, Value)> {
-    let none = || Value::Text(NONE.to_owned());
+) -> Vec<(&'static str, TemplateValue)> {
+    let none = || TemplateValue::Text(NONE.to_owned());
     let name = image.names.get(name).map(|name| name.text.as_ref());
     let (repository, tag) = name.map_or((None, None), split_name);
     vec![
-        ("ID", Value::Text(facts.id.clone())),
+        ("ID", TemplateValue::Text(facts.id.clone())),
         (
             "Repository",
             repository.map_or_else(none, |text| values.text(&familiar(text))),
         ),
         ("Tag", tag.map_or_else(none, |tag| values.text(tag))),
-        ("Digest", Value::Text(image.digest.to_string())),
+        ("Digest", TemplateValue::Text(image.digest.to_string())),
         ("CreatedSince", values.since(facts.created)),
         ("CreatedAt", values.at(facts.created)),
-        ("Size", Value::Text(facts.size.clone())),
-        ("SharedSize", Value::Text(UNKNOWN.to_owned())),
-        ("UniqueSize", Value::Text(UNKNOWN.to_owned())),
+        ("Size", TemplateValue::Text(facts.size.clone())),
+        ("SharedSize", TemplateValue::Text(UNKNOWN.to_owned())),
+        ("UniqueSize", TemplateValue::Text(UNKNOWN.to_owned())),
         // A hold is to a layout what a container is to docker.
-        ("Containers", Value::Text(image.holds.len().to_string())),
+        (
+            "Containers",
+            TemplateValue::Text(image.holds.len().to_string()),
+        ),
         ("Layout", values.text(facts.layout)),
         ("Name", name.map_or_else(none, |name| values.text(name))),
         ("Names", values.list(&image.name_list())),

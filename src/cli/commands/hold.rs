@@ -25,7 +25,7 @@ use crate::cli::quote::{hold_rm_command, wider_hint};
 use crate::cli::render::json;
 use crate::cli::render::sweep::count;
 use crate::cli::render::table::{NONE, Table};
-use crate::cli::render::template::{Row, Value};
+use crate::cli::render::template::{TemplateRow, TemplateValue};
 use crate::cli::render::time::until;
 
 /// The largest `umoci.json` that is read, in bytes.
@@ -287,7 +287,7 @@ fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Result<Exit, Exit> {
     }
     if let Some(template) = &template {
         let values = Values(context);
-        let rows: Vec<Row> = holds
+        let rows: Vec<TemplateRow> = holds
             .map(|hold| row(values, hold, image_of(hold), context.now))
             .collect();
         return Ok(fields::print(context, template, &rows));
@@ -314,23 +314,23 @@ fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Result<Exit, Exit> {
 }
 
 /// Returns the fields of a hold.
-fn row(values: Values<'_>, hold: &Hold, image: Option<String>, now: Timestamp) -> Row {
+fn row(values: Values<'_>, hold: &Hold, image: Option<String>, now: Timestamp) -> TemplateRow {
     let removed = hold.while_path.as_ref();
     let removed = removed.map(|path| path.to_string_lossy().into_owned());
     let until = hold.until.map(|until| until.to_string());
-    Row::new([
+    TemplateRow::new([
         ("Name", values.text(&hold.name)),
         ("Image", values.text(image.as_deref().unwrap_or(NONE))),
-        ("ID", Value::Text(hold.digest.short())),
-        ("Digest", Value::Text(hold.digest.to_string())),
+        ("ID", TemplateValue::Text(hold.digest.short())),
+        ("Digest", TemplateValue::Text(hold.digest.to_string())),
         ("Ends", values.text(&ends(hold, now))),
         (
             "Added",
-            Value::Text(hold.added.map(date).unwrap_or_default()),
+            TemplateValue::Text(hold.added.map(date).unwrap_or_default()),
         ),
         (
             "AddedAt",
-            Value::Text(hold.added.map(|time| time.to_string()).unwrap_or_default()),
+            TemplateValue::Text(hold.added.map(|time| time.to_string()).unwrap_or_default()),
         ),
         ("Until", values.text(until.as_deref().unwrap_or_default())),
         ("While", values.text(removed.as_deref().unwrap_or_default())),
@@ -338,7 +338,7 @@ fn row(values: Values<'_>, hold: &Hold, image: Option<String>, now: Timestamp) -
             "Reason",
             values.text(hold.reason.as_deref().unwrap_or_default()),
         ),
-        ("Active", Value::Flag(hold.is_active(now))),
+        ("Active", TemplateValue::Flag(hold.is_active(now))),
     ])
 }
 

@@ -20,7 +20,7 @@ use crate::cli::quote::quote_path;
 use crate::cli::render::json;
 use crate::cli::render::sweep::{count, restored_line, total_line};
 use crate::cli::render::table::Table;
-use crate::cli::render::template::{self, Value};
+use crate::cli::render::template::{TemplateRow, TemplateValue};
 use crate::cli::render::time::{ago, until};
 use crate::cli::run::run_mode;
 
@@ -72,7 +72,7 @@ fn ls(context: &Context<'_>, args: &TrashLsArgs) -> Exit {
         return context.print(&json::document("trash ls", document));
     }
     if let Some(template) = &template {
-        let rows: Vec<template::Row> = shown.map(|run| fields_of(context, run)).collect();
+        let rows: Vec<TemplateRow> = shown.map(|run| fields_of(context, run)).collect();
         return fields::print(context, template, &rows);
     }
     let headers = ["RUN", "WHEN", "COMMAND", "NAMES", "BLOBS", "SIZE", "ENDS"];
@@ -84,17 +84,17 @@ fn ls(context: &Context<'_>, args: &TrashLsArgs) -> Exit {
 }
 
 /// Returns the fields of a run.
-fn fields_of(context: &Context<'_>, run: &TrashedRun) -> template::Row {
+fn fields_of(context: &Context<'_>, run: &TrashedRun) -> TemplateRow {
     let values = Values(context);
     let record = run.record.as_ref().ok().and_then(Option::as_ref);
     let names = record.map(|record| record.names()).unwrap_or_default();
     let time = |time: Option<Timestamp>| {
         let time = time.map(|time| time.to_string());
-        Value::Text(time.unwrap_or_default())
+        TemplateValue::Text(time.unwrap_or_default())
     };
     // Cells went through `Term::foreign` already.
-    let [run_name, when, command, _, _, size, ends] = row(context, run).map(Value::Text);
-    template::Row::new([
+    let [run_name, when, command, _, _, size, ends] = row(context, run).map(TemplateValue::Text);
+    TemplateRow::new([
         ("Run", run_name),
         ("When", when),
         ("Command", command),

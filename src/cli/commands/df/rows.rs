@@ -19,7 +19,7 @@ use crate::cli::args::{DfArgs, SortName};
 use crate::cli::commands::fields::{self, IMAGE_USAGE, ImageFacts, LAYOUT_USAGE, USAGE, Values};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
-use crate::cli::render::template::{Row, Template, Value, of_table};
+use crate::cli::render::template::{Template, TemplateRow, TemplateValue, of_table};
 
 /// What is read from the configuration of an image, if the template uses it.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +70,7 @@ pub(super) fn of(
     template: &Template,
     (is_verbose, sort): (bool, Option<SortName>),
     reports: &[Report],
-) -> Vec<Row> {
+) -> Vec<TemplateRow> {
     let rows = reports.iter().flat_map(|report| {
         let layout = &report.path;
         if !is_verbose {
@@ -97,7 +97,7 @@ pub(super) fn of_shared(
     usage: &SharedUsage,
     trash: &Measure,
     is_verbose: bool,
-) -> Result<Vec<Row>, Error> {
+) -> Result<Vec<TemplateRow>, Error> {
     let mut rows = Vec::new();
     for (number, layout) in layouts.iter().enumerate() {
         let path = layout.to_string_lossy();
@@ -124,14 +124,14 @@ pub(super) fn of_shared(
 }
 
 /// Returns the fields of a line of the table.
-fn measure(context: &Context<'_>, layout: &str, name: &str, row: &Measure) -> Row {
+fn measure(context: &Context<'_>, layout: &str, name: &str, row: &Measure) -> TemplateRow {
     let values = Values(context);
-    Row::new([
-        ("Type", Value::Text(name.to_owned())),
-        ("TotalCount", Value::Text(row.total.to_string())),
-        ("Active", Value::Text(row.active.to_string())),
-        ("Size", Value::Text(human_size(row.size))),
-        ("Reclaimable", Value::Text(reclaimable(row))),
+    TemplateRow::new([
+        ("Type", TemplateValue::Text(name.to_owned())),
+        ("TotalCount", TemplateValue::Text(row.total.to_string())),
+        ("Active", TemplateValue::Text(row.active.to_string())),
+        ("Size", TemplateValue::Text(human_size(row.size))),
+        ("Reclaimable", TemplateValue::Text(reclaimable(row))),
         ("Layout", values.text(layout)),
         ("SizeBytes", values.number(row.size)),
         ("ReclaimableBytes", values.number(row.reclaimable)),
@@ -145,7 +145,7 @@ fn of_layout(
     layout: &str,
     images: &[&(Image, ImageUsage)],
     built: &AllBuilt,
-) -> Vec<Row> {
+) -> Vec<TemplateRow> {
     let values = Values(context);
     let rows = images.iter().map(|(image, usage)| {
         let built = built.get(&image.digest).cloned().unwrap_or_default();
@@ -158,21 +158,21 @@ fn of_layout(
             size_bytes: usage.size,
         };
         let more = [
-            ("SharedSize", Value::Text(human_size(usage.shared))),
-            ("UniqueSize", Value::Text(human_size(usage.unique))),
+            ("SharedSize", TemplateValue::Text(human_size(usage.shared))),
+            ("UniqueSize", TemplateValue::Text(human_size(usage.unique))),
             ("SharedBytes", values.number(usage.shared)),
             ("UniqueBytes", values.number(usage.unique)),
         ];
         // As in docker, the first name stands for the image.
         let fields = fields::image(values, image, 0, &facts);
-        Row::new(fields.into_iter().chain(more))
+        TemplateRow::new(fields.into_iter().chain(more))
     });
-    let rows: Vec<Row> = rows.collect();
+    let rows: Vec<TemplateRow> = rows.collect();
     if template.is_table() {
         return rows;
     }
-    vec![Row::new([
-        ("Images", Value::Rows(rows.into())),
+    vec![TemplateRow::new([
+        ("Images", TemplateValue::Rows(rows.into())),
         ("Layout", values.text(layout)),
     ])]
 }

@@ -27,7 +27,7 @@ use crate::cli::layouts::{choose, each};
 use crate::cli::mistaken::Given;
 use crate::cli::render::json::{self, SCHEMA_VERSION};
 use crate::cli::render::table::{HELD, NO_LAYERS, NONE, Table};
-use crate::cli::render::template::{Row, Template, Value};
+use crate::cli::render::template::{Template, TemplateRow, TemplateValue};
 use crate::cli::render::time::ago;
 
 /// Lists each layout. A layout that fails does not stop the others.
@@ -119,7 +119,7 @@ struct List {
     /// With `--format json`.
     json: Option<JsonLayout>,
     /// With a template.
-    rows: Vec<Row>,
+    rows: Vec<TemplateRow>,
     /// Why an image could not be read.
     error: Option<Error>,
     complaints: Vec<String>,
@@ -455,7 +455,7 @@ impl Listed {
         args: &LsArgs,
         layout: &Path,
         cache: &mut ImageInspector<'_>,
-    ) -> Vec<Row> {
+    ) -> Vec<TemplateRow> {
         let values = Values(context);
         let platforms = if template.uses("Platforms") {
             fields::platforms(&self.image, cache)
@@ -477,14 +477,17 @@ impl Listed {
         };
         let row = |name| {
             let more = [
-                ("ContentSize", Value::Text(human_size3(self.sizes.content))),
+                (
+                    "ContentSize",
+                    TemplateValue::Text(human_size3(self.sizes.content)),
+                ),
                 ("ContentBytes", values.number(self.sizes.content)),
-                ("State", Value::Text(self.state().to_owned())),
+                ("State", TemplateValue::Text(self.state().to_owned())),
                 ("AddedSince", values.since(added)),
                 ("AddedAt", values.at(added)),
             ];
             let fields = fields::image(values, &self.image, name, &facts);
-            Row::new(fields.into_iter().chain(more))
+            TemplateRow::new(fields.into_iter().chain(more))
         };
         (0..self.image.names.len().max(1)).map(row).collect()
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::Mistake;
-use super::syntax::{Base, Call, Command, Node, Operand, Pipeline};
-use super::value::{Kind, Schema};
+use super::syntax::{Base, Call, Operand, Pipeline, TemplateCommand, TemplateNode};
+use super::value::{Schema, ValueKind};
 
 /// The maximum number of wrong letters in the name of a field for a suggestion.
 const MAX_DISTANCE: usize = 2;
@@ -14,27 +14,27 @@ const MAX_DISTANCE: usize = 2;
 /// # Errors
 /// The first expression that cannot be evaluated.
 pub(super) fn check(
-    nodes: &[Node],
+    nodes: &[TemplateNode],
     schema: &'static Schema,
 ) -> Result<BTreeSet<&'static str>, Mistake> {
     let mut checker = Checker {
         root: schema,
-        variables: vec![(String::new(), Kind::Row(schema))],
+        variables: vec![(String::new(), ValueKind::Row(schema))],
         used: BTreeSet::new(),
     };
-    checker.nodes(nodes, Kind::Row(schema))?;
+    checker.nodes(nodes, ValueKind::Row(schema))?;
     Ok(checker.used)
 }
 
 struct Checker {
     root: &'static Schema,
     /// The visible variables, the innermost last.
-    variables: Vec<(String, Kind)>,
+    variables: Vec<(String, ValueKind)>,
     used: BTreeSet<&'static str>,
 }
 
 impl Checker {
-    fn nodes(&mut self, nodes: &[Node], dot: Kind) -> Result<(), Mistake> {
+    fn nodes(&mut self, nodes: &[TemplateNode], dot: ValueKind) -> Result<(), Mistake> {
         let visible = self.variables.len();
         for node in nodes {
             self.node(node, dot)?;
@@ -43,17 +43,17 @@ impl Checker {
         Ok(())
     }
 
-    fn node(&mut self, node: &Node, dot: Kind) -> Result<(), Mistake> {
+    fn node(&mut self, node: &TemplateNode, dot: ValueKind) -> Result<(), Mistake> {
         match node {
-            Node::Text(_) => {}
-            Node::Action(pipeline) => {
+            TemplateNode::Text(_) => {}
+            TemplateNode::Action(pipeline) => {
                 let kind = self.pipeline(pipeline, dot)?;
                 self.set(pipeline, &[kind])?;
                 if pipeline.sets.is_none() {
                     self.uses_all(kind);
                 }
             }
-            Node::If {
+            TemplateNode::If {
                 branches,
                 otherwise,
             } => {
@@ -66,7 +66,7 @@ impl Checker {
                 self.nodes(otherwise, dot)?;
                 self.variables.truncate(visible);
             }
-            Node::Range {
+            TemplateNode::Range {
                 list,
                 body,
                 otherwise,
@@ -78,14 +78,14 @@ impl Checker {
                 })?;
                 let names = list.sets.as_ref().map_or(0, |sets| sets.names.len());
                 match names {
-                    2 => self.set(list, &[Kind::Number, element])?,
+                    2 => self.set(list, &[ValueKind::Number, element])?,
                     _ => self.set(list, &[element])?,
                 }
                 self.nodes(body, element)?;
                 self.variables.truncate(visible);
                 self.nodes(otherwise, dot)?;
             }
-            Node::With {
+            TemplateNode::With {
                 value,
                 body,
                 otherwise,
@@ -102,7 +102,7 @@ impl Checker {
     }
 
     /// Sets the variables of a pipeline to values of these types.
-    fn set(&mut self, pipeline: &Pipeline, kinds: &[Kind]) -> Result<(), Mistake> {
+    fn set(&mut self, pipeline: &Pipeline, kinds: &[ValueKind]) -> Result<(), Mistake> {
         let Some(sets) = &pipeline.sets else {
             return Ok(());
         };
@@ -123,7 +123,7 @@ impl Checker {
         Ok(())
     }
 
-    fn variable(&self, name: &str) -> Result<Kind, Mistake> {
+    fn variable(&self, name: &str) -> Result<ValueKind, Mistake> {
         let mut visible = self.variables.iter().rev();
         let found = visible.find(|(known, _)| known == name);
         found
@@ -131,10 +131,10 @@ impl Checker {
             .ok_or_else(|| Mistake::new(format!("the variable `${name}` is not set")))
     }
 
-    fn pipeline(&mut self, pipeline: &Pipeline, dot: Kind) -> Result<Kind, Mistake> {
+    fn pipeline(&mut self, pipeline: &Pipeline, dot: ValueKind) -> Result<ValueKind, Mistake> {
         let mut kind = match &pipeline.first {
-            Command::Value(operand) => self.operand(operand, dot)?,
-            Command::Call(call) => self.call(call, None, dot)?,
+            TemplateCommand::Value(operand) => self.operand(operand, dot)?,
+            TemplateCommand::Call(call) => self.call(call, None, dot)?,
         };
         for call in &pipeline.rest {
             kind = self.call(call, Some(kind), dot)?;
@@ -142,7 +142,12 @@ impl Checker {
         Ok(kind)
     }
 
-    fn call(&mut self, call: &Call, last: Option<Kind>, dot: Kind) -> Result<Kind, Mistake> {
+    fn call(
+        &mut self,
+        call: &Call,
+        last: Option<ValueKind>,
+        dot: ValueKind,
+    ) -> Result<ValueKind, Mistake> {
         let mut kinds = Vec::new();
         for arg in &call.args {
             kinds.push(self.operand(arg, dot)?);
@@ -154,13 +159,13 @@ impl Checker {
         call.function.check(&kinds)
     }
 
-    fn operand(&mut self, operand: &Operand, dot: Kind) -> Result<Kind, Mistake> {
+    fn operand(&mut self, operand: &Operand, dot: ValueKind) -> Result<ValueKind, Mistake> {
         let mut kind = match &operand.base {
             Base::Dot => dot,
             Base::Variable(name) => self.variable(name)?,
-            Base::Text(_) => Kind::Text,
-            Base::Number(_) => Kind::Number,
-            Base::Flag(_) => Kind::Flag,
+            Base::Text(_) => ValueKind::Text,
+            Base::Number(_) => ValueKind::Number,
+            Base::Flag(_) => ValueKind::Flag,
             Base::Parenthesis(pipeline) => self.pipeline(pipeline, dot)?,
             Base::Call(call) => self.call(call, None, dot)?,
         };
@@ -170,8 +175,8 @@ impl Checker {
         Ok(kind)
     }
 
-    fn field(&mut self, of: Kind, name: &str) -> Result<Kind, Mistake> {
-        let Kind::Row(schema) = of else {
+    fn field(&mut self, of: ValueKind, name: &str) -> Result<ValueKind, Mistake> {
+        let ValueKind::Row(schema) = of else {
             let text = format!("{} has no field `{name}`", of.called());
             let outer = self.root.field(name);
             let hint = outer.map(|_| format!("`$.{name}` is the field of the row"));
@@ -188,8 +193,8 @@ impl Checker {
     }
 
     /// Records that whole rows are used.
-    fn uses_all(&mut self, kind: Kind) {
-        if let Kind::Row(schema) | Kind::Rows(schema) = kind {
+    fn uses_all(&mut self, kind: ValueKind) {
+        if let ValueKind::Row(schema) | ValueKind::Rows(schema) = kind {
             for field in schema.fields {
                 self.used.insert(field.name);
                 self.uses_all(field.kind);

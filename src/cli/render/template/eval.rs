@@ -2,15 +2,19 @@
 
 use super::Mistake;
 use super::functions::Function;
-use super::syntax::{Base, Call, Command, Node, Operand, Pipeline, Setting};
-use super::value::{Row, Value};
+use super::syntax::{Base, Call, Operand, Pipeline, Setting, TemplateCommand, TemplateNode};
+use super::value::{TemplateRow, TemplateValue};
 
 /// Appends a row to a text.
 ///
 /// # Errors
 /// A value is too short for a function.
-pub(super) fn print(nodes: &[Node], row: &Row, text: &mut String) -> Result<(), Mistake> {
-    let row = Value::Row(row.clone());
+pub(super) fn print(
+    nodes: &[TemplateNode],
+    row: &TemplateRow,
+    text: &mut String,
+) -> Result<(), Mistake> {
+    let row = TemplateValue::Row(row.clone());
     let mut printer = Printer {
         variables: vec![(String::new(), row.clone())],
         text,
@@ -20,12 +24,12 @@ pub(super) fn print(nodes: &[Node], row: &Row, text: &mut String) -> Result<(), 
 
 struct Printer<'t> {
     /// The visible variables, the innermost last.
-    variables: Vec<(String, Value)>,
+    variables: Vec<(String, TemplateValue)>,
     text: &'t mut String,
 }
 
 impl Printer<'_> {
-    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<(), Mistake> {
+    fn nodes(&mut self, nodes: &[TemplateNode], dot: &TemplateValue) -> Result<(), Mistake> {
         let visible = self.variables.len();
         for node in nodes {
             self.node(node, dot)?;
@@ -34,11 +38,11 @@ impl Printer<'_> {
         Ok(())
     }
 
-    fn node(&mut self, node: &Node, dot: &Value) -> Result<(), Mistake> {
+    fn node(&mut self, node: &TemplateNode, dot: &TemplateValue) -> Result<(), Mistake> {
         let visible = self.variables.len();
         match node {
-            Node::Text(text) => self.text.push_str(text),
-            Node::Action(pipeline) => {
+            TemplateNode::Text(text) => self.text.push_str(text),
+            TemplateNode::Action(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
                 match &pipeline.sets {
                     // It is visible to the end of the block.
@@ -46,7 +50,7 @@ impl Printer<'_> {
                     None => self.text.push_str(&value.print()),
                 }
             }
-            Node::If {
+            TemplateNode::If {
                 branches,
                 otherwise,
             } => {
@@ -65,7 +69,7 @@ impl Printer<'_> {
                 self.nodes(chosen, dot)?;
                 self.variables.truncate(visible);
             }
-            Node::Range {
+            TemplateNode::Range {
                 list,
                 body,
                 otherwise,
@@ -77,7 +81,7 @@ impl Printer<'_> {
                 for (number, element) in (0..).zip(elements) {
                     match &list.sets {
                         Some(sets) if sets.names.len() == 2 => {
-                            self.set(sets, [Value::Number(number), element.clone()]);
+                            self.set(sets, [TemplateValue::Number(number), element.clone()]);
                         }
                         Some(sets) => self.set(sets, [element.clone()]),
                         None => {}
@@ -86,7 +90,7 @@ impl Printer<'_> {
                     self.variables.truncate(visible);
                 }
             }
-            Node::With {
+            TemplateNode::With {
                 value,
                 body,
                 otherwise,
@@ -106,7 +110,7 @@ impl Printer<'_> {
         Ok(())
     }
 
-    fn set(&mut self, sets: &Setting, values: impl IntoIterator<Item = Value>) {
+    fn set(&mut self, sets: &Setting, values: impl IntoIterator<Item = TemplateValue>) {
         for (name, value) in sets.names.iter().zip(values) {
             if sets.declares {
                 self.variables.push((name.clone(), value));
@@ -119,10 +123,10 @@ impl Printer<'_> {
         }
     }
 
-    fn pipeline(&self, pipeline: &Pipeline, dot: &Value) -> Result<Value, Mistake> {
+    fn pipeline(&self, pipeline: &Pipeline, dot: &TemplateValue) -> Result<TemplateValue, Mistake> {
         let mut value = match &pipeline.first {
-            Command::Value(operand) => self.operand(operand, dot)?,
-            Command::Call(call) => self.call(call, None, dot)?,
+            TemplateCommand::Value(operand) => self.operand(operand, dot)?,
+            TemplateCommand::Call(call) => self.call(call, None, dot)?,
         };
         for call in &pipeline.rest {
             value = self.call(call, Some(value), dot)?;
@@ -130,7 +134,12 @@ impl Printer<'_> {
         Ok(value)
     }
 
-    fn call(&self, call: &Call, last: Option<Value>, dot: &Value) -> Result<Value, Mistake> {
+    fn call(
+        &self,
+        call: &Call,
+        last: Option<TemplateValue>,
+        dot: &TemplateValue,
+    ) -> Result<TemplateValue, Mistake> {
         // These evaluate no more arguments than they need, so that `and` can protect an `index`.
         if let Function::And | Function::Or = call.function {
             let mut value = None;
@@ -152,7 +161,7 @@ impl Printer<'_> {
         call.function.call(&values)
     }
 
-    fn operand(&self, operand: &Operand, dot: &Value) -> Result<Value, Mistake> {
+    fn operand(&self, operand: &Operand, dot: &TemplateValue) -> Result<TemplateValue, Mistake> {
         let mut value = match &operand.base {
             Base::Dot => dot.clone(),
             Base::Variable(name) => {
@@ -161,14 +170,14 @@ impl Printer<'_> {
                 let found = found.map(|(_, value)| value.clone());
                 found.ok_or_else(|| Mistake::new(format!("the variable `${name}` is not set")))?
             }
-            Base::Text(text) => Value::Text(text.clone()),
-            Base::Number(number) => Value::Number(*number),
-            Base::Flag(flag) => Value::Flag(*flag),
+            Base::Text(text) => TemplateValue::Text(text.clone()),
+            Base::Number(number) => TemplateValue::Number(*number),
+            Base::Flag(flag) => TemplateValue::Flag(*flag),
             Base::Parenthesis(pipeline) => self.pipeline(pipeline, dot)?,
             Base::Call(call) => self.call(call, None, dot)?,
         };
         for name in &operand.fields {
-            let Value::Row(row) = &value else {
+            let TemplateValue::Row(row) = &value else {
                 return Err(Mistake::new(format!("a value has no field `{name}`")));
             };
             value = row.get(name);
@@ -177,10 +186,13 @@ impl Printer<'_> {
     }
 }
 
-fn elements(list: Value) -> Vec<Value> {
+fn elements(list: TemplateValue) -> Vec<TemplateValue> {
     match list {
-        Value::List(list) => list.into_iter().map(Value::Text).collect(),
-        Value::Rows(rows) => rows.iter().cloned().map(Value::Row).collect(),
-        Value::Text(_) | Value::Number(_) | Value::Flag(_) | Value::Row(_) => Vec::new(),
+        TemplateValue::List(list) => list.into_iter().map(TemplateValue::Text).collect(),
+        TemplateValue::Rows(rows) => rows.iter().cloned().map(TemplateValue::Row).collect(),
+        TemplateValue::Text(_)
+        | TemplateValue::Number(_)
+        | TemplateValue::Flag(_)
+        | TemplateValue::Row(_) => Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Mistake;
 use super::printf;
-use super::value::{Kind, Value};
+use super::value::{TemplateValue, ValueKind};
 
 /// Functions of Go's templates that are not supported.
 pub(super) const UNSUPPORTED: [&str; 5] = ["call", "html", "js", "urlquery", "nil"];
@@ -88,8 +88,8 @@ impl Function {
     ///
     /// # Errors
     /// Arguments that the function does not take.
-    pub(super) fn check(self, args: &[Kind]) -> Result<Kind, Mistake> {
-        use Kind::{Flag, List, Number, Rows, Text};
+    pub(super) fn check(self, args: &[ValueKind]) -> Result<ValueKind, Mistake> {
+        use ValueKind::{Flag, List, Number, Rows, Text};
         let wrong = |takes: &str| {
             let given: Vec<&str> = args.iter().map(|kind| kind.called()).collect();
             let given = match given.as_slice() {
@@ -147,7 +147,7 @@ impl Function {
             Self::And | Self::Or => match args {
                 [first, rest @ ..] if rest.iter().all(|kind| kind == first) => Ok(*first),
                 [] => Err(wrong("values")),
-                _ => Ok(Kind::Any),
+                _ => Ok(ValueKind::Any),
             },
             Self::Not => match args {
                 [_] => Ok(Flag),
@@ -175,40 +175,42 @@ impl Function {
     ///
     /// # Errors
     /// An index, a slice or a padding that the values do not allow.
-    pub(super) fn call(self, args: &[Value]) -> Result<Value, Mistake> {
-        let text = |text: String| Ok(Value::Text(text));
+    pub(super) fn call(self, args: &[TemplateValue]) -> Result<TemplateValue, Mistake> {
+        let text = |text: String| Ok(TemplateValue::Text(text));
         match (self, args) {
             (Self::Json, [value]) => text(value.json()),
-            (Self::Upper, [Value::Text(value)]) => text(value.to_uppercase()),
-            (Self::Lower, [Value::Text(value)]) => text(value.to_lowercase()),
-            (Self::Title, [Value::Text(value)]) => text(title(value)),
-            (Self::Join, [Value::List(list), Value::Text(between)]) => text(list.join(between)),
-            (Self::Split, [Value::Text(value), Value::Text(between)]) => {
-                Ok(Value::List(split(value, between)))
+            (Self::Upper, [TemplateValue::Text(value)]) => text(value.to_uppercase()),
+            (Self::Lower, [TemplateValue::Text(value)]) => text(value.to_lowercase()),
+            (Self::Title, [TemplateValue::Text(value)]) => text(title(value)),
+            (Self::Join, [TemplateValue::List(list), TemplateValue::Text(between)]) => {
+                text(list.join(between))
             }
-            (Self::Truncate, [Value::Text(value), Value::Number(length)]) => {
+            (Self::Split, [TemplateValue::Text(value), TemplateValue::Text(between)]) => {
+                Ok(TemplateValue::List(split(value, between)))
+            }
+            (Self::Truncate, [TemplateValue::Text(value), TemplateValue::Number(length)]) => {
                 let length = usize::try_from(*length).unwrap_or_default();
                 text(value.chars().take(length).collect())
             }
             (
                 Self::Pad,
                 [
-                    Value::Text(value),
-                    Value::Number(before),
-                    Value::Number(after),
+                    TemplateValue::Text(value),
+                    TemplateValue::Number(before),
+                    TemplateValue::Number(after),
                 ],
             ) => text(pad(value, *before, *after)?),
             (Self::Print, values) => text(printf::print(values)),
             (Self::Println, values) => text(printf::println(values)),
-            (Self::Printf, [Value::Text(format), values @ ..]) => {
+            (Self::Printf, [TemplateValue::Text(format), values @ ..]) => {
                 text(printf::printf(format, values)?)
             }
-            (Self::Len, [value]) => Ok(Value::Number(len(value))),
-            (Self::Index, [list, Value::Number(at)]) => index(list, *at),
+            (Self::Len, [value]) => Ok(TemplateValue::Number(len(value))),
+            (Self::Index, [list, TemplateValue::Number(at)]) => index(list, *at),
             (Self::Slice, [value, bounds @ ..]) => slice(value, bounds),
-            (Self::Not, [value]) => Ok(Value::Flag(!value.is_true())),
+            (Self::Not, [value]) => Ok(TemplateValue::Flag(!value.is_true())),
             (Self::Compare(comparison), [first, rest @ ..]) => {
-                Ok(Value::Flag(compare(comparison, first, rest)))
+                Ok(TemplateValue::Flag(compare(comparison, first, rest)))
             }
             _ => Err(Mistake::new(format!(
                 "`{}` got arguments that it does not take",
@@ -257,22 +259,29 @@ fn pad(text: &str, before: i64, after: i64) -> Result<String, Mistake> {
 }
 
 /// Returns the number of elements; of a string, as in Go, of its bytes.
-fn len(value: &Value) -> i64 {
+fn len(value: &TemplateValue) -> i64 {
     let len = match value {
-        Value::Text(text) => text.len(),
-        Value::List(list) => list.len(),
-        Value::Rows(rows) => rows.len(),
-        Value::Number(_) | Value::Flag(_) | Value::Row(_) => 0,
+        TemplateValue::Text(text) => text.len(),
+        TemplateValue::List(list) => list.len(),
+        TemplateValue::Rows(rows) => rows.len(),
+        TemplateValue::Number(_) | TemplateValue::Flag(_) | TemplateValue::Row(_) => 0,
     };
     i64::try_from(len).unwrap_or(i64::MAX)
 }
 
-fn index(list: &Value, at: i64) -> Result<Value, Mistake> {
+fn index(list: &TemplateValue, at: i64) -> Result<TemplateValue, Mistake> {
     let position = usize::try_from(at).ok();
     let found = match list {
-        Value::List(list) => position.and_then(|at| list.get(at).cloned().map(Value::Text)),
-        Value::Rows(rows) => position.and_then(|at| rows.get(at).cloned().map(Value::Row)),
-        Value::Text(_) | Value::Number(_) | Value::Flag(_) | Value::Row(_) => None,
+        TemplateValue::List(list) => {
+            position.and_then(|at| list.get(at).cloned().map(TemplateValue::Text))
+        }
+        TemplateValue::Rows(rows) => {
+            position.and_then(|at| rows.get(at).cloned().map(TemplateValue::Row))
+        }
+        TemplateValue::Text(_)
+        | TemplateValue::Number(_)
+        | TemplateValue::Flag(_)
+        | TemplateValue::Row(_) => None,
     };
     found.ok_or_else(|| {
         let elements = len(list);
@@ -283,9 +292,9 @@ fn index(list: &Value, at: i64) -> Result<Value, Mistake> {
     })
 }
 
-fn slice(value: &Value, bounds: &[Value]) -> Result<Value, Mistake> {
+fn slice(value: &TemplateValue, bounds: &[TemplateValue]) -> Result<TemplateValue, Mistake> {
     let bound = |at: usize, default: i64| match bounds.get(at) {
-        Some(Value::Number(number)) => *number,
+        Some(TemplateValue::Number(number)) => *number,
         _ => default,
     };
     let (from, to) = (bound(0, 0), bound(1, len(value)));
@@ -293,28 +302,28 @@ fn slice(value: &Value, bounds: &[Value]) -> Result<Value, Mistake> {
     let range = range.filter(|(from, to)| from <= to);
     let range = range.map(|(from, to)| from..to);
     let part = match value {
-        Value::Text(text) => range
+        TemplateValue::Text(text) => range
             .and_then(|range| text.get(range))
-            .map(|part| Value::Text(part.to_owned())),
-        Value::List(list) => range
+            .map(|part| TemplateValue::Text(part.to_owned())),
+        TemplateValue::List(list) => range
             .and_then(|range| list.get(range))
-            .map(|part| Value::List(part.to_vec())),
+            .map(|part| TemplateValue::List(part.to_vec())),
         _ => None,
     };
     part.ok_or_else(|| {
         Mistake::new(format!(
             "`slice` cannot take {from} to {to} of {}",
             match value {
-                Value::Text(text) => format!("`{text}`"),
+                TemplateValue::Text(text) => format!("`{text}`"),
                 value => format!("a list of {}", len(value)),
             }
         ))
     })
 }
 
-fn compare(comparison: Comparison, first: &Value, rest: &[Value]) -> bool {
-    let order = |second: &Value| match (first, second) {
-        (Value::Number(first), Value::Number(second)) => first.cmp(second),
+fn compare(comparison: Comparison, first: &TemplateValue, rest: &[TemplateValue]) -> bool {
+    let order = |second: &TemplateValue| match (first, second) {
+        (TemplateValue::Number(first), TemplateValue::Number(second)) => first.cmp(second),
         (first, second) => first.print().cmp(&second.print()),
     };
     match (comparison, rest) {

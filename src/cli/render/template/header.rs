@@ -6,50 +6,50 @@
 
 use super::functions::Function;
 use super::printf;
-use super::syntax::{Base, Call, Command, Node, Operand, Pipeline};
-use super::value::{Schema, Value};
+use super::syntax::{Base, Call, Operand, Pipeline, TemplateCommand, TemplateNode};
+use super::value::{Schema, TemplateValue};
 
 /// Returns the lines of headers, with a tab between two columns.
-pub(super) fn header(nodes: &[Node], schema: &'static Schema) -> String {
-    let mut maker = Maker {
+pub(super) fn header(nodes: &[TemplateNode], schema: &'static Schema) -> String {
+    let mut builder = HeaderBuilder {
         schema,
         variables: Vec::new(),
         text: String::new(),
     };
-    maker.nodes(nodes, "");
-    maker.text
+    builder.nodes(nodes, "");
+    builder.text
 }
 
-struct Maker<'a> {
+struct HeaderBuilder<'a> {
     schema: &'static Schema,
     /// The header of each variable.
     variables: Vec<(&'a str, String)>,
     text: String,
 }
 
-impl<'a> Maker<'a> {
+impl<'a> HeaderBuilder<'a> {
     /// Appends nodes. `dot`: the header of what `.` is; empty for the row.
-    fn nodes(&mut self, nodes: &'a [Node], dot: &str) {
+    fn nodes(&mut self, nodes: &'a [TemplateNode], dot: &str) {
         for node in nodes {
             match node {
-                Node::Text(text) => self.text.push_str(text),
-                Node::Action(pipeline) => {
+                TemplateNode::Text(text) => self.text.push_str(text),
+                TemplateNode::Action(pipeline) => {
                     let header = self.pipeline(pipeline, dot);
                     if pipeline.sets.is_none() {
                         self.text.push_str(&header);
                     }
                 }
-                Node::If { branches, .. } => {
+                TemplateNode::If { branches, .. } => {
                     if let Some((condition, body)) = branches.first() {
                         self.pipeline(condition, dot);
                         self.nodes(body, dot);
                     }
                 }
-                Node::Range { list, body, .. } => {
+                TemplateNode::Range { list, body, .. } => {
                     let header = self.pipeline(list, dot);
                     self.nodes(body, &header);
                 }
-                Node::With { value, body, .. } => {
+                TemplateNode::With { value, body, .. } => {
                     let header = self.pipeline(value, dot);
                     self.nodes(body, &header);
                 }
@@ -59,8 +59,8 @@ impl<'a> Maker<'a> {
 
     fn pipeline(&mut self, pipeline: &'a Pipeline, dot: &str) -> String {
         let mut header = match &pipeline.first {
-            Command::Value(operand) => self.operand(operand, dot),
-            Command::Call(call) => self.call(call, None, dot),
+            TemplateCommand::Value(operand) => self.operand(operand, dot),
+            TemplateCommand::Call(call) => self.call(call, None, dot),
         };
         for call in &pipeline.rest {
             header = self.call(call, Some(header), dot);
@@ -80,14 +80,14 @@ impl<'a> Maker<'a> {
         let values = || {
             args.iter()
                 .cloned()
-                .map(Value::Text)
-                .collect::<Vec<Value>>()
+                .map(TemplateValue::Text)
+                .collect::<Vec<TemplateValue>>()
         };
         match call.function {
             Function::Print => printf::print(&values()),
             Function::Println => printf::println(&values()),
             Function::Printf => match values().split_first() {
-                Some((Value::Text(format), values)) => {
+                Some((TemplateValue::Text(format), values)) => {
                     // The header of a number is a string. A value that cannot be printed is an error at the first row.
                     printf::printf(&verbs_of_strings(format), values).unwrap_or_default()
                 }

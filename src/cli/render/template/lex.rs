@@ -6,19 +6,19 @@ use super::Mistake;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Piece {
     Text(String),
-    Action(Vec<Token>),
+    Action(Vec<TemplateToken>),
 }
 
 /// A token of an action. `is_apart`: there is space before it, so that `.A.B` and `.A .B` differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Token {
-    pub(super) what: What,
+pub(super) struct TemplateToken {
+    pub(super) kind: TokenKind,
     pub(super) is_apart: bool,
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum TokenKind {
     Dot,
     /// `.Name`
     Field(String),
@@ -37,7 +37,7 @@ pub(super) enum What {
     Assign,
 }
 
-impl What {
+impl TokenKind {
     /// Returns the token as it is written.
     pub(super) fn written(&self) -> String {
         match self {
@@ -120,7 +120,7 @@ fn after_comment(comment: &str) -> Result<(&str, bool), Mistake> {
 }
 
 /// Returns the tokens of an action, what follows it, and whether the text there is trimmed.
-fn tokens_of(action: &str) -> Result<(Vec<Token>, &str, bool), Mistake> {
+fn tokens_of(action: &str) -> Result<(Vec<TemplateToken>, &str, bool), Mistake> {
     let mut tokens = Vec::new();
     let mut rest = action;
     loop {
@@ -135,42 +135,44 @@ fn tokens_of(action: &str) -> Result<(Vec<Token>, &str, bool), Mistake> {
         if trimmed.is_empty() {
             return Err(Mistake::new("an action `{{` does not end with `}}`"));
         }
-        let (what, after) = token(trimmed)?;
-        tokens.push(Token { what, is_apart });
+        let (kind, after) = token(trimmed)?;
+        tokens.push(TemplateToken { kind, is_apart });
         rest = after;
     }
 }
 
 /// Returns the token that a text begins with, and what follows it.
-fn token(text: &str) -> Result<(What, &str), Mistake> {
-    for (mark, what) in [
-        ("(", What::Open),
-        (")", What::Close),
-        ("|", What::Pipe),
-        (",", What::Comma),
-        (":=", What::Declare),
-        ("=", What::Assign),
+fn token(text: &str) -> Result<(TokenKind, &str), Mistake> {
+    for (mark, kind) in [
+        ("(", TokenKind::Open),
+        (")", TokenKind::Close),
+        ("|", TokenKind::Pipe),
+        (",", TokenKind::Comma),
+        (":=", TokenKind::Declare),
+        ("=", TokenKind::Assign),
     ] {
         if let Some(rest) = text.strip_prefix(mark) {
-            return Ok((what, rest));
+            return Ok((kind, rest));
         }
     }
     let first = text.chars().next().unwrap_or_default();
     match first {
         '.' => match word(&text[1..]) {
-            ("", rest) if !rest.starts_with(|c: char| c.is_ascii_digit()) => Ok((What::Dot, rest)),
+            ("", rest) if !rest.starts_with(|c: char| c.is_ascii_digit()) => {
+                Ok((TokenKind::Dot, rest))
+            }
             ("", _) => number(text),
-            (name, rest) => Ok((What::Field(name.to_owned()), rest)),
+            (name, rest) => Ok((TokenKind::Field(name.to_owned()), rest)),
         },
         '$' => {
             let (name, rest) = word(&text[1..]);
-            Ok((What::Variable(name.to_owned()), rest))
+            Ok((TokenKind::Variable(name.to_owned()), rest))
         }
         '"' => quoted(&text[1..]),
         '`' => {
             let raw = text[1..].split_once('`');
             let (raw, rest) = raw.ok_or_else(|| Mistake::new("a string does not end with '`'"))?;
-            Ok((What::Text(raw.to_owned()), rest))
+            Ok((TokenKind::Text(raw.to_owned()), rest))
         }
         '\'' => Err(Mistake::with_hint(
             "character constants are not supported",
@@ -181,7 +183,7 @@ fn token(text: &str) -> Result<(What, &str), Mistake> {
             ("", _) => Err(Mistake::new(format!(
                 "unexpected character `{first}` in an action"
             ))),
-            (name, rest) => Ok((What::Word(name.to_owned()), rest)),
+            (name, rest) => Ok((TokenKind::Word(name.to_owned()), rest)),
         },
     }
 }
@@ -197,7 +199,7 @@ fn word(text: &str) -> (&str, &str) {
 }
 
 /// Reads a number in Go's syntax: decimal, `0x`, `0o`, `0b`, and `_` between digits.
-fn number(text: &str) -> Result<(What, &str), Mistake> {
+fn number(text: &str) -> Result<(TokenKind, &str), Mistake> {
     let is_part = |c: char| c == '_' || c == '.' || c.is_ascii_alphanumeric();
     let unsigned = text.trim_start_matches(['+', '-']);
     let end = unsigned.find(|c| !is_part(c)).unwrap_or(unsigned.len());
@@ -227,19 +229,19 @@ fn number(text: &str) -> Result<(What, &str), Mistake> {
     }
     let value = i64::from_str_radix(&format!("{sign}{digits}"), radix);
     match value {
-        Ok(value) if !digits.starts_with(['+', '-']) => Ok((What::Number(value), rest)),
+        Ok(value) if !digits.starts_with(['+', '-']) => Ok((TokenKind::Number(value), rest)),
         _ => Err(wrong()),
     }
 }
 
 /// Reads a string behind its first quote, with Go's escapes.
-fn quoted(text: &str) -> Result<(What, &str), Mistake> {
+fn quoted(text: &str) -> Result<(TokenKind, &str), Mistake> {
     let open = || Mistake::new("a string does not end with `\"`");
     let mut value = String::new();
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
         match c {
-            '"' => return Ok((What::Text(value), &text[at + 1..])),
+            '"' => return Ok((TokenKind::Text(value), &text[at + 1..])),
             '\\' => {
                 let (_, escaped) = chars.next().ok_or_else(open)?;
                 let digits = |count| text.get(at + 2..at + 2 + count);

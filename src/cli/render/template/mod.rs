@@ -23,9 +23,9 @@ use std::collections::BTreeSet;
 
 use crate::cli::render::table::Table;
 
-pub use value::{Field, Kind, Row, Schema, Value};
+pub use value::{Field, Schema, TemplateRow, TemplateValue, ValueKind};
 
-use syntax::Node;
+use syntax::TemplateNode;
 
 /// Why a template cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Mistake {
 
 /// The layout of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
+enum TemplateShape {
     /// One line for each row.
     Lines,
     /// Aligned columns below headers.
@@ -64,8 +64,8 @@ enum Shape {
 /// A template that was checked against the fields of its rows.
 #[derive(Debug, Clone)]
 pub struct Template {
-    nodes: Vec<Node>,
-    shape: Shape,
+    nodes: Vec<TemplateNode>,
+    shape: TemplateShape,
     schema: &'static Schema,
     used: BTreeSet<&'static str>,
 }
@@ -89,9 +89,9 @@ impl Template {
     /// What is wrong with it.
     pub fn compile(text: &str, schema: &'static Schema) -> Result<Self, Mistake> {
         let (text, shape) = match of_table(text) {
-            Some(rest) => (rest, Shape::Table),
-            None if text == "raw" => (schema.raw, Shape::Lines),
-            None => (text, Shape::Lines),
+            Some(rest) => (rest, TemplateShape::Table),
+            None if text == "raw" => (schema.raw, TemplateShape::Lines),
+            None => (text, TemplateShape::Lines),
         };
         // As docker does: `table {{.ID}}` has no space in its first cell.
         let nodes = parse::parse(text.trim_matches(' '))?;
@@ -106,7 +106,7 @@ impl Template {
 
     /// Returns `true` for `table TEMPLATE`.
     pub fn is_table(&self) -> bool {
-        self.shape == Shape::Table
+        self.shape == TemplateShape::Table
     }
 
     /// Returns `true` if a field of a row, or of the rows in it, is needed.
@@ -121,15 +121,18 @@ impl Template {
     ///
     /// # Errors
     /// A row is too short for a function.
-    pub fn render<'a>(&self, rows: impl IntoIterator<Item = &'a Row>) -> Result<String, Mistake> {
+    pub fn render<'a>(
+        &self,
+        rows: impl IntoIterator<Item = &'a TemplateRow>,
+    ) -> Result<String, Mistake> {
         let mut text = String::new();
         for row in rows {
             eval::print(&self.nodes, row, &mut text)?;
             text.push('\n');
         }
         Ok(match self.shape {
-            Shape::Lines => text,
-            Shape::Table => self.aligned(&text),
+            TemplateShape::Lines => text,
+            TemplateShape::Table => self.aligned(&text),
         })
     }
 

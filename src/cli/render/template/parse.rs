@@ -5,8 +5,8 @@ use std::vec::IntoIter;
 
 use super::Mistake;
 use super::functions::{self, Function};
-use super::lex::{self, Piece, Token, What};
-use super::syntax::{Base, Call, Command, Node, Operand, Pipeline, Setting};
+use super::lex::{self, Piece, TemplateToken, TokenKind};
+use super::syntax::{Base, Call, Operand, Pipeline, Setting, TemplateCommand, TemplateNode};
 
 /// The maximum nesting of blocks and parentheses.
 const MAX_DEPTH: usize = 64;
@@ -18,7 +18,7 @@ const KEYWORDS: [&str; 5] = ["define", "template", "block", "break", "continue"]
 ///
 /// # Errors
 /// What is wrong with its syntax.
-pub(super) fn parse(text: &str) -> Result<Vec<Node>, Mistake> {
+pub(super) fn parse(text: &str) -> Result<Vec<TemplateNode>, Mistake> {
     let mut parser = Parser {
         pieces: lex::split(text)?.into_iter(),
         depth: 0,
@@ -60,7 +60,7 @@ struct Parser {
 
 impl Parser {
     /// Parses up to what ends the block.
-    fn nodes(&mut self) -> Result<(Vec<Node>, End), Mistake> {
+    fn nodes(&mut self) -> Result<(Vec<TemplateNode>, End), Mistake> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(too_deep());
@@ -69,14 +69,14 @@ impl Parser {
         while let Some(piece) = self.pieces.next() {
             let tokens = match piece {
                 Piece::Text(text) => {
-                    nodes.push(Node::Text(text));
+                    nodes.push(TemplateNode::Text(text));
                     continue;
                 }
                 Piece::Action(tokens) => tokens,
             };
             let word = match tokens.first() {
-                Some(Token {
-                    what: What::Word(word),
+                Some(TemplateToken {
+                    kind: TokenKind::Word(word),
                     ..
                 }) => word.clone(),
                 Some(_) => String::new(),
@@ -97,7 +97,7 @@ impl Parser {
                 "range" => {
                     let list = action.pipeline(Sets::Two)?;
                     let (body, otherwise) = self.body("range")?;
-                    nodes.push(Node::Range {
+                    nodes.push(TemplateNode::Range {
                         list,
                         body,
                         otherwise,
@@ -107,7 +107,7 @@ impl Parser {
                 "with" => {
                     let value = action.pipeline(Sets::One)?;
                     let (body, otherwise) = self.body("with")?;
-                    nodes.push(Node::With {
+                    nodes.push(TemplateNode::With {
                         value,
                         body,
                         otherwise,
@@ -118,20 +118,20 @@ impl Parser {
                     action.ends()?;
                     End::Block
                 }
-                "else" => match action.tokens.next().map(|token| token.what) {
+                "else" => match action.tokens.next().map(|token| token.kind) {
                     None => End::Else,
-                    Some(What::Word(word)) if word == "if" => {
+                    Some(TokenKind::Word(word)) if word == "if" => {
                         End::ElseIf(action.pipeline(Sets::One)?)
                     }
-                    Some(what) => {
+                    Some(kind) => {
                         return Err(Mistake::new(format!(
                             "`{{{{else {}}}}}` is not supported",
-                            what.written()
+                            kind.written()
                         )));
                     }
                 },
                 _ => {
-                    nodes.push(Node::Action(action.pipeline(Sets::One)?));
+                    nodes.push(TemplateNode::Action(action.pipeline(Sets::One)?));
                     continue;
                 }
             };
@@ -143,7 +143,7 @@ impl Parser {
     }
 
     /// Parses what follows the first condition of an `if`.
-    fn condition(&mut self, first: Pipeline) -> Result<Node, Mistake> {
+    fn condition(&mut self, first: Pipeline) -> Result<TemplateNode, Mistake> {
         let mut branches = Vec::new();
         let mut condition = first;
         loop {
@@ -158,7 +158,7 @@ impl Parser {
                 }
                 End::Text => return Err(unended("if")),
             };
-            return Ok(Node::If {
+            return Ok(TemplateNode::If {
                 branches,
                 otherwise,
             });
@@ -166,7 +166,7 @@ impl Parser {
     }
 
     /// Parses the body of a block and what follows its `else`.
-    fn body(&mut self, block: &str) -> Result<(Vec<Node>, Vec<Node>), Mistake> {
+    fn body(&mut self, block: &str) -> Result<(Vec<TemplateNode>, Vec<TemplateNode>), Mistake> {
         let (body, end) = self.nodes()?;
         match end {
             End::Block => Ok((body, Vec::new())),
@@ -179,7 +179,7 @@ impl Parser {
     }
 
     /// Parses up to the end of a block.
-    fn last(&mut self, block: &str) -> Result<Vec<Node>, Mistake> {
+    fn last(&mut self, block: &str) -> Result<Vec<TemplateNode>, Mistake> {
         match self.nodes()? {
             (nodes, End::Block) => Ok(nodes),
             (_, End::Text) => Err(unended(block)),
@@ -208,7 +208,7 @@ enum Sets {
 
 /// The tokens of one action.
 struct Action {
-    tokens: Peekable<IntoIter<Token>>,
+    tokens: Peekable<IntoIter<TemplateToken>>,
     depth: usize,
 }
 
@@ -216,7 +216,7 @@ impl Action {
     fn ends(&mut self) -> Result<(), Mistake> {
         match self.tokens.next() {
             None => Ok(()),
-            Some(token) => Err(unexpected(&token.what)),
+            Some(token) => Err(unexpected(&token.kind)),
         }
     }
 
@@ -228,8 +228,8 @@ impl Action {
         Ok(pipeline)
     }
 
-    fn peek(&mut self) -> Option<&What> {
-        self.tokens.peek().map(|token| &token.what)
+    fn peek(&mut self) -> Option<&TokenKind> {
+        self.tokens.peek().map(|token| &token.kind)
     }
 
     /// Parses `$x :=`, `$x =` and `$i, $x :=`, if the pipeline begins with one.
@@ -237,13 +237,13 @@ impl Action {
         let mut ahead = self.tokens.clone();
         let mut names = Vec::new();
         loop {
-            let Some(What::Variable(name)) = ahead.next().map(|token| token.what) else {
+            let Some(TokenKind::Variable(name)) = ahead.next().map(|token| token.kind) else {
                 return Ok(None);
             };
             names.push(name);
-            match ahead.next().map(|token| token.what) {
-                Some(What::Comma) => {}
-                Some(what @ (What::Declare | What::Assign)) => {
+            match ahead.next().map(|token| token.kind) {
+                Some(TokenKind::Comma) => {}
+                Some(kind @ (TokenKind::Declare | TokenKind::Assign)) => {
                     let most = match sets {
                         Sets::One => 1,
                         Sets::Two => 2,
@@ -255,7 +255,7 @@ impl Action {
                         return Err(Mistake::new("`$` cannot be set"));
                     }
                     self.tokens = ahead;
-                    let declares = what == What::Declare;
+                    let declares = kind == TokenKind::Declare;
                     return Ok(Some(Setting { names, declares }));
                 }
                 _ => return Ok(None),
@@ -270,11 +270,11 @@ impl Action {
         }
         let first = self.command()?;
         let mut rest = Vec::new();
-        while self.peek() == Some(&What::Pipe) {
+        while self.peek() == Some(&TokenKind::Pipe) {
             self.tokens.next();
             match self.command()? {
-                Command::Call(call) => rest.push(call),
-                Command::Value(_) => {
+                TemplateCommand::Call(call) => rest.push(call),
+                TemplateCommand::Value(_) => {
                     return Err(Mistake::new("what follows `|` is not a function"));
                 }
             }
@@ -283,8 +283,8 @@ impl Action {
         Ok(Pipeline { sets, first, rest })
     }
 
-    fn command(&mut self) -> Result<Command, Mistake> {
-        if let Some(What::Word(word)) = self.peek() {
+    fn command(&mut self) -> Result<TemplateCommand, Mistake> {
+        if let Some(TokenKind::Word(word)) = self.peek() {
             let word = word.clone();
             if let Some(flag) = flag(&word) {
                 self.tokens.next();
@@ -293,27 +293,27 @@ impl Action {
             let function = function(&word)?;
             self.tokens.next();
             let mut args = Vec::new();
-            while !matches!(self.peek(), None | Some(What::Pipe | What::Close)) {
+            while !matches!(self.peek(), None | Some(TokenKind::Pipe | TokenKind::Close)) {
                 args.push(self.operand()?);
             }
-            return Ok(Command::Call(Call { function, args }));
+            return Ok(TemplateCommand::Call(Call { function, args }));
         }
         let operand = self.operand()?;
         self.single(operand)
     }
 
-    fn alone(&mut self, base: Base) -> Result<Command, Mistake> {
+    fn alone(&mut self, base: Base) -> Result<TemplateCommand, Mistake> {
         let fields = Vec::new();
         self.single(Operand { base, fields })
     }
 
     /// Refuses arguments after a value.
-    fn single(&mut self, operand: Operand) -> Result<Command, Mistake> {
+    fn single(&mut self, operand: Operand) -> Result<TemplateCommand, Mistake> {
         match self.peek() {
-            None | Some(What::Pipe | What::Close) => Ok(Command::Value(operand)),
-            Some(what) => Err(Mistake::new(format!(
+            None | Some(TokenKind::Pipe | TokenKind::Close) => Ok(TemplateCommand::Value(operand)),
+            Some(kind) => Err(Mistake::new(format!(
                 "`{}` follows a value that is not a function",
-                what.written()
+                kind.written()
             ))),
         }
     }
@@ -323,36 +323,40 @@ impl Action {
             return Err(Mistake::new("a value is missing"));
         };
         let mut fields = Vec::new();
-        let base = match token.what {
-            What::Dot => Base::Dot,
-            What::Field(name) => {
+        let base = match token.kind {
+            TokenKind::Dot => Base::Dot,
+            TokenKind::Field(name) => {
                 fields.push(name);
                 Base::Dot
             }
-            What::Variable(name) => Base::Variable(name),
-            What::Text(text) => Base::Text(text),
-            What::Number(number) => Base::Number(number),
-            What::Word(word) => match flag(&word) {
+            TokenKind::Variable(name) => Base::Variable(name),
+            TokenKind::Text(text) => Base::Text(text),
+            TokenKind::Number(number) => Base::Number(number),
+            TokenKind::Word(word) => match flag(&word) {
                 Some(flag) => Base::Flag(flag),
                 None => Base::Call(Box::new(Call {
                     function: function(&word)?,
                     args: Vec::new(),
                 })),
             },
-            What::Open => {
+            TokenKind::Open => {
                 let pipeline = self.commands(None)?;
-                match self.tokens.next().map(|token| token.what) {
-                    Some(What::Close) => Base::Parenthesis(Box::new(pipeline)),
-                    Some(what) => return Err(unexpected(&what)),
+                match self.tokens.next().map(|token| token.kind) {
+                    Some(TokenKind::Close) => Base::Parenthesis(Box::new(pipeline)),
+                    Some(kind) => return Err(unexpected(&kind)),
                     None => return Err(Mistake::new("a parenthesis is not closed")),
                 }
             }
-            what @ (What::Close | What::Pipe | What::Comma | What::Declare | What::Assign) => {
-                return Err(unexpected(&what));
+            kind @ (TokenKind::Close
+            | TokenKind::Pipe
+            | TokenKind::Comma
+            | TokenKind::Declare
+            | TokenKind::Assign) => {
+                return Err(unexpected(&kind));
             }
         };
-        while let Some(Token {
-            what: What::Field(name),
+        while let Some(TemplateToken {
+            kind: TokenKind::Field(name),
             is_apart: false,
         }) = self.tokens.peek()
         {
@@ -363,8 +367,8 @@ impl Action {
     }
 }
 
-fn unexpected(what: &What) -> Mistake {
-    Mistake::new(format!("unexpected `{}` in an action", what.written()))
+fn unexpected(kind: &TokenKind) -> Mistake {
+    Mistake::new(format!("unexpected `{}` in an action", kind.written()))
 }
 
 fn flag(word: &str) -> Option<bool> {

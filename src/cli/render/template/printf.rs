@@ -1,7 +1,7 @@
 //! Go's `print`, `println` and `printf`.
 
 use super::Mistake;
-use super::value::Value;
+use super::value::TemplateValue;
 
 /// The maximum width or precision.
 const MAX_WIDTH: usize = 10_000;
@@ -12,11 +12,11 @@ const OTHERS: [char; 17] = [
 ];
 
 /// Returns the values, with a space between adjacent ones unless one of them is a string.
-pub(super) fn print(values: &[Value]) -> String {
+pub(super) fn print(values: &[TemplateValue]) -> String {
     let mut text = String::new();
     let mut was_text = true;
     for value in values {
-        let is_text = matches!(value, Value::Text(_));
+        let is_text = matches!(value, TemplateValue::Text(_));
         if !text.is_empty() && !was_text && !is_text {
             text.push(' ');
         }
@@ -27,8 +27,8 @@ pub(super) fn print(values: &[Value]) -> String {
 }
 
 /// Returns the values with a space between them and a line end.
-pub(super) fn println(values: &[Value]) -> String {
-    let values: Vec<String> = values.iter().map(Value::print).collect();
+pub(super) fn println(values: &[TemplateValue]) -> String {
+    let values: Vec<String> = values.iter().map(TemplateValue::print).collect();
     values.join(" ") + "\n"
 }
 
@@ -46,7 +46,7 @@ struct Directive {
 ///
 /// # Errors
 /// For other verbs and flags of Go.
-pub(super) fn printf(format: &str, values: &[Value]) -> Result<String, Mistake> {
+pub(super) fn printf(format: &str, values: &[TemplateValue]) -> Result<String, Mistake> {
     let mut text = String::new();
     let mut values = values.iter();
     let mut chars = format.chars().peekable();
@@ -97,20 +97,24 @@ fn digits(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<usize>
 }
 
 impl Directive {
-    fn print(&self, verb: char, value: &Value) -> String {
+    fn print(&self, verb: char, value: &TemplateValue) -> String {
         let printed = match (verb, value) {
             ('v', value) => value.print(),
-            ('s', Value::Text(_) | Value::List(_) | Value::Row(_) | Value::Rows(_)) => {
-                value.print()
-            }
-            ('d', Value::Number(_)) | ('t', Value::Flag(_)) => value.print(),
-            ('q', Value::Text(text)) => format!("{text:?}"),
+            (
+                's',
+                TemplateValue::Text(_)
+                | TemplateValue::List(_)
+                | TemplateValue::Row(_)
+                | TemplateValue::Rows(_),
+            ) => value.print(),
+            ('d', TemplateValue::Number(_)) | ('t', TemplateValue::Flag(_)) => value.print(),
+            ('q', TemplateValue::Text(text)) => format!("{text:?}"),
             (verb, value) => {
                 return format!("%!{verb}({}={})", type_name(value), value.print());
             }
         };
         let printed = match self.precision {
-            Some(most) if verb == 's' || verb == 'v' && matches!(value, Value::Text(_)) => {
+            Some(most) if verb == 's' || verb == 'v' && matches!(value, TemplateValue::Text(_)) => {
                 printed.chars().take(most).collect()
             }
             _ => printed,
@@ -121,7 +125,7 @@ impl Directive {
         }
         if self.is_zero {
             let (sign, digits) = match printed.strip_prefix('-') {
-                Some(digits) if matches!(value, Value::Number(_)) => ("-", digits),
+                Some(digits) if matches!(value, TemplateValue::Number(_)) => ("-", digits),
                 _ => ("", printed.as_str()),
             };
             return format!("{sign}{}{digits}", "0".repeat(missing));
@@ -131,12 +135,12 @@ impl Directive {
 }
 
 /// Returns what Go calls the type.
-const fn type_name(value: &Value) -> &'static str {
+const fn type_name(value: &TemplateValue) -> &'static str {
     match value {
-        Value::Text(_) => "string",
-        Value::Number(_) => "int",
-        Value::Flag(_) => "bool",
-        Value::List(_) => "[]string",
-        Value::Row(_) | Value::Rows(_) => "row",
+        TemplateValue::Text(_) => "string",
+        TemplateValue::Number(_) => "int",
+        TemplateValue::Flag(_) => "bool",
+        TemplateValue::List(_) => "[]string",
+        TemplateValue::Row(_) | TemplateValue::Rows(_) => "row",
     }
 }

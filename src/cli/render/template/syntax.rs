@@ -4,7 +4,7 @@ use super::functions::Function;
 
 /// A part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Node {
+pub(super) enum TemplateNode {
     Text(String),
     /// `{{pipeline}}`: prints its value, unless it sets a variable.
     Action(Pipeline),
@@ -31,7 +31,7 @@ pub(super) enum Node {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pipeline {
     pub(super) sets: Option<Setting>,
-    pub(super) first: Command,
+    pub(super) first: TemplateCommand,
     pub(super) rest: Vec<Call>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Setting {
 
 /// The first command of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Command {
+pub(super) enum TemplateCommand {
     Value(Operand),
     Call(Call),
 }

@@ -16,33 +16,33 @@ static IMAGE: Schema = Schema {
         Field::text("Tag", "TAG"),
         Field::text("CreatedSince", "CREATED"),
         Field::text("Empty", "EMPTY"),
-        Field::of("Bytes", "BYTES", Kind::Number),
-        Field::of("Held", "HELD", Kind::Flag),
-        Field::of("Names", "NAMES", Kind::List),
-        Field::of("None", "NONE", Kind::List),
-        Field::of("Layers", "LAYERS", Kind::Rows(&LAYER)),
+        Field::of("Bytes", "BYTES", ValueKind::Number),
+        Field::of("Held", "HELD", ValueKind::Flag),
+        Field::of("Names", "NAMES", ValueKind::List),
+        Field::of("None", "NONE", ValueKind::List),
+        Field::of("Layers", "LAYERS", ValueKind::Rows(&LAYER)),
     ],
     raw: "id: {{.ID}}\ntag: {{.Tag}}\n",
 };
 
-fn image(tag: &str) -> Row {
-    let text = |text: &str| Value::Text(text.to_owned());
-    let layer = |id, size| Row::new([("ID", text(id)), ("Size", text(size))]);
+fn image(tag: &str) -> TemplateRow {
+    let text = |text: &str| TemplateValue::Text(text.to_owned());
+    let layer = |id, size| TemplateRow::new([("ID", text(id)), ("Size", text(size))]);
     let layers = vec![layer("l1", "2kB"), layer("l2", "3kB")];
-    Row::new([
+    TemplateRow::new([
         ("ID", text("fd2d4af9182d")),
         ("Repository", text("team/app")),
         ("Tag", text(tag)),
         ("CreatedSince", text("2 years ago")),
         ("Empty", text("")),
-        ("Bytes", Value::Number(539)),
-        ("Held", Value::Flag(true)),
+        ("Bytes", TemplateValue::Number(539)),
+        ("Held", TemplateValue::Flag(true)),
         (
             "Names",
-            Value::List(vec!["a:1".to_owned(), "b:2".to_owned()]),
+            TemplateValue::List(vec!["a:1".to_owned(), "b:2".to_owned()]),
         ),
-        ("None", Value::List(Vec::new())),
-        ("Layers", Value::Rows(layers.into())),
+        ("None", TemplateValue::List(Vec::new())),
+        ("Layers", TemplateValue::Rows(layers.into())),
     ])
 }
 
@@ -149,7 +149,7 @@ static CONTEXT: Schema = Schema {
         Field::text("Description", "DESCRIPTION"),
         Field::text("DockerEndpoint", "DOCKER ENDPOINT"),
         Field::text("Error", "ERROR"),
-        Field::of("Current", "CURRENT", Kind::Flag),
+        Field::of("Current", "CURRENT", ValueKind::Flag),
     ],
     raw: "",
 };
@@ -157,18 +157,18 @@ static CONTEXT: Schema = Schema {
 #[test]
 fn prints_what_docker_prints() {
     let text = include_str!("../../../../testdata/vectors/template-docker.tsv");
-    let context = Row::new([
-        ("Name", Value::Text("default".to_owned())),
+    let context = TemplateRow::new([
+        ("Name", TemplateValue::Text("default".to_owned())),
         (
             "Description",
-            Value::Text("Current DOCKER_HOST based configuration".to_owned()),
+            TemplateValue::Text("Current DOCKER_HOST based configuration".to_owned()),
         ),
         (
             "DockerEndpoint",
-            Value::Text("unix:///var/run/docker.sock".to_owned()),
+            TemplateValue::Text("unix:///var/run/docker.sock".to_owned()),
         ),
-        ("Error", Value::Text(String::new())),
-        ("Current", Value::Flag(true)),
+        ("Error", TemplateValue::Text(String::new())),
+        ("Current", TemplateValue::Flag(true)),
     ]);
     let mut compared = 0;
     for line in text.lines() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 /// The type of a field or of an expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     Text,
     Number,
     /// `true` or `false`.
@@ -18,7 +18,7 @@ pub enum Kind {
     Any,
 }
 
-impl Kind {
+impl ValueKind {
     /// Returns what a message calls a value of this type.
     pub(super) const fn called(self) -> &'static str {
         match self {
@@ -49,17 +49,17 @@ pub struct Field {
     pub name: &'static str,
     /// The header of its column.
     pub header: &'static str,
-    pub kind: Kind,
+    pub kind: ValueKind,
 }
 
 impl Field {
     /// Returns a field that is a string.
     pub const fn text(name: &'static str, header: &'static str) -> Self {
-        Self::of(name, header, Kind::Text)
+        Self::of(name, header, ValueKind::Text)
     }
 
     /// Returns a field of any type.
-    pub const fn of(name: &'static str, header: &'static str, kind: Kind) -> Self {
+    pub const fn of(name: &'static str, header: &'static str, kind: ValueKind) -> Self {
         Self { name, header, kind }
     }
 }
@@ -83,16 +83,16 @@ impl Schema {
 
 /// The value of a field or of an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub enum TemplateValue {
     Text(String),
     Number(i64),
     Flag(bool),
     List(Vec<String>),
-    Row(Row),
-    Rows(Arc<Vec<Row>>),
+    Row(TemplateRow),
+    Rows(Arc<Vec<TemplateRow>>),
 }
 
-impl Value {
+impl TemplateValue {
     /// Returns `false` for what is empty, as in Go: an empty string or list, 0 and `false`.
     pub(super) fn is_true(&self) -> bool {
         match self {
@@ -125,7 +125,7 @@ impl Value {
             Self::List(list) => to_json(list),
             Self::Row(row) => row.json(),
             Self::Rows(rows) => {
-                let rows: Vec<String> = rows.iter().map(Row::json).collect();
+                let rows: Vec<String> = rows.iter().map(TemplateRow::json).collect();
                 format!("[{}]", rows.join(","))
             }
         }
@@ -139,27 +139,27 @@ fn to_json(value: &(impl serde::Serialize + ?Sized)) -> String {
 
 /// One row: its fields by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Row(Arc<BTreeMap<&'static str, Value>>);
+pub struct TemplateRow(Arc<BTreeMap<&'static str, TemplateValue>>);
 
-impl Row {
+impl TemplateRow {
     /// Returns a row with these fields.
-    pub fn new(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+    pub fn new(fields: impl IntoIterator<Item = (&'static str, TemplateValue)>) -> Self {
         Self(Arc::new(fields.into_iter().collect()))
     }
 
     /// Returns the value of a field. One that the command did not compute, because no template uses it, is empty.
-    pub(super) fn get(&self, name: &str) -> Value {
+    pub(super) fn get(&self, name: &str) -> TemplateValue {
         let value = self.0.get(name).cloned();
-        value.unwrap_or_else(|| Value::Text(String::new()))
+        value.unwrap_or_else(|| TemplateValue::Text(String::new()))
     }
 
     /// Returns docker's object: all fields as strings, with `<`, `>` and `&` escaped as Go's encoder does.
     fn json(&self) -> String {
         let fields = self.0.iter().map(|(name, value)| {
             let value = match value {
-                Value::Rows(_) | Value::Row(_) => value.json(),
-                Value::List(list) => Value::Text(list.join(",")).json(),
-                value => Value::Text(value.print()).json(),
+                TemplateValue::Rows(_) | TemplateValue::Row(_) => value.json(),
+                TemplateValue::List(list) => TemplateValue::Text(list.join(",")).json(),
+                value => TemplateValue::Text(value.print()).json(),
             };
             format!("\"{name}\":{value}")
         });
