@@ -10,7 +10,7 @@ pub const MAX_CANDIDATES: usize = 1000;
 
 /// A candidate for the word at the cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
+pub struct CompletionCandidate {
     /// The word.
     pub value: String,
     /// A description; empty if there is none.
@@ -19,7 +19,7 @@ pub struct Candidate {
     pub is_partial: bool,
 }
 
-impl Candidate {
+impl CompletionCandidate {
     /// Returns a whole word.
     pub fn new(value: impl Into<String>, description: impl Into<String>) -> Self {
         Self {
@@ -39,14 +39,18 @@ impl Candidate {
 }
 
 /// Returns words without descriptions.
-pub fn plain<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Vec<Candidate> {
+pub fn plain<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Vec<CompletionCandidate> {
     let words = words.into_iter();
-    words.map(|word| Candidate::new(word, "")).collect()
+    words
+        .map(|word| CompletionCandidate::new(word, ""))
+        .collect()
 }
 
 /// Sorts by value.
-pub fn sort(candidates: &mut [Candidate]) {
-    let by_value = |one: &Candidate, other: &Candidate| -> Ordering { one.value.cmp(&other.value) };
+pub fn sort(candidates: &mut [CompletionCandidate]) {
+    let by_value = |one: &CompletionCandidate, other: &CompletionCandidate| -> Ordering {
+        one.value.cmp(&other.value)
+    };
     candidates.sort_by(by_value);
 }
 
@@ -54,9 +58,9 @@ pub fn sort(candidates: &mut [Candidate]) {
 ///
 /// A shell inserts the common prefix of all candidates. If there are too many, the first and the last are kept: for sorted
 /// candidates the common prefix stays the same.
-pub fn matching(candidates: Vec<Candidate>, word: &str) -> Vec<Candidate> {
+pub fn matching(candidates: Vec<CompletionCandidate>, word: &str) -> Vec<CompletionCandidate> {
     let mut known = HashSet::new();
-    let mut matching: Vec<Candidate> = candidates
+    let mut matching: Vec<CompletionCandidate> = candidates
         .into_iter()
         .filter(|candidate| candidate.value.starts_with(word) && is_safe(&candidate.value))
         .filter(|candidate| known.insert(candidate.value.clone()))
@@ -88,7 +92,7 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn values(candidates: &[Candidate]) -> Vec<&str> {
+    fn values(candidates: &[CompletionCandidate]) -> Vec<&str> {
         let values = candidates.iter();
         values.map(|candidate| candidate.value.as_str()).collect()
     }
@@ -106,7 +110,7 @@ mod tests {
             "",
         ];
         assert_eq!(values(&matching(plain(names), "")), ["a", "a$(id)"]);
-        let odd = vec![Candidate::new("a", "one\u{7}\nother")];
+        let odd = vec![CompletionCandidate::new("a", "one\u{7}\nother")];
         assert_eq!(matching(odd, "")[0].description, r"one\x07");
     }
 

@@ -25,7 +25,7 @@ use ocisweep::oci::{
 };
 use serde::Deserialize;
 
-use super::candidates::{Candidate, sort};
+use super::candidates::{CompletionCandidate, sort};
 use crate::cli::quote::quote;
 use crate::cli::render::time::ago;
 
@@ -43,7 +43,7 @@ const MIN_DIGITS: usize = 3;
 
 /// One layout, or an archive of one.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct CompletionSource {
     /// Its path.
     pub path: PathBuf,
     /// The directory of blobs that it shares with others.
@@ -53,8 +53,8 @@ pub struct Source {
 /// The entries of a layout.
 #[derive(Debug)]
 pub struct Contents {
-    source: Source,
-    entries: Vec<Entry>,
+    source: CompletionSource,
+    entries: Vec<CompletionEntry>,
     /// Names in docker save's list.
     saved: Vec<String>,
     holds: Holds,
@@ -62,7 +62,7 @@ pub struct Contents {
 
 /// An entry of `index.json`.
 #[derive(Debug)]
-struct Entry {
+struct CompletionEntry {
     digest: String,
     names: Vec<EntryName>,
     media_type: Box<str>,
@@ -123,7 +123,7 @@ impl From<WrittenPlatform> for Platform {
     }
 }
 
-impl From<WrittenEntry> for Entry {
+impl From<WrittenEntry> for CompletionEntry {
     fn from(written: WrittenEntry) -> Self {
         let mut details = Details::default();
         if let Some(names) = written.annotations {
@@ -146,7 +146,7 @@ impl From<WrittenEntry> for Entry {
     }
 }
 
-impl Entry {
+impl CompletionEntry {
     /// Returns the digits of its digest, if it has this algorithm.
     fn digits_of(&self, algorithm: &str) -> Option<&str> {
         self.digest.strip_prefix(algorithm)?.strip_prefix(':')
@@ -160,10 +160,10 @@ impl Entry {
 }
 
 /// Returns the entries of an `index.json`.
-fn entries_of(bytes: &[u8]) -> Option<Vec<Entry>> {
+fn entries_of(bytes: &[u8]) -> Option<Vec<CompletionEntry>> {
     let index: WrittenIndex = serde_json::from_slice(bytes).ok()?;
     let entries = index.manifests.unwrap_or_default().into_iter();
-    Some(entries.map(Entry::from).collect())
+    Some(entries.map(CompletionEntry::from).collect())
 }
 
 /// Returns the names in docker save's list.
@@ -184,7 +184,7 @@ fn read(path: &Path, max: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-impl Source {
+impl CompletionSource {
     /// Reads `index.json` and the files beside it. `None`: it is not a layout, damaged, or too large.
     pub fn read(&self) -> Option<Contents> {
         if std::fs::metadata(&self.path).ok()?.is_file() {
@@ -236,7 +236,7 @@ impl Source {
     }
 
     /// Returns the digests of the blobs that begin with `word`: in full after `sha256:`, else their first 12 digits.
-    pub fn blob_digests(&self, word: &str) -> Vec<Candidate> {
+    pub fn blob_digests(&self, word: &str) -> Vec<CompletionCandidate> {
         let mut found = Vec::new();
         let Some((algorithm, digits)) = digits(word) else {
             return found;
@@ -248,7 +248,7 @@ impl Source {
             let name = entry.file_name();
             let name = name.to_str().filter(|name| name.starts_with(digits));
             let digest = name.and_then(|name| Digest::parse(&format!("{algorithm}:{name}")).ok());
-            found.extend(digest.map(|digest| Candidate::new(shown(&digest, word), "")));
+            found.extend(digest.map(|digest| CompletionCandidate::new(shown(&digest, word), "")));
         }
         sort(&mut found);
         found
@@ -263,24 +263,26 @@ impl Source {
     }
 
     /// Returns the runs in the trash, the newest first. `to_undo`: without those that cannot be undone.
-    pub fn runs(&self, now: Timestamp, to_undo: bool) -> Vec<Candidate> {
+    pub fn runs(&self, now: Timestamp, to_undo: bool) -> Vec<CompletionCandidate> {
         let runs = self
             .with_trash(|trash| trash.runs().ok())
             .unwrap_or_default();
         let runs = runs.into_iter().rev();
         let wanted = runs.filter(|run| run.can_be_undone() || !to_undo);
         wanted
-            .map(|run| Candidate::new(run.name.clone(), described(&run, now)))
+            .map(|run| CompletionCandidate::new(run.name.clone(), described(&run, now)))
             .collect()
     }
 
     /// Returns the digests of the blobs in the trash.
-    pub fn trashed_digests(&self) -> Vec<Candidate> {
+    pub fn trashed_digests(&self) -> Vec<CompletionCandidate> {
         let blobs = self
             .with_trash(|trash| trash.blobs().ok())
             .unwrap_or_default();
         let digests = blobs.into_iter().map(|(digest, _)| digest.to_string());
-        let mut found: Vec<Candidate> = digests.map(|text| Candidate::new(text, "")).collect();
+        let mut found: Vec<CompletionCandidate> = digests
+            .map(|text| CompletionCandidate::new(text, ""))
+            .collect();
         sort(&mut found);
         found
     }
@@ -288,14 +290,14 @@ impl Source {
 
 impl Contents {
     /// Returns every name with its entry.
-    fn names(&self) -> impl Iterator<Item = (&str, &Entry)> {
+    fn names(&self) -> impl Iterator<Item = (&str, &CompletionEntry)> {
         let entries = self.entries.iter();
         entries.flat_map(|entry| entry.names.iter().map(move |name| (&*name.text, entry)))
     }
 
     /// Returns the images that begin with `word`, as `rm` accepts them: by name, in docker's short form as `ls` shows it or
     /// as written; if there is no such name and `word` is the beginning of an ID, by ID.
-    pub fn images(&self, word: &str) -> Vec<Candidate> {
+    pub fn images(&self, word: &str) -> Vec<CompletionCandidate> {
         let wants_tags = word.starts_with("sha256-");
         let is_offered = |text: &str| {
             // Signatures are removed with their image.
@@ -308,21 +310,23 @@ impl Contents {
             // A short form that is the exact name of another image selects that image.
             let short = short(text, word).filter(|short| !written.contains(short.as_str()));
             if let Some(short) = short {
-                found.push(Candidate::new(short, entry.short()));
+                found.push(CompletionCandidate::new(short, entry.short()));
             } else if text.starts_with(word) {
-                found.push(Candidate::new(text, entry.short()));
+                found.push(CompletionCandidate::new(text, entry.short()));
             }
         }
         // After those of `index.json`: the first of equal candidates is kept.
         let saved = self.saved.iter().filter(|text| text.starts_with(word));
-        found.extend(saved.map(|text| Candidate::new(text, "")));
+        found.extend(saved.map(|text| CompletionCandidate::new(text, "")));
         if let (true, Some((algorithm, digits))) = (found.is_empty(), digits(word)) {
             for entry in &self.entries {
                 let own = entry.digits_of(algorithm);
                 let digest = Digest::parse(&entry.digest).ok();
                 let digest = digest.filter(|_| own.is_some_and(|own| own.starts_with(digits)));
                 let name = entry.names.first().map_or("<none>", |name| &*name.text);
-                found.extend(digest.map(|digest| Candidate::new(shown(&digest, word), name)));
+                found.extend(
+                    digest.map(|digest| CompletionCandidate::new(shown(&digest, word), name)),
+                );
             }
         }
         sort(&mut found);
@@ -330,13 +334,13 @@ impl Contents {
     }
 
     /// Returns the names of the holds.
-    pub fn holds(&self) -> Vec<Candidate> {
+    pub fn holds(&self) -> Vec<CompletionCandidate> {
         let holds = self.holds.holds.iter();
-        let mut found: Vec<Candidate> = holds
+        let mut found: Vec<CompletionCandidate> = holds
             .map(|hold| {
                 let image = hold.image.clone().unwrap_or_else(|| hold.digest.short());
                 let reason = hold.reason.as_ref().map(|reason| format!(": {reason}"));
-                Candidate::new(&hold.name, image + &reason.unwrap_or_default())
+                CompletionCandidate::new(&hold.name, image + &reason.unwrap_or_default())
             })
             .collect();
         sort(&mut found);
@@ -344,21 +348,21 @@ impl Contents {
     }
 
     /// Returns the media types of the entries.
-    pub fn media_types(&self) -> Vec<Candidate> {
+    pub fn media_types(&self) -> Vec<CompletionCandidate> {
         let types = self.entries.iter().map(|entry| entry.media_type.clone());
         values(types.collect())
     }
 
     /// Returns the artifact types of the entries.
-    pub fn artifact_types(&self) -> Vec<Candidate> {
+    pub fn artifact_types(&self) -> Vec<CompletionCandidate> {
         let types = self.entries.iter();
         let types = types.filter_map(|entry| entry.artifact_type.clone());
         values(types.collect())
     }
 
     /// Returns the platforms of these images, or of all if none of the words is one.
-    pub fn platforms(&self, images: &[String]) -> Vec<Candidate> {
-        let is_chosen = |entry: &&Entry| {
+    pub fn platforms(&self, images: &[String]) -> Vec<CompletionCandidate> {
+        let is_chosen = |entry: &&CompletionEntry| {
             images.iter().any(|word| {
                 let digits = entry.digits_of("sha256").unwrap_or_default();
                 let names = &entry.names;
@@ -366,7 +370,7 @@ impl Contents {
                     || names.iter().any(|name| is_short_for(&name.text, word))
             })
         };
-        let chosen: Vec<&Entry> = self.entries.iter().filter(is_chosen).collect();
+        let chosen: Vec<&CompletionEntry> = self.entries.iter().filter(is_chosen).collect();
         let mut seen = Seen::new(&self.source);
         match chosen.is_empty() {
             true => seen.images(self.entries.iter()),
@@ -376,7 +380,7 @@ impl Contents {
     }
 
     /// Returns the labels of the images: each as `key`, or as `key=value` once `word` has a `=`.
-    pub fn labels(&self, word: &str) -> Vec<Candidate> {
+    pub fn labels(&self, word: &str) -> Vec<CompletionCandidate> {
         let mut seen = Seen::new(&self.source);
         seen.images(self.entries.iter());
         let labels = seen.labels.into_iter();
@@ -390,14 +394,14 @@ impl Contents {
 
 /// The platforms and labels of the documents that were read.
 struct Seen<'a> {
-    source: &'a Source,
+    source: &'a CompletionSource,
     read: BTreeSet<Digest>,
     platforms: BTreeSet<Box<str>>,
     labels: BTreeSet<(String, String)>,
 }
 
 impl<'a> Seen<'a> {
-    const fn new(source: &'a Source) -> Self {
+    const fn new(source: &'a CompletionSource) -> Self {
         Self {
             source,
             read: BTreeSet::new(),
@@ -407,7 +411,7 @@ impl<'a> Seen<'a> {
     }
 
     /// Adds images, as long as more documents may be read.
-    fn images<'e>(&mut self, entries: impl Iterator<Item = &'e Entry>) {
+    fn images<'e>(&mut self, entries: impl Iterator<Item = &'e CompletionEntry>) {
         for entry in entries {
             if self.read.len() >= MAX_DOCUMENTS {
                 break;
@@ -465,9 +469,11 @@ impl<'a> Seen<'a> {
     }
 }
 
-fn values(texts: BTreeSet<Box<str>>) -> Vec<Candidate> {
+fn values(texts: BTreeSet<Box<str>>) -> Vec<CompletionCandidate> {
     let texts = texts.into_iter();
-    texts.map(|text| Candidate::new(text, "")).collect()
+    texts
+        .map(|text| CompletionCandidate::new(text, ""))
+        .collect()
 }
 
 /// Returns the form in which docker shows a name of Docker Hub, if it begins with `word`.

@@ -5,7 +5,7 @@ use clap::{Arg, ArgAction, Command};
 
 /// The words before the cursor.
 #[derive(Debug)]
-pub struct Line<'c> {
+pub struct ParsedLine<'c> {
     /// The command that they name.
     pub command: &'c Command,
     /// Its name without that of the program: `hold rm`.
@@ -22,7 +22,7 @@ pub struct Line<'c> {
 
 /// The kind of the word at the cursor.
 #[derive(Debug)]
-pub enum Target<'c> {
+pub enum WordKind<'c> {
     /// A flag.
     Flag,
     /// The value of an argument; `prefix` is in the same word in front of it: `--platform=`.
@@ -33,7 +33,7 @@ pub enum Target<'c> {
     Nothing,
 }
 
-impl<'c> Line<'c> {
+impl<'c> ParsedLine<'c> {
     /// Reads words; the first one is the program.
     pub fn read(root: &'c Command, words: &[String]) -> Self {
         let mut line = Self {
@@ -127,32 +127,32 @@ impl<'c> Line<'c> {
     }
 
     /// Returns the kind of a word at the cursor.
-    pub fn target(&self, word: &str) -> Target<'c> {
+    pub fn kind_of(&self, word: &str) -> WordKind<'c> {
         if let Some(arg) = self.pending {
             let prefix = String::new();
-            return Target::Value { arg, prefix };
+            return WordKind::Value { arg, prefix };
         }
         if !self.is_escaped && word.starts_with('-') {
             return match word.split_once('=') {
                 Some((flag, _)) => match flag.strip_prefix("--").and_then(|name| self.long(name)) {
-                    Some(arg) if takes_value(arg) => Target::Value {
+                    Some(arg) if takes_value(arg) => WordKind::Value {
                         arg,
                         prefix: format!("{flag}="),
                     },
-                    _ => Target::Nothing,
+                    _ => WordKind::Nothing,
                 },
-                None => Target::Flag,
+                None => WordKind::Flag,
             };
         }
         if self.command.has_subcommands() {
-            return Target::Command;
+            return WordKind::Command;
         }
         match self.positional(self.positionals.len()) {
-            Some(arg) => Target::Value {
+            Some(arg) => WordKind::Value {
                 arg,
                 prefix: String::new(),
             },
-            None => Target::Nothing,
+            None => WordKind::Nothing,
         }
     }
 
@@ -213,14 +213,14 @@ mod tests {
         root.build();
         let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
         let word = words.pop().expect("there is a word");
-        let line = Line::read(&root, &words);
-        let target = match line.target(&word) {
-            Target::Flag => "flag".to_owned(),
-            Target::Command => "command".to_owned(),
-            Target::Nothing => "nothing".to_owned(),
-            Target::Value { arg, prefix } => format!("{prefix}{}", value_name(arg)),
+        let line = ParsedLine::read(&root, &words);
+        let kind = match line.kind_of(&word) {
+            WordKind::Flag => "flag".to_owned(),
+            WordKind::Command => "command".to_owned(),
+            WordKind::Nothing => "nothing".to_owned(),
+            WordKind::Value { arg, prefix } => format!("{prefix}{}", value_name(arg)),
         };
-        (line.name, line.positionals, target)
+        (line.name, line.positionals, kind)
     }
 
     fn value_name(arg: &Arg) -> String {
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_kind_of_the_word_at_the_cursor_is_known() {
-        for (text, name, positionals, target) in [
+        for (text, name, positionals, kind) in [
             ("ocisweep ", "", &[][..], "command"),
             ("ocisweep --color never ", "", &[], "command"),
             ("ocisweep hold ", "hold", &[], "command"),
@@ -268,7 +268,7 @@ mod tests {
             ),
         ] {
             let positionals = positionals.iter().map(|word| (*word).to_owned()).collect();
-            let want = (name.to_owned(), positionals, target.to_owned());
+            let want = (name.to_owned(), positionals, kind.to_owned());
             assert_eq!(read(text), want, "{text}");
         }
     }

@@ -25,11 +25,11 @@ use std::time::Instant;
 use clap::{Arg, Command};
 use jiff::Timestamp;
 
-use candidates::{Candidate, matching};
-use line::{Line, Target};
+use candidates::{CompletionCandidate, matching};
+use line::{ParsedLine, WordKind};
 pub use shells::Shell;
 use shells::{BashQuestion, for_bash, for_fish, for_zsh};
-use values::{Surroundings, Value, other_commands, subcommands};
+use values::{ArgValue, Surroundings, other_commands, subcommands};
 
 use super::command_line;
 
@@ -72,7 +72,7 @@ fn answer_to(words: &[String], env: &dyn Fn(&str) -> Option<OsString>) -> Option
     };
     match (Shell::parse(shell)?, words) {
         (Shell::Bash, [line, replaced, kind, columns, behind @ ..]) => {
-            let read = words::Line::read(line);
+            let read = words::BashLine::read(line);
             if read.is_other {
                 return None;
             }
@@ -95,7 +95,7 @@ fn answer_to(words: &[String], env: &dyn Fn(&str) -> Option<OsString>) -> Option
                 Shell::Zsh => for_zsh(word, &complete(before, word, behind, around)),
                 Shell::Fish => {
                     // fish passes the word as it was typed.
-                    let word = words::Line::read(word).word;
+                    let word = words::BashLine::read(word).word;
                     for_fish(&complete(before, &word, behind, around))
                 }
                 Shell::Bash => return None,
@@ -123,7 +123,7 @@ fn complete(
     word: &str,
     behind: &[String],
     around: Surroundings<'_>,
-) -> Vec<Candidate> {
+) -> Vec<CompletionCandidate> {
     // `NAME=value ocisweep …`
     let is_setting = |word: &&String| word.contains('=');
     let settings = before.iter().take_while(is_setting).count();
@@ -131,17 +131,17 @@ fn complete(
     if before.is_empty() {
         return Vec::new();
     }
-    let mut line = Line::read(around.root, before);
-    let target = line.target(word);
+    let mut line = ParsedLine::read(around.root, before);
+    let kind = line.kind_of(word);
     // The layout may follow an option that concerns it.
-    if matches!(&target, Target::Value { arg, .. } if !arg.is_positional()) {
+    if matches!(&kind, WordKind::Value { arg, .. } if !arg.is_positional()) {
         line.take_behind(behind);
     }
-    match target {
-        Target::Flag => flags(&line, word),
-        Target::Command => commands(line.command, word),
-        Target::Value { arg, prefix } => {
-            let value = Value {
+    match kind {
+        WordKind::Flag => flags(&line, word),
+        WordKind::Command => commands(line.command, word),
+        WordKind::Value { arg, prefix } => {
+            let value = ArgValue {
                 line: &line,
                 arg,
                 word: word.get(prefix.len()..).unwrap_or_default(),
@@ -156,11 +156,11 @@ fn complete(
                 .retain(|one| line.is_escaped || !prefix.is_empty() || !one.value.starts_with('-'));
             matching(found, word)
         }
-        Target::Nothing => Vec::new(),
+        WordKind::Nothing => Vec::new(),
     }
 }
 
-fn commands(command: &Command, word: &str) -> Vec<Candidate> {
+fn commands(command: &Command, word: &str) -> Vec<CompletionCandidate> {
     let found = matching(subcommands(command), word);
     match found.as_slice() {
         [] => matching(other_commands(command), word),
@@ -169,7 +169,7 @@ fn commands(command: &Command, word: &str) -> Vec<Candidate> {
 }
 
 /// Returns the flags that begin with `word`: the long ones, and short ones that have no long form.
-fn flags(line: &Line<'_>, word: &str) -> Vec<Candidate> {
+fn flags(line: &ParsedLine<'_>, word: &str) -> Vec<CompletionCandidate> {
     let named = |arg: &Arg| {
         let long = arg.get_long().map(|name| format!("--{name}"));
         long.or_else(|| arg.get_short().map(|letter| format!("-{letter}")))
@@ -178,7 +178,7 @@ fn flags(line: &Line<'_>, word: &str) -> Vec<Candidate> {
         let about = arg.get_help().map(ToString::to_string);
         let about = about.unwrap_or_default();
         let name = named(arg)?;
-        Some(Candidate::new(name, about))
+        Some(CompletionCandidate::new(name, about))
     });
     matching(found.collect(), word)
 }

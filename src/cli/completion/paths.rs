@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::candidates::{Candidate, sort};
+use super::candidates::{CompletionCandidate, sort};
 use crate::cli::locations::is_layout;
 
 /// The maximum number of names of a directory that are read.
@@ -15,9 +15,9 @@ const ARCHIVES: [&str; 12] = [
     ".gz", ".zst",
 ];
 
-/// The kinds of paths that are candidates. Directories always are: a path continues below them.
+/// The kind of the paths that are candidates. Directories always are: a path continues below them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paths {
+pub enum PathKind {
     /// Layouts, and archives where the command reads them.
     Layouts { archives: bool },
     /// Only directories.
@@ -58,7 +58,12 @@ pub fn directory_of(word: &str, env: &dyn Fn(&str) -> Option<OsString>) -> (Path
 }
 
 /// Returns the paths in a directory that begin with `word`, sorted; `start`: where the name of the file begins in it.
-pub fn paths(word: &str, directory: &Path, start: usize, wanted: Paths) -> Vec<Candidate> {
+pub fn paths(
+    word: &str,
+    directory: &Path,
+    start: usize,
+    wanted: PathKind,
+) -> Vec<CompletionCandidate> {
     let (parent, name) = word.split_at(start);
     let Ok(entries) = std::fs::read_dir(directory) else {
         return Vec::new();
@@ -78,7 +83,12 @@ pub fn paths(word: &str, directory: &Path, start: usize, wanted: Paths) -> Vec<C
     found
 }
 
-fn candidate(parent: &str, name: &str, path: &Path, wanted: Paths) -> Option<Candidate> {
+fn candidate(
+    parent: &str,
+    name: &str,
+    path: &Path,
+    wanted: PathKind,
+) -> Option<CompletionCandidate> {
     // A leading dash would make it a flag.
     let parent = match parent {
         "" if name.starts_with('-') => "./",
@@ -87,18 +97,18 @@ fn candidate(parent: &str, name: &str, path: &Path, wanted: Paths) -> Option<Can
     let value = format!("{parent}{name}");
     let kind = std::fs::metadata(path).ok()?;
     if kind.is_dir() {
-        let is_whole = matches!(wanted, Paths::Layouts { .. }) && is_layout(path);
+        let is_whole = matches!(wanted, PathKind::Layouts { .. }) && is_layout(path);
         return Some(match is_whole {
-            true => Candidate::new(value, "image layout"),
-            false => Candidate::partial(format!("{value}/"), "directory"),
+            true => CompletionCandidate::new(value, "image layout"),
+            false => CompletionCandidate::partial(format!("{value}/"), "directory"),
         });
     }
     match wanted {
-        Paths::Files => Some(Candidate::new(value, "")),
-        Paths::Layouts { archives: true } if kind.is_file() && is_archive(name.as_ref()) => {
-            Some(Candidate::new(value, "archive"))
+        PathKind::Files => Some(CompletionCandidate::new(value, "")),
+        PathKind::Layouts { archives: true } if kind.is_file() && is_archive(name.as_ref()) => {
+            Some(CompletionCandidate::new(value, "archive"))
         }
-        Paths::Layouts { .. } | Paths::Directories => None,
+        PathKind::Layouts { .. } | PathKind::Directories => None,
     }
 }
 

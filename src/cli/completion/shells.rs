@@ -3,8 +3,8 @@
 //! Each script calls the hidden command `__complete` with the name of its shell and the words, and inserts what it prints. A script
 //! may be older or newer than the program: a format is never changed, only added under a new name.
 
-use super::candidates::Candidate;
-use super::words::{Line, quoted};
+use super::candidates::CompletionCandidate;
+use super::words::{BashLine, quoted};
 
 /// A shell whose script calls the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,18 +52,22 @@ pub struct BashQuestion<'a> {
 /// they are inserted into the command line.
 ///
 /// readline inserts them unchanged, so each is quoted here for the quotes that are open at the cursor.
-pub fn for_bash(question: &BashQuestion<'_>, read: &Line, candidates: &[Candidate]) -> String {
+pub fn for_bash(
+    question: &BashQuestion<'_>,
+    read: &BashLine,
+    candidates: &[CompletionCandidate],
+) -> String {
     let typed = question.line.get(read.start..).unwrap_or_default();
     let Some(kept) = typed.strip_suffix(question.replaced) else {
         return String::new();
     };
     // The part that remains on the line is not inserted again. A `~` in quotes is not a home directory.
-    let kept = Line::read(kept);
+    let kept = BashLine::read(kept);
     let tilde = match kept.word.is_empty() && question.replaced.starts_with("~/") {
         true => "~/",
         false => "",
     };
-    let insert = |candidate: &Candidate| {
+    let insert = |candidate: &CompletionCandidate| {
         let rest = candidate.value.strip_prefix(&kept.word)?;
         let rest = rest.strip_prefix(tilde)?;
         Some(format!("{tilde}{}", quoted(rest, kept.quote)?))
@@ -88,7 +92,7 @@ pub fn for_bash(question: &BashQuestion<'_>, read: &Line, candidates: &[Candidat
 }
 
 /// Prints candidates with descriptions for a list, which readline shows without inserting anything.
-fn list(candidates: &[Candidate], columns: usize) -> String {
+fn list(candidates: &[CompletionCandidate], columns: usize) -> String {
     let width = width_of(candidates);
     // readline puts several on a line if they fit.
     let alone = if width > 0 { columns / 2 + 1 } else { 0 };
@@ -102,7 +106,7 @@ fn list(candidates: &[Candidate], columns: usize) -> String {
 
 /// Prints for zsh: first the part of the word that must not change, `~/` or nothing; then for each candidate whether the
 /// word is incomplete (`+`) or not (`=`), the rest of the word, and the text to show. `compadd` quotes what it inserts.
-pub fn for_zsh(word: &str, candidates: &[Candidate]) -> String {
+pub fn for_zsh(word: &str, candidates: &[CompletionCandidate]) -> String {
     let tilde = match word.starts_with("~/") {
         true => "~/",
         false => "",
@@ -121,7 +125,7 @@ pub fn for_zsh(word: &str, candidates: &[Candidate]) -> String {
 }
 
 /// Prints for fish, which quotes by itself and inserts no space after `/`, `=`, `:` or `,`.
-pub fn for_fish(candidates: &[Candidate]) -> String {
+pub fn for_fish(candidates: &[CompletionCandidate]) -> String {
     let mut text = String::new();
     for candidate in candidates {
         text.push_str(&candidate.value);
@@ -135,13 +139,13 @@ pub fn for_fish(candidates: &[Candidate]) -> String {
 }
 
 /// Returns the width of the longest value that has a description, in characters.
-fn width_of(candidates: &[Candidate]) -> usize {
+fn width_of(candidates: &[CompletionCandidate]) -> usize {
     let described = candidates.iter().filter(|one| !one.description.is_empty());
     let widths = described.map(|one| one.value.chars().count());
     widths.max().unwrap_or_default()
 }
 
-fn described(candidate: &Candidate, width: usize) -> String {
+fn described(candidate: &CompletionCandidate, width: usize) -> String {
     match candidate.description.as_str() {
         "" => candidate.value.clone(),
         about => format!("{:width$}  {about}", candidate.value),
@@ -152,19 +156,19 @@ fn described(candidate: &Candidate, width: usize) -> String {
 mod tests {
     use super::*;
 
-    fn bash(line: &str, replaced: &str, candidates: &[Candidate]) -> String {
+    fn bash(line: &str, replaced: &str, candidates: &[CompletionCandidate]) -> String {
         let question = BashQuestion {
             line,
             replaced,
             is_list: false,
             columns: 80,
         };
-        for_bash(&question, &Line::read(line), candidates)
+        for_bash(&question, &BashLine::read(line), candidates)
     }
 
     #[test]
     fn bash_gets_the_replaced_part_quoted() {
-        let name = |value: &str| [Candidate::new(value, "about")];
+        let name = |value: &str| [CompletionCandidate::new(value, "about")];
         for (line, replaced, value, want) in [
             ("x rm L ", "", "app:1.4", "app:1.4"),
             ("x rm L app:", "", "app:1.4", "1.4"),
@@ -193,27 +197,30 @@ mod tests {
         }
         assert_eq!(bash("x rm L \"a", "a", &name("a!b")), "space\n");
         assert_eq!(bash("x rm L a", "else", &name("ab")), "");
-        let directory = [Candidate::partial("images/", "directory")];
+        let directory = [CompletionCandidate::partial("images/", "directory")];
         assert_eq!(bash("x rm im", "im", &directory), "nospace\nimages/\n");
     }
 
     #[test]
     fn descriptions_are_listed_in_columns() {
-        let candidates = [Candidate::new("a", "one"), Candidate::new("abc", "two")];
+        let candidates = [
+            CompletionCandidate::new("a", "one"),
+            CompletionCandidate::new("abc", "two"),
+        ];
         let question = BashQuestion {
             line: "x ",
             replaced: "",
             is_list: true,
             columns: 7,
         };
-        let text = for_bash(&question, &Line::read("x "), &candidates);
+        let text = for_bash(&question, &BashLine::read("x "), &candidates);
         assert_eq!(text, "space\na    on\nabc  tw\n");
         assert_eq!(
             for_zsh("", &candidates),
             "\n=\ta\ta    one\n=\tabc\tabc  two\n"
         );
         assert_eq!(for_fish(&candidates), "a\tone\nabc\ttwo\n");
-        let home = [Candidate::partial("~/images/", "")];
+        let home = [CompletionCandidate::partial("~/images/", "")];
         assert_eq!(for_zsh("~/im", &home), "~/\n+\timages/\t~/images/\n");
     }
 }

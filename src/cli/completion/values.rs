@@ -9,10 +9,10 @@ use clap::{Arg, Command};
 use jiff::Timestamp;
 use ocisweep::oci::glob::Glob;
 
-use super::candidates::{Candidate, plain};
-use super::contents::{Contents, Source};
-use super::line::Line;
-use super::paths::{Paths, directory_of, expand, paths};
+use super::candidates::{CompletionCandidate, plain};
+use super::contents::{CompletionSource, Contents};
+use super::line::ParsedLine;
+use super::paths::{PathKind, directory_of, expand, paths};
 use crate::cli::locations::{self, is_layout, layout_of, transport};
 use crate::cli::topics::TOPICS;
 
@@ -61,24 +61,24 @@ impl Surroundings<'_> {
 }
 
 /// The value of one argument at the cursor.
-pub struct Value<'a> {
-    pub line: &'a Line<'a>,
+pub struct ArgValue<'a> {
+    pub line: &'a ParsedLine<'a>,
     pub arg: &'a Arg,
     /// The part of it before the cursor.
     pub word: &'a str,
     pub around: Surroundings<'a>,
 }
 
-impl Value<'_> {
+impl ArgValue<'_> {
     /// Returns the candidates, unfiltered.
-    pub fn candidates(&self) -> Vec<Candidate> {
+    pub fn candidates(&self) -> Vec<CompletionCandidate> {
         let possible = self.arg.get_possible_values();
         if !possible.is_empty() {
             let shown = possible.iter().filter(|value| !value.is_hide_set());
             return shown
                 .map(|value| {
                     let help = value.get_help().map(ToString::to_string);
-                    Candidate::new(value.get_name(), help.unwrap_or_default())
+                    CompletionCandidate::new(value.get_name(), help.unwrap_or_default())
                 })
                 .collect();
         }
@@ -96,16 +96,16 @@ impl Value<'_> {
             },
             "FILTER" => self.filters(),
             "PLATFORM" => self.platforms(),
-            "LAYOUT|DIR" => self.paths(Paths::Layouts { archives: false }),
-            "DIR" => self.paths(Paths::Directories),
-            "FILE" | "PATH" => self.paths(Paths::Files),
+            "LAYOUT|DIR" => self.paths(PathKind::Layouts { archives: false }),
+            "DIR" => self.paths(PathKind::Directories),
+            "FILE" | "PATH" => self.paths(PathKind::Files),
             "COMMAND" => self.commands(false),
             "COMMAND|TOPIC" => self.commands(true),
             _ => Vec::new(),
         }
     }
 
-    fn paths(&self, wanted: Paths) -> Vec<Candidate> {
+    fn paths(&self, wanted: PathKind) -> Vec<CompletionCandidate> {
         let (directory, start) = directory_of(self.word, self.around.env);
         let word = self.word.to_owned();
         within(self.around.time_left(), move || {
@@ -114,21 +114,21 @@ impl Value<'_> {
     }
 
     /// Layouts; and, since LAYOUT may be omitted, the candidates for the next argument in the implied layout.
-    fn layouts(&self) -> Vec<Candidate> {
+    fn layouts(&self) -> Vec<CompletionCandidate> {
         // A trash of shared blobs is not in a layout.
         if self.line.name == "trash empty" && self.line.has("shared-blobs") {
             return self.runs();
         }
         let archives = !["hold", "undo", "trash"].contains(&self.first_name());
         let transport = transport(self.word);
-        let path = Value {
+        let path = ArgValue {
             word: &self.word[transport.len()..],
             ..*self
         };
         if let Some(found) = self.located_images(transport) {
             return found;
         }
-        let found = path.paths(Paths::Layouts { archives });
+        let found = path.paths(PathKind::Layouts { archives });
         let mut found = prefixed(found, transport);
         let is_first = self.arg.is_positional() && self.line.positionals.is_empty();
         if is_first && !self.line.has("shared-blobs") {
@@ -144,7 +144,7 @@ impl Value<'_> {
 
     /// Images after the layout of a location: `oci:DIR:TAG`. `None`: the word is not a location with a colon after its
     /// layout.
-    fn located_images(&self, transport: &str) -> Option<Vec<Candidate>> {
+    fn located_images(&self, transport: &str) -> Option<Vec<CompletionCandidate>> {
         let takes_image = match self.line.command.get_name() {
             "rm" => self.first_name() != "hold",
             "why" => true,
@@ -157,7 +157,7 @@ impl Value<'_> {
         let path = layout_of(Path::new(self.word));
         let prefix = format!("{transport}{}:", path.display());
         let image = self.word.strip_prefix(&prefix)?.to_owned();
-        let source = Source { path, store: None };
+        let source = CompletionSource { path, store: None };
         let found = within(self.around.time_left(), move || {
             let contents = source.read();
             contents.map_or_else(Vec::new, |contents| contents.images(&image))
@@ -170,14 +170,14 @@ impl Value<'_> {
     }
 
     /// Images, without those on the line.
-    fn images(&self) -> Vec<Candidate> {
+    fn images(&self) -> Vec<CompletionCandidate> {
         let mut found = self.in_layouts(Contents::images);
         found.retain(|candidate| !self.line.positionals.contains(&candidate.value));
         found
     }
 
     /// Names as patterns. A name that is a pattern itself would match others as well.
-    fn patterns(&self) -> Vec<Candidate> {
+    fn patterns(&self) -> Vec<CompletionCandidate> {
         let mut found = self.in_layouts(Contents::images);
         let is_plain = |name: &str| !Glob::is_pattern(name) && !name.contains('\\');
         found.retain(|candidate| is_plain(&candidate.value));
@@ -185,30 +185,30 @@ impl Value<'_> {
     }
 
     /// Images in place of the name of a hold: if LAYOUT is omitted, the name is the first argument.
-    fn implied_images(&self) -> Vec<Candidate> {
+    fn implied_images(&self) -> Vec<CompletionCandidate> {
         match self.line.positionals.as_slice() {
             [first] if !self.path_of(first).exists() => self.images(),
             _ => Vec::new(),
         }
     }
 
-    fn images_and_blobs(&self) -> Vec<Candidate> {
+    fn images_and_blobs(&self) -> Vec<CompletionCandidate> {
         let mut found = self.images();
-        found.extend(self.in_sources(Source::blob_digests));
+        found.extend(self.in_sources(CompletionSource::blob_digests));
         found
     }
 
-    fn holds(&self) -> Vec<Candidate> {
+    fn holds(&self) -> Vec<CompletionCandidate> {
         let mut found = self.in_layouts(|contents, _| contents.holds());
         found.retain(|candidate| !self.line.positionals.contains(&candidate.value));
         found
     }
 
-    fn runs(&self) -> Vec<Candidate> {
+    fn runs(&self) -> Vec<CompletionCandidate> {
         let to_undo = self.first_name() == "undo";
         let takes_layouts = self.line.has("recursive") || self.line.has("shared-blobs");
         if to_undo && takes_layouts && self.arg.is_positional() {
-            return self.paths(Paths::Layouts { archives: false });
+            return self.paths(PathKind::Layouts { archives: false });
         }
         // One run, after one layout.
         if self.arg.is_positional() && self.line.positionals.len() > 1 {
@@ -218,14 +218,14 @@ impl Value<'_> {
         self.in_sources(move |source, _| source.runs(now, to_undo))
     }
 
-    fn filters(&self) -> Vec<Candidate> {
+    fn filters(&self) -> Vec<CompletionCandidate> {
         let Some((key, _)) = self.word.split_once('=') else {
             let keys = FILTERS.iter();
             return keys
-                .map(|(key, about)| Candidate::partial(format!("{key}="), *about))
+                .map(|(key, about)| CompletionCandidate::partial(format!("{key}="), *about))
                 .collect();
         };
-        let inner = Value {
+        let inner = ArgValue {
             word: &self.word[key.len() + 1..],
             ..*self
         };
@@ -243,29 +243,29 @@ impl Value<'_> {
     }
 
     /// Platforms of the images on the line, after the last comma.
-    fn platforms(&self) -> Vec<Candidate> {
+    fn platforms(&self) -> Vec<CompletionCandidate> {
         let start = self.word.rfind(',').map_or(0, |comma| comma + 1);
         let (before, word) = self.word.split_at(start);
         let images = self.line.positionals.iter().skip(1).cloned().collect();
-        let mut found = Value { word, ..*self }.all_platforms(images);
+        let mut found = ArgValue { word, ..*self }.all_platforms(images);
         let given: Vec<&str> = before.split(',').collect();
         found.retain(|candidate| !given.contains(&candidate.value.as_str()));
         prefixed(found, before)
     }
 
-    fn all_platforms(&self, images: Vec<String>) -> Vec<Candidate> {
+    fn all_platforms(&self, images: Vec<String>) -> Vec<CompletionCandidate> {
         self.in_layouts(move |contents, _| contents.platforms(&images))
     }
 
     /// The commands below those that were named, and the topics of help.
-    fn commands(&self, topics: bool) -> Vec<Candidate> {
+    fn commands(&self, topics: bool) -> Vec<CompletionCandidate> {
         let words = &self.line.positionals;
         let command = words.iter().try_fold(self.around.root, |command, word| {
             command.find_subcommand(word)
         });
         let mut found = command.map(subcommands).unwrap_or_default();
         if topics && words.is_empty() {
-            found.extend(TOPICS.map(|(name, _)| Candidate::new(name, "help topic")));
+            found.extend(TOPICS.map(|(name, _)| CompletionCandidate::new(name, "help topic")));
         }
         found
     }
@@ -273,8 +273,8 @@ impl Value<'_> {
     /// Returns candidates from the contents of the layouts.
     fn in_layouts(
         &self,
-        read: impl Fn(&Contents, &str) -> Vec<Candidate> + Send + 'static,
-    ) -> Vec<Candidate> {
+        read: impl Fn(&Contents, &str) -> Vec<CompletionCandidate> + Send + 'static,
+    ) -> Vec<CompletionCandidate> {
         self.in_sources(move |source, word| {
             let contents = source.read();
             contents.map_or_else(Vec::new, |contents| read(&contents, word))
@@ -284,8 +284,8 @@ impl Value<'_> {
     /// Returns candidates from the layouts that are read in time.
     fn in_sources(
         &self,
-        read: impl Fn(&Source, &str) -> Vec<Candidate> + Send + 'static,
-    ) -> Vec<Candidate> {
+        read: impl Fn(&CompletionSource, &str) -> Vec<CompletionCandidate> + Send + 'static,
+    ) -> Vec<CompletionCandidate> {
         let (sources, word) = (self.sources(), self.word.to_owned());
         within(self.around.time_left(), move || {
             let found = sources.iter().flat_map(|source| read(source, &word));
@@ -294,7 +294,7 @@ impl Value<'_> {
     }
 
     /// Returns the layouts that the command line names, or the implied one.
-    fn sources(&self) -> Vec<Source> {
+    fn sources(&self) -> Vec<CompletionSource> {
         let line = self.line;
         let mut stores = line.values("shared-blobs");
         let store = stores.next().map(|store| self.path_of(store));
@@ -320,7 +320,7 @@ impl Value<'_> {
         }
         let paths = paths.into_iter().take(MAX_LAYOUTS);
         paths
-            .map(|path| Source {
+            .map(|path| CompletionSource {
                 path,
                 store: store.clone(),
             })
@@ -342,23 +342,23 @@ impl Value<'_> {
 }
 
 /// Returns the commands of a command: those that help lists.
-pub fn subcommands(command: &Command) -> Vec<Candidate> {
+pub fn subcommands(command: &Command) -> Vec<CompletionCandidate> {
     let visible = command
         .get_subcommands()
         .filter(|command| !command.is_hide_set());
     visible
-        .map(|command| Candidate::new(command.get_name(), about(command)))
+        .map(|command| CompletionCandidate::new(command.get_name(), about(command)))
         .collect()
 }
 
 /// Returns other names of the commands of a command, with docker's groups.
-pub fn other_commands(command: &Command) -> Vec<Candidate> {
+pub fn other_commands(command: &Command) -> Vec<CompletionCandidate> {
     let all = command.get_subcommands();
     all.flat_map(|command| {
         let names = command.get_visible_aliases();
         let hidden = command.is_hide_set().then(|| command.get_name());
         let names = names.chain(hidden);
-        names.map(|name| Candidate::new(name, about(command)))
+        names.map(|name| CompletionCandidate::new(name, about(command)))
     })
     .collect()
 }
@@ -368,7 +368,7 @@ fn about(command: &Command) -> String {
     about.unwrap_or_default()
 }
 
-fn prefixed(mut found: Vec<Candidate>, prefix: &str) -> Vec<Candidate> {
+fn prefixed(mut found: Vec<CompletionCandidate>, prefix: &str) -> Vec<CompletionCandidate> {
     for candidate in &mut found {
         candidate.value.insert_str(0, prefix);
     }

@@ -13,7 +13,7 @@ pub enum Quote {
 
 /// A line up to the cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct BashLine {
     /// The words before the one at the cursor, the command first, without quotes.
     pub before: Vec<String>,
     /// The word at the cursor, without quotes.
@@ -26,7 +26,7 @@ pub struct Line {
     pub is_other: bool,
 }
 
-impl Line {
+impl BashLine {
     /// Reads a line up to the cursor.
     pub fn read(line: &str) -> Self {
         let mut reader = Reader::new();
@@ -125,8 +125,8 @@ impl Reader {
         self.is_target = true;
     }
 
-    fn finish(self, len: usize) -> Line {
-        Line {
+    fn finish(self, len: usize) -> BashLine {
+        BashLine {
             before: self.before,
             word: self.word,
             start: self.start.unwrap_or(len),
@@ -143,7 +143,7 @@ pub fn behind(rest: &str, quote: Quote) -> Vec<String> {
     else {
         return Vec::new();
     };
-    Line::read(&format!("{words} ")).before
+    BashLine::read(&format!("{words} ")).before
 }
 
 /// Quotes a string for insertion in bash inside these open quotes. `None`: that is impossible.
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> (Vec<String>, String, usize, Quote) {
-        let line = Line::read(line);
+        let line = BashLine::read(line);
         (line.before, line.word, line.start, line.quote)
     }
 
@@ -207,10 +207,10 @@ mod tests {
     #[test]
     fn words_that_only_the_shell_can_expand_are_left_to_it() {
         for line in ["x $HOME/a", "x `id`", "x >fi", "x \"$a"] {
-            assert!(Line::read(line).is_other, "{line}");
+            assert!(BashLine::read(line).is_other, "{line}");
         }
         for line in ["x '$HOME/a", r"x \$a", "x $a b", "x >fi a"] {
-            assert!(!Line::read(line).is_other, "{line}");
+            assert!(!BashLine::read(line).is_other, "{line}");
         }
     }
 
@@ -243,7 +243,7 @@ mod tests {
                     assert!(name.contains('!') && quote == Quote::Double);
                     continue;
                 };
-                let line = Line::read(&format!("x {open}{text}{open} "));
+                let line = BashLine::read(&format!("x {open}{text}{open} "));
                 assert_eq!(line.before, ["x", name], "{text}");
             }
         }
