@@ -43,15 +43,15 @@ pub struct Audit {
     log: AppendFile,
     path: PathBuf,
     who: Who,
-    state: Mutex<State>,
+    state: Mutex<AuditState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct AuditState {
     changes: HashMap<u64, Begun>,
     last: u64,
     /// Details that were recorded during planning, by layout.
-    noted: HashMap<PathBuf, Vec<Removed>>,
+    noted: HashMap<PathBuf, Vec<AuditRemoval>>,
     /// The error of writing an `end`.
     failure: Option<String>,
 }
@@ -66,9 +66,9 @@ struct Begun {
 
 /// An image, a name or a platform that a plan removes, and why.
 #[derive(Debug, Clone)]
-pub struct Removed {
-    /// What it is.
-    pub what: What,
+pub struct AuditRemoval {
+    /// Its kind.
+    pub kind: RemovedKind,
     /// The image.
     pub digest: Option<Digest>,
     /// The names that are removed from it.
@@ -81,9 +81,9 @@ pub struct Removed {
     pub reasons: Vec<String>,
 }
 
-/// What is removed from `index.json`.
+/// The kind of what is removed from `index.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum RemovedKind {
     /// An image.
     Image,
     /// A name.
@@ -109,7 +109,7 @@ struct Who {
 
 /// One line.
 #[derive(Default, Serialize)]
-struct Line<'a> {
+struct AuditLine<'a> {
     schema_version: u32,
     event: &'static str,
     run: &'a str,
@@ -164,7 +164,7 @@ impl Audit {
     }
 
     /// Records what the plan of a layout removes, replacing an earlier record: a plan may be made several times.
-    pub fn note(&self, layout: &Path, removed: Vec<Removed>) {
+    pub fn note(&self, layout: &Path, removed: Vec<AuditRemoval>) {
         self.lock().noted.insert(layout.to_owned(), removed);
     }
 
@@ -173,18 +173,18 @@ impl Audit {
         self.lock().failure.clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, AuditState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write_change(&self, begun: &Begun, layouts: &[&Path], change: &Change<'_>) -> Writing<'_> {
         let mut lines = Writing::to(&self.log);
         let Begun { run, layout, at } = begun;
-        lines.line(&Line {
+        lines.line(&AuditLine {
             time: Some(at.to_string()),
             layout: Some(layout),
             who: Some(&self.who),
-            ..Line::of("begin", run)
+            ..AuditLine::of("begin", run)
         });
         match change {
             Change::Plan {
@@ -206,12 +206,12 @@ impl Audit {
                 }
                 write_emptied(&mut lines, run, layout, (expired, "trash expired"));
                 for trashed in *others {
-                    lines.line(&Line {
+                    lines.line(&AuditLine {
                         layout: Some(layout),
                         trash_run: Some(&trashed.name),
                         bytes: Some(trashed.bytes()),
                         reasons: &["only if the disk is full"],
-                        ..Line::of("may-empty", run)
+                        ..AuditLine::of("may-empty", run)
                     });
                 }
                 plan.plans()
@@ -220,13 +220,13 @@ impl Audit {
             Change::Restore(digests) => write_restored(&mut lines, run, layout, digests.iter()),
             Change::Return(blobs) => {
                 for blob in *blobs {
-                    lines.line(&Line {
+                    lines.line(&AuditLine {
                         layout: Some(layout),
                         digest: Some(&blob.digest),
                         trash_run: Some(&blob.run),
                         bytes: Some(blob.len),
                         reasons: &["restored from there and not needed any more"],
-                        ..Line::of("trash", run)
+                        ..AuditLine::of("trash", run)
                     });
                 }
             }
@@ -234,22 +234,22 @@ impl Audit {
                 for own in &plan.layouts {
                     let path = absolute(&own.path);
                     for name in &own.index.names {
-                        lines.line(&Line {
+                        lines.line(&AuditLine {
                             layout: Some(&path),
                             names: Some(std::slice::from_ref(name)),
                             reasons: &["undo"],
-                            ..Line::of("restore", run)
+                            ..AuditLine::of("restore", run)
                         });
                     }
                 }
                 for (digest, bytes) in &plan.blobs {
-                    lines.line(&Line {
+                    lines.line(&AuditLine {
                         layout: Some(layout),
                         digest: Some(digest),
                         trash_run: Some(&plan.run),
                         bytes: Some(*bytes),
                         reasons: &["undo"],
-                        ..Line::of("restore", run)
+                        ..AuditLine::of("restore", run)
                     });
                 }
             }
@@ -266,11 +266,11 @@ impl Audit {
             }
             Change::Repair(digests) => {
                 for digest in *digests {
-                    lines.line(&Line {
+                    lines.line(&AuditLine {
                         layout: Some(layout),
                         digest: Some(digest),
                         reasons: &["missing or damaged, if there is a whole copy"],
-                        ..Line::of("repair", run)
+                        ..AuditLine::of("repair", run)
                     });
                 }
             }
@@ -284,12 +284,12 @@ impl Audit {
         let mut lines = Writing::to(&self.log);
         let Begun { run, layout, at } = begun;
         let now = now();
-        let mut end = Line {
+        let mut end = AuditLine {
             time: Some(now.to_string()),
             layout: Some(layout),
             result: Some("done"),
             seconds: Some(now.duration_since(*at).as_secs_f64()),
-            ..Line::of("end", run)
+            ..AuditLine::of("end", run)
         };
         match result {
             ChangeResult::Executed(plan, outcome) => {
@@ -324,12 +324,12 @@ impl Audit {
                 {
                     let needed_by = needed_by.as_ref().map(|by| format!("needed by {by}"));
                     let reasons: Vec<&str> = needed_by.iter().map(String::as_str).collect();
-                    lines.line(&Line {
+                    lines.line(&AuditLine {
                         layout: Some(layout),
                         digest: Some(digest),
                         bytes: Some(*len),
                         reasons: &reasons,
-                        ..Line::of("restored", run)
+                        ..AuditLine::of("restored", run)
                     });
                 }
                 end.blobs = Some(restored.len() as u64);
@@ -349,11 +349,11 @@ impl Audit {
             ChangeResult::Repaired(repaired) => {
                 for Repaired { digest, from } in *repaired {
                     let from = from.as_deref().map(absolute);
-                    lines.line(&Line {
+                    lines.line(&AuditLine {
                         layout: Some(layout),
                         digest: Some(digest),
                         path: from,
-                        ..Line::of("repaired", run)
+                        ..AuditLine::of("repaired", run)
                     });
                 }
                 end.blobs = Some(repaired.len() as u64);
@@ -431,11 +431,11 @@ impl Journal for Audit {
     }
 }
 
-impl Removed {
+impl AuditRemoval {
     /// Returns what a command that names images removes.
     pub fn by_name(removal: &Removal, reason: &str) -> Vec<Self> {
-        let of = |what| Self {
-            what,
+        let of = |kind| Self {
+            kind,
             digest: None,
             names: Vec::new(),
             platform: None,
@@ -444,17 +444,17 @@ impl Removed {
         };
         let names = removal.untagged.iter().map(|name| Self {
             names: vec![name.clone()],
-            ..of(What::Name)
+            ..of(RemovedKind::Name)
         });
         let platforms = removal.dropped.iter().map(|dropped| Self {
             digest: Some(dropped.digest.clone()),
             names: dropped.names.clone(),
             platform: Some(dropped.platform.clone()),
-            ..of(What::Platform)
+            ..of(RemovedKind::Platform)
         });
         let images = removal.images.iter().map(|digest| Self {
             digest: Some(digest.clone()),
-            ..of(What::Image)
+            ..of(RemovedKind::Image)
         });
         names.chain(platforms).chain(images).collect()
     }
@@ -462,15 +462,15 @@ impl Removed {
     /// Returns what a prune decides to remove.
     pub fn by_rule(verdicts: &[Verdict]) -> Vec<Self> {
         let removed = verdicts.iter().filter_map(|verdict| {
-            let (what, names) = if verdict.is_removed {
-                (What::Image, &verdict.names)
+            let (kind, names) = if verdict.is_removed {
+                (RemovedKind::Image, &verdict.names)
             } else if verdict.untagged.is_empty() {
                 return None;
             } else {
-                (What::Name, &verdict.untagged)
+                (RemovedKind::Name, &verdict.untagged)
             };
             Some(Self {
-                what,
+                kind,
                 digest: Some(verdict.digest.clone()),
                 names: names.clone(),
                 platform: None,
@@ -483,19 +483,19 @@ impl Removed {
 
     fn write(&self, lines: &mut Writing<'_>, run: &str, layout: &str) {
         let reasons: Vec<&str> = self.reasons.iter().map(String::as_str).collect();
-        let event = match self.what {
-            What::Image => "remove",
-            What::Name => "untag",
-            What::Platform => "drop",
+        let event = match self.kind {
+            RemovedKind::Image => "remove",
+            RemovedKind::Name => "untag",
+            RemovedKind::Platform => "drop",
         };
-        lines.line(&Line {
+        lines.line(&AuditLine {
             layout: Some(layout),
             digest: self.digest.as_ref(),
             names: (!self.names.is_empty()).then_some(&self.names),
             platform: self.platform.as_deref(),
             bytes: self.bytes,
             reasons: &reasons,
-            ..Line::of(event, run)
+            ..AuditLine::of(event, run)
         });
     }
 }
@@ -536,7 +536,7 @@ fn user_of(passwd: &str, uid: u32) -> Option<String> {
     })
 }
 
-impl<'a> Line<'a> {
+impl<'a> AuditLine<'a> {
     fn of(event: &'static str, run: &'a str) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
@@ -563,7 +563,7 @@ impl<'a> Writing<'a> {
         }
     }
 
-    fn line(&mut self, line: &Line<'_>) {
+    fn line(&mut self, line: &AuditLine<'_>) {
         serde_json::to_writer(&mut self.buffer, line)
             .expect("strings and numbers always serialise");
         self.buffer.push(b'\n');
@@ -596,12 +596,12 @@ fn write_plan(lines: &mut Writing<'_>, run: &str, plan: &Plan) {
         "delete"
     };
     for deletion in plan.sweep().iter() {
-        lines.line(&Line {
+        lines.line(&AuditLine {
             layout: Some(&layout),
             digest: plan.blobs().digest(deletion.id),
             bytes: Some(deletion.file.len),
             reasons: &[UNREFERENCED],
-            ..Line::of(event, run)
+            ..AuditLine::of(event, run)
         });
     }
     let swept: HashSet<_> = plan.sweep().iter().map(|deletion| deletion.id).collect();
@@ -610,28 +610,28 @@ fn write_plan(lines: &mut Writing<'_>, run: &str, plan: &Plan) {
         .iter()
         .filter(|spare| !swept.contains(&spare.id))
     {
-        lines.line(&Line {
+        lines.line(&AuditLine {
             layout: Some(&layout),
             digest: plan.blobs().digest(spare.id),
             bytes: Some(spare.file.len),
             reasons: &[UNREFERENCED, "only if the disk is full"],
-            ..Line::of("may-delete", run)
+            ..AuditLine::of("may-delete", run)
         });
     }
     for file in plan.temporary() {
-        lines.line(&Line {
+        lines.line(&AuditLine {
             layout: Some(&layout),
             path: Some(file.path.to_string_lossy().into_owned()),
             bytes: Some(file.len),
             reasons: &["stale temporary file"],
-            ..Line::of("delete", run)
+            ..AuditLine::of("delete", run)
         });
     }
     if plan.empty_layout() == EmptyLayouts::Remove {
-        lines.line(&Line {
+        lines.line(&AuditLine {
             layout: Some(&layout),
             reasons: &["empty"],
-            ..Line::of("remove-layout", run)
+            ..AuditLine::of("remove-layout", run)
         });
     }
 }
@@ -648,20 +648,20 @@ fn write_kept(lines: &mut Writing<'_>, run: &str, plan: &Plan, outcome: &Outcome
             DeleteResult::Failed => "cannot be deleted",
             DeleteResult::Skipped => "the run ended early",
         };
-        lines.line(&Line {
+        lines.line(&AuditLine {
             layout: Some(&layout),
             digest: plan.blobs().digest(deletion.id),
             bytes: Some(deletion.file.len),
             reasons: &[reason],
-            ..Line::of("kept", run)
+            ..AuditLine::of("kept", run)
         });
     }
     for (file, error) in &outcome.failed {
-        lines.line(&Line {
+        lines.line(&AuditLine {
             layout: Some(&layout),
             path: Some(file.clone()),
             error: Some(error.to_string()),
-            ..Line::of("failed", run)
+            ..AuditLine::of("failed", run)
         });
     }
 }
@@ -674,21 +674,21 @@ fn write_emptied(
     (runs, reason): (&[TrashedRun], &str),
 ) {
     for trashed in runs {
-        lines.line(&Line {
+        lines.line(&AuditLine {
             layout: Some(layout),
             trash_run: Some(&trashed.name),
             bytes: Some(trashed.bytes()),
             reasons: &[reason],
-            ..Line::of("empty", run)
+            ..AuditLine::of("empty", run)
         });
         for (digest, file) in &trashed.blobs {
-            lines.line(&Line {
+            lines.line(&AuditLine {
                 layout: Some(layout),
                 digest: Some(digest),
                 trash_run: Some(&trashed.name),
                 bytes: Some(file.len),
                 reasons: &[reason],
-                ..Line::of("delete", run)
+                ..AuditLine::of("delete", run)
             });
         }
     }
@@ -702,7 +702,7 @@ fn write_hold(
     (event, hold): (&'static str, &Hold),
 ) {
     let reasons: Vec<&str> = hold.reason.iter().map(String::as_str).collect();
-    lines.line(&Line {
+    lines.line(&AuditLine {
         layout: Some(layout),
         hold: Some(&hold.name),
         digest: Some(&hold.digest),
@@ -710,7 +710,7 @@ fn write_hold(
         reasons: &reasons,
         until: hold.until.map(|until| until.to_string()),
         path: hold.while_path.as_deref().map(absolute),
-        ..Line::of(event, run)
+        ..AuditLine::of(event, run)
     });
 }
 
@@ -721,11 +721,11 @@ fn write_restored<'a>(
     digests: impl Iterator<Item = &'a Digest>,
 ) {
     for digest in digests {
-        lines.line(&Line {
+        lines.line(&AuditLine {
             layout: Some(layout),
             digest: Some(digest),
             reasons: &["missing, if it is in the trash"],
-            ..Line::of("restore", run)
+            ..AuditLine::of("restore", run)
         });
     }
 }
@@ -750,7 +750,7 @@ mod tests {
 
     #[test]
     fn every_line_begins_like_the_log() {
-        let line = serde_json::to_vec(&Line::of("begin", "1")).expect("a line is JSON");
+        let line = serde_json::to_vec(&AuditLine::of("begin", "1")).expect("a line is JSON");
         assert!(line.starts_with(HEAD));
     }
 

@@ -127,14 +127,14 @@ fn asks_for_version(words: &[OsString]) -> bool {
 /// Returns the version for programs.
 fn version_json() -> String {
     #[derive(serde::Serialize)]
-    struct Version {
+    struct JsonVersion {
         version: &'static str,
         commit: Option<&'static str>,
         archives: bool,
     }
     json::document(
         "version",
-        Version {
+        JsonVersion {
             version: env!("CARGO_PKG_VERSION"),
             commit: args::commit(),
             archives: cfg!(feature = "archives"),

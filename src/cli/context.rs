@@ -103,7 +103,7 @@ impl Progress for Watcher<'_> {
             Phase::Packing => ("writing", "archive"),
             _ => ("processing", "blobs"),
         };
-        self.progress.phase(term::Phase {
+        self.progress.phase(term::ProgressPhase {
             name,
             noun,
             total: total.items,
@@ -292,7 +292,7 @@ impl<'a> Context<'a> {
     /// Begins to show how many of the layouts are done.
     pub fn together(&self, layouts: usize) -> Together<'_> {
         let watcher = &self.watcher;
-        watcher.progress.phase(term::Phase {
+        watcher.progress.phase(term::ProgressPhase {
             name: "processing",
             noun: "layouts",
             total: u64::try_from(layouts).ok(),

@@ -34,7 +34,7 @@ const ELSEWHERE: [&str; 6] = [
 ];
 
 /// Why the arguments do not name a layout: a message and a hint.
-type Refusal = (String, String);
+type LocationError = (String, String);
 
 /// A layout, and an image of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub fn transport(word: &str) -> &str {
     scheme.map_or("", |scheme| &word[..scheme.len()])
 }
 
-fn resolve_all(term: &Term, command: &mut Command, implied: &Implied) -> Result<(), Refusal> {
+fn resolve_all(term: &Term, command: &mut Command, implied: &Implied) -> Result<(), LocationError> {
     match command {
         Command::Gc(args) => layouts("gc", term, implied, &mut args.layouts),
         Command::Prune(args) => layouts("prune", term, implied, &mut args.layouts),
@@ -168,7 +168,7 @@ fn layouts(
     term: &Term,
     implied: &Implied,
     args: &mut LayoutArgs,
-) -> Result<(), Refusal> {
+) -> Result<(), LocationError> {
     whole_all(command, &mut args.paths)?;
     if args.paths.is_empty() {
         if args.recursive || args.shared_blobs.is_some() {
@@ -186,7 +186,7 @@ fn optional(
     implied: &Implied,
     layout: &mut Option<PathBuf>,
     needs: bool,
-) -> Result<(), Refusal> {
+) -> Result<(), LocationError> {
     match layout {
         Some(path) => whole(command, path),
         None if needs => Err(missing(command, "LAYOUT", "LAYOUT")),
@@ -197,12 +197,12 @@ fn optional(
     }
 }
 
-fn whole_all(command: &str, paths: &mut [PathBuf]) -> Result<(), Refusal> {
+fn whole_all(command: &str, paths: &mut [PathBuf]) -> Result<(), LocationError> {
     paths.iter_mut().try_for_each(|path| whole(command, path))
 }
 
 /// Resolves a layout for a command that works on all of it.
-fn whole(command: &str, path: &mut PathBuf) -> Result<(), Refusal> {
+fn whole(command: &str, path: &mut PathBuf) -> Result<(), LocationError> {
     let Some(location) = Location::of(path)? else {
         return Ok(());
     };
@@ -233,7 +233,7 @@ fn whole(command: &str, path: &mut PathBuf) -> Result<(), Refusal> {
 }
 
 /// Resolves a layout and the images of it, and returns the image that the location of the layout names.
-fn take(layout: &mut PathBuf, images: &mut [String]) -> Result<Option<String>, Refusal> {
+fn take(layout: &mut PathBuf, images: &mut [String]) -> Result<Option<String>, LocationError> {
     let mut named = None;
     if let Some(location) = Location::of(layout)? {
         *layout = location.layout;
@@ -264,7 +264,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// Returns the only argument of a command that takes a layout and more, if it is not a layout because no such path exists.
-fn lone(word: &Path, command: &str, usage: &str, lacks: &str) -> Result<String, Refusal> {
+fn lone(word: &Path, command: &str, usage: &str, lacks: &str) -> Result<String, LocationError> {
     let is_path = std::fs::symlink_metadata(word).is_ok() || word == Path::new("-");
     match word.to_str() {
         Some(word) if !is_path && !word.is_empty() => Ok(word.to_owned()),
@@ -273,14 +273,14 @@ fn lone(word: &Path, command: &str, usage: &str, lacks: &str) -> Result<String, 
 }
 
 /// Refuses the current directory as the default if several layouts share their blobs.
-fn refuse_implied(command: &str, shared: &SharedArgs, usage: &str) -> Result<(), Refusal> {
+fn refuse_implied(command: &str, shared: &SharedArgs, usage: &str) -> Result<(), LocationError> {
     match shared.shared_blobs {
         Some(_) => Err(missing(command, "LAYOUT", usage)),
         None => Ok(()),
     }
 }
 
-fn missing(command: &str, lacks: &str, usage: &str) -> Refusal {
+fn missing(command: &str, lacks: &str, usage: &str) -> LocationError {
     (
         format!("`{command}` needs {lacks}"),
         format!(
@@ -304,7 +304,7 @@ impl Implied {
         lacks: &str,
         usage: &str,
         term: &Term,
-    ) -> Result<PathBuf, Refusal> {
+    ) -> Result<PathBuf, LocationError> {
         let here = Path::new(".");
         let is_here = is_layout(here);
         let path = match &self.variable {
@@ -341,7 +341,7 @@ impl Implied {
 }
 
 /// Returns the layout that the variable names.
-fn named(value: &OsString) -> Result<PathBuf, Refusal> {
+fn named(value: &OsString) -> Result<PathBuf, LocationError> {
     let path = PathBuf::from(value);
     let Some(location) = Location::of(&path)? else {
         return Ok(path);
@@ -373,7 +373,7 @@ const fn deletes(command: &Command) -> bool {
 
 impl Location {
     /// Reads a location; `None`: the word is a path.
-    fn of(word: &Path) -> Result<Option<Self>, Refusal> {
+    fn of(word: &Path) -> Result<Option<Self>, LocationError> {
         let Some(text) = word.to_str() else {
             return Ok(None);
         };
@@ -406,7 +406,7 @@ impl Location {
     }
 
     /// Splits at the first colon; or at a later one, or nowhere, if only that names an existing path.
-    fn split(text: &str, rest: &str) -> Result<Self, Refusal> {
+    fn split(text: &str, rest: &str) -> Result<Self, LocationError> {
         let colons = rest.match_indices(':').map(|(at, _)| at);
         let ends = colons.clone().chain([rest.len()]);
         let there: Vec<usize> = ends

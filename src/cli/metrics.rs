@@ -143,12 +143,13 @@ impl Metrics {
         };
         let reclaimed = done.totals.reclaimed_bytes();
         let files = done.totals.blobs.saturating_add(done.totals.temporary);
-        let mut text = Text {
+        let mut text = MetricsText {
             labels: &self.labels,
             text: String::new(),
         };
-        let gauge = |text: &mut Text<'_>, name, help, value| text.add(name, "gauge", help, value);
-        let counter = |text: &mut Text<'_>, name, help, more: u64| {
+        let gauge =
+            |text: &mut MetricsText<'_>, name, help, value| text.add(name, "gauge", help, value);
+        let counter = |text: &mut MetricsText<'_>, name, help, more: u64| {
             let before = self.value_before(name).unwrap_or_default();
             text.add(name, "counter", help, before + more as f64);
         };
@@ -262,12 +263,12 @@ impl Metrics {
 }
 
 /// Samples in the text format.
-struct Text<'a> {
+struct MetricsText<'a> {
     labels: &'a str,
     text: String,
 }
 
-impl Text<'_> {
+impl MetricsText<'_> {
     fn add(&mut self, name: &str, kind: &str, help: &str, value: f64) {
         let labels = self.labels;
         // Writing to a String cannot fail.
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn large_numbers_are_whole() {
-        let mut text = Text {
+        let mut text = MetricsText {
             labels: "a=\"b\"",
             text: String::new(),
         };

@@ -9,7 +9,7 @@ use ocisweep::plan::plan_file::{ApplyError, PlanFile};
 
 use crate::cli::archives::no_output;
 use crate::cli::args::ApplyArgs;
-use crate::cli::audit::Removed;
+use crate::cli::audit::AuditRemoval;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{RunReport, Selected, alone, shared};
@@ -66,7 +66,10 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
             let mut removal = planned.plan(snapshot, &rule.sweep, &Disk)?;
             if let Some(audit) = &context.audit {
                 let reason = format!("plan {}", args.file.display());
-                audit.note(snapshot.layout.path(), Removed::by_name(&removal, &reason));
+                audit.note(
+                    snapshot.layout.path(),
+                    AuditRemoval::by_name(&removal, &reason),
+                );
             }
             let names = RemovedNames::take(&mut removal);
             Ok::<_, ApplyError>((removal.plan, names))

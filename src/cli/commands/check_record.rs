@@ -38,7 +38,7 @@ const MAX_UNWRITTEN_TIME: Duration = Duration::from_secs(10);
 
 /// A line.
 #[derive(Debug, Serialize, Deserialize)]
-struct Line<'a> {
+struct RecordLine<'a> {
     ocisweep_verified: u32,
     #[serde(borrow)]
     digest: Cow<'a, str>,
@@ -56,11 +56,11 @@ struct Line<'a> {
 }
 
 /// A file of a blob: its digest, device and inode.
-type Key = (Digest, u64, u64);
+type RecordKey = (Digest, u64, u64);
 
 /// The record of a blob.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct RecordEntry {
     len: u64,
     modified: i64,
     changed: i64,
@@ -77,12 +77,12 @@ pub struct Record {
     path: PathBuf,
     now: Timestamp,
     log: AppendFile,
-    state: Mutex<State>,
+    state: Mutex<RecordState>,
 }
 
 #[derive(Debug)]
-struct State {
-    entries: HashMap<Key, Entry>,
+struct RecordState {
+    entries: HashMap<RecordKey, RecordEntry>,
     /// Layouts by number, and their numbers: a registry has thousands of layouts.
     layouts: Vec<String>,
     numbers: HashMap<String, u32>,
@@ -119,7 +119,7 @@ impl Record {
         if !log.try_lock(path).map_err(Unusable::Io)? {
             return Err(Unusable::Busy);
         }
-        let mut state = State {
+        let mut state = RecordState {
             entries: HashMap::new(),
             layouts: Vec::new(),
             numbers: HashMap::new(),
@@ -165,14 +165,14 @@ impl Record {
         if let Some(error) = state.failure.take() {
             return Err(error);
         }
-        let State {
+        let RecordState {
             entries, checked, ..
         } = &mut *state;
         entries.retain(|_, entry| entry.is_seen || !checked.contains(&entry.layout));
         if state.lines <= state.entries.len() {
             return Ok(());
         }
-        let mut entries: Vec<(&Key, &Entry)> = state.entries.iter().collect();
+        let mut entries: Vec<(&RecordKey, &RecordEntry)> = state.entries.iter().collect();
         // In the order in which they were verified, as they were appended.
         entries.sort_unstable_by_key(|(key, entry)| (entry.verified, *key));
         let mut bytes = Vec::new();
@@ -193,11 +193,11 @@ impl Record {
         Disk.replace(directory.as_fd(), name, &bytes, FileTime::New)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RecordState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn flush(&self, state: &mut State) {
+    fn flush(&self, state: &mut RecordState) {
         if state.pending.is_empty() || state.failure.is_some() {
             return;
         }
@@ -213,7 +213,7 @@ impl Record {
     }
 }
 
-impl State {
+impl RecordState {
     /// Reads the lines of a file. Anything that is not a line of a record is ignored: a crash may have truncated it.
     fn read(&mut self, path: &Path) -> io::Result<()> {
         let mut file = BufReader::new(File::open(path)?);
@@ -224,7 +224,7 @@ impl State {
                 return Ok(());
             }
             self.lines += 1;
-            let Ok(line) = serde_json::from_slice::<Line<'_>>(&bytes) else {
+            let Ok(line) = serde_json::from_slice::<RecordLine<'_>>(&bytes) else {
                 continue;
             };
             let Ok(digest) = Digest::parse(&line.digest) else {
@@ -239,7 +239,7 @@ impl State {
                     let Ok(verified) = verified.parse() else {
                         continue;
                     };
-                    let entry = Entry {
+                    let entry = RecordEntry {
                         len: line.size,
                         modified: line.modified,
                         changed: line.changed,
@@ -285,7 +285,7 @@ impl Verified for Record {
         let key = (digest.clone(), file.device, file.inode);
         let mut guard = self.lock();
         let state = &mut *guard;
-        let entry = Entry {
+        let entry = RecordEntry {
             len: file.len,
             modified: file.modified,
             changed: file.changed,
@@ -318,12 +318,12 @@ impl Verified for Record {
 /// Appends a line.
 fn line(
     bytes: &mut Vec<u8>,
-    (digest, device, inode): &Key,
-    entry: &Entry,
+    (digest, device, inode): &RecordKey,
+    entry: &RecordEntry,
     layout: &str,
     verified: Option<Timestamp>,
 ) {
-    let line = Line {
+    let line = RecordLine {
         ocisweep_verified: VERSION,
         digest: digest.to_string().into(),
         size: entry.len,

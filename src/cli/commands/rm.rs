@@ -19,7 +19,7 @@ use ocisweep::plan::{
 use ocisweep::{Error, Snapshot};
 
 use crate::cli::args::{RmArgs, TextFormat};
-use crate::cli::audit::Removed;
+use crate::cli::audit::AuditRemoval;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{group_of, is_absent};
@@ -145,7 +145,10 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
             )?,
         };
         if let Some(audit) = &context.audit {
-            audit.note(snapshot.layout.path(), Removed::by_name(&removal, "rm"));
+            audit.note(
+                snapshot.layout.path(),
+                AuditRemoval::by_name(&removal, "rm"),
+            );
         }
         let names = RemovedNames::take(&mut removal);
         let Removal {

@@ -21,7 +21,7 @@ mod escape;
 mod progress;
 
 pub use escape::{escape, one_line};
-pub use progress::{Phase, ProgressLine};
+pub use progress::{ProgressLine, ProgressPhase};
 
 use progress::Paused;
 

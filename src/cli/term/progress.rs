@@ -23,7 +23,7 @@ pub struct ProgressLine(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    mode: Mode,
+    mode: ProgressMode,
     columns: Option<usize>,
     origin: Instant,
     done: AtomicU64,
@@ -32,7 +32,7 @@ struct Shared {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum ProgressMode {
     Hidden,
     Overwrite,
     Append,
@@ -40,7 +40,7 @@ enum Mode {
 
 struct Screen {
     stderr: Box<dyn Write + Send>,
-    phase: Option<Phase>,
+    phase: Option<ProgressPhase>,
     /// Time since `origin` before which nothing is drawn.
     next: Duration,
     /// Outputs that are open now. Nothing is drawn unless it is zero.
@@ -61,7 +61,7 @@ impl fmt::Debug for Screen {
 
 /// A part of the work, such as `sweeping`.
 #[derive(Debug, Clone, Copy)]
-pub struct Phase {
+pub struct ProgressPhase {
     /// The current work, such as `sweeping`.
     pub name: &'static str,
     /// Plural of what is counted.
@@ -77,11 +77,11 @@ impl ProgressLine {
     pub fn new(settings: &Settings, stderr_is_terminal: bool) -> Self {
         let can_overwrite = stderr_is_terminal && !settings.dumb;
         let mode = match settings.progress {
-            _ if settings.level == Level::Quiet => Mode::Hidden,
-            When::Never => Mode::Hidden,
-            When::Auto | When::Always if can_overwrite => Mode::Overwrite,
-            When::Auto => Mode::Hidden,
-            When::Always => Mode::Append,
+            _ if settings.level == Level::Quiet => ProgressMode::Hidden,
+            When::Never => ProgressMode::Hidden,
+            When::Auto | When::Always if can_overwrite => ProgressMode::Overwrite,
+            When::Auto => ProgressMode::Hidden,
+            When::Always => ProgressMode::Append,
         };
         Self::writing_to(Box::new(io::stderr()), mode, settings.columns)
     }
@@ -89,10 +89,14 @@ impl ProgressLine {
     /// Returns a progress line that counts and is never shown.
     #[cfg(test)]
     pub fn hidden() -> Self {
-        Self::writing_to(Box::new(io::sink()), Mode::Hidden, None)
+        Self::writing_to(Box::new(io::sink()), ProgressMode::Hidden, None)
     }
 
-    fn writing_to(stderr: Box<dyn Write + Send>, mode: Mode, columns: Option<usize>) -> Self {
+    fn writing_to(
+        stderr: Box<dyn Write + Send>,
+        mode: ProgressMode,
+        columns: Option<usize>,
+    ) -> Self {
         Self(Arc::new(Shared {
             mode,
             columns,
@@ -113,7 +117,7 @@ impl ProgressLine {
     /// Begins a phase.
     ///
     /// The initial delay counts from the first phase, so that a run of short phases shows something.
-    pub fn phase(&self, phase: Phase) {
+    pub fn phase(&self, phase: ProgressPhase) {
         let now = self.0.origin.elapsed();
         self.begin(now, phase);
         self.draw_when_due(now);
@@ -123,7 +127,7 @@ impl ProgressLine {
     pub fn add(&self, items: u64, bytes: u64) {
         self.0.done.fetch_add(items, Ordering::Relaxed);
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.0.mode != Mode::Hidden {
+        if self.0.mode != ProgressMode::Hidden {
             self.draw_when_due(self.0.origin.elapsed());
         }
     }
@@ -135,7 +139,7 @@ impl ProgressLine {
         screen.phase = None;
     }
 
-    fn begin(&self, now: Duration, phase: Phase) {
+    fn begin(&self, now: Duration, phase: ProgressPhase) {
         let mut screen = self.screen();
         self.0.done.store(0, Ordering::Relaxed);
         self.0.bytes.store(0, Ordering::Relaxed);
@@ -177,7 +181,7 @@ impl ProgressLine {
     }
 
     fn draw_when_due(&self, now: Duration) {
-        if self.0.mode == Mode::Hidden {
+        if self.0.mode == ProgressMode::Hidden {
             return;
         }
         let Ok(mut screen) = self.0.screen.try_lock() else {
@@ -189,7 +193,7 @@ impl ProgressLine {
         }
         let done = self.0.done.load(Ordering::Relaxed);
         let text = phase.text(done, self.0.bytes.load(Ordering::Relaxed));
-        let wait = if self.0.mode == Mode::Append {
+        let wait = if self.0.mode == ProgressMode::Append {
             screen.write(&format!("{text}\n"));
             REPEAT
         } else {
@@ -211,7 +215,7 @@ impl Drop for Paused<'_> {
     }
 }
 
-impl Phase {
+impl ProgressPhase {
     /// Returns `sweeping 12,345 of 50,000 blobs  1.2GB`.
     fn text(self, done: u64, bytes: u64) -> String {
         // A total that was a guess and turned out too small is no longer shown.
@@ -307,14 +311,14 @@ mod tests {
         }
     }
 
-    const SWEEP: Phase = Phase {
+    const SWEEP: ProgressPhase = ProgressPhase {
         name: "sweeping",
         noun: "blobs",
         total: Some(50_000),
         total_bytes: None,
     };
 
-    fn progress(mode: Mode, columns: usize) -> (ProgressLine, Sent) {
+    fn progress(mode: ProgressMode, columns: usize) -> (ProgressLine, Sent) {
         let sent = Sent::default();
         (
             ProgressLine::writing_to(Box::new(sent.clone()), mode, Some(columns)),
@@ -324,7 +328,7 @@ mod tests {
 
     /// A line on which `SWEEP` has begun and was drawn.
     fn drawn(columns: usize) -> (ProgressLine, Sent) {
-        let (progress, sent) = progress(Mode::Overwrite, columns);
+        let (progress, sent) = progress(ProgressMode::Overwrite, columns);
         progress.begin(Duration::ZERO, SWEEP);
         progress.draw_at(500);
         (progress, sent)
@@ -338,7 +342,7 @@ mod tests {
 
     #[test]
     fn waits_half_a_second_and_draws_ten_times_a_second() {
-        let (progress, sent) = progress(Mode::Overwrite, 80);
+        let (progress, sent) = progress(ProgressMode::Overwrite, 80);
         progress.begin(Duration::from_secs(1), SWEEP);
         progress.0.done.store(12_345, Ordering::Relaxed);
         progress.0.bytes.store(1_234_567_890, Ordering::Relaxed);
@@ -363,7 +367,7 @@ mod tests {
     fn short_phases_share_the_quiet_start_and_a_shorter_line_covers_a_longer_one() {
         let (progress, sent) = drawn(80);
         assert_eq!(sent.take(), "\rsweeping 0 of 50,000 blobs");
-        let marking = Phase {
+        let marking = ProgressPhase {
             name: "marking",
             noun: "documents",
             total: None,
@@ -392,7 +396,7 @@ mod tests {
 
     #[test]
     fn waiting_for_an_answer_does_not_count_as_work() {
-        let (progress, sent) = progress(Mode::Overwrite, 80);
+        let (progress, sent) = progress(ProgressMode::Overwrite, 80);
         progress.begin(Duration::ZERO, SWEEP);
         progress.pause_at(Duration::from_millis(200));
         progress.pause_at(Duration::from_secs(30));
@@ -411,7 +415,7 @@ mod tests {
 
     #[test]
     fn appends_a_line_a_second_where_nothing_can_be_overwritten() {
-        let (progress, sent) = progress(Mode::Append, 24);
+        let (progress, sent) = progress(ProgressMode::Append, 24);
         progress.begin(Duration::ZERO, SWEEP);
         for at in 0..=2600 {
             progress.draw_at(at);
@@ -422,7 +426,7 @@ mod tests {
 
     #[test]
     fn is_shown_where_settings_and_terminal_allow() {
-        use {Level as L, Mode as M, When as W};
+        use {Level as L, ProgressMode as M, When as W};
         for (choice, level, dumb, terminal, want) in [
             (W::Auto, L::Normal, false, true, M::Overwrite),
             (W::Auto, L::Normal, true, true, M::Hidden),
@@ -446,7 +450,7 @@ mod tests {
 
     #[test]
     fn many_workers_lose_no_count_and_do_not_block() {
-        let (progress, sent) = progress(Mode::Overwrite, 80);
+        let (progress, sent) = progress(ProgressMode::Overwrite, 80);
         progress.begin(Duration::ZERO, SWEEP);
         progress.screen().next = Duration::ZERO;
         std::thread::scope(|scope| {
@@ -514,7 +518,7 @@ mod tests {
             (Some(1), Some(5000), 0, 6000, "checking 0 of 1 blob  6.0kB"),
             (Some(1), Some(0), 0, 0, "checking 0 of 1 blob"),
         ] {
-            let phase = Phase {
+            let phase = ProgressPhase {
                 name: "checking",
                 noun: "blobs",
                 total,

@@ -34,7 +34,7 @@ use ocisweep::{Error, Snapshot};
 use self::confirm::{Answer, Confirmed, as_shown, confirm};
 use self::limits::refuse_min_free;
 use crate::cli::args::{GroupName, PruneArgs};
-use crate::cli::audit::Removed;
+use crate::cli::audit::AuditRemoval;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{GroupRuns, RunReport, Selected, choose_groups, finished};
@@ -530,7 +530,7 @@ fn planned(
         ..
     } = pruned;
     if let Some(audit) = &context.audit {
-        audit.note(snapshot.layout.path(), Removed::by_rule(&verdicts));
+        audit.note(snapshot.layout.path(), AuditRemoval::by_rule(&verdicts));
     }
     let said = PlanNotes {
         names: RemovedNames::take(&mut removal),
