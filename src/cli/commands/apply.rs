@@ -77,18 +77,18 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
         context.done_with(group.path());
         run
     });
-    let mut account = RunReport::new("apply", style);
-    let ended = account.add_runs(
+    let mut report = RunReport::new("apply", style);
+    let ended = report.add_runs(
         context,
         &chosen,
         &runs,
         |shown, names| show(context, &style, shown, names),
-        |error| report(context, error),
+        |error| report_error(context, error),
     );
-    Ok(ended.and(account.finish(context)))
+    Ok(ended.and(report.finish(context)))
 }
 
-fn report(context: &Context<'_>, error: &ApplyError) -> Exit {
+fn report_error(context: &Context<'_>, error: &ApplyError) -> Exit {
     if let ApplyError::Layout(error) = error {
         return context.report(error);
     }

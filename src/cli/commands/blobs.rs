@@ -17,7 +17,7 @@ use crate::cli::render::sweep::{count, parts};
 use crate::cli::run::{RunClock, protection, read};
 
 /// Paths that are relative to a layout or to a shared store.
-type Paths = (PathBuf, Vec<PathBuf>);
+type RelativePaths = (PathBuf, Vec<PathBuf>);
 
 /// Lists the blobs of each layout. A layout that is refused does not stop the others.
 ///
@@ -88,7 +88,12 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Result<Exit, Exit> {
     Ok(exit)
 }
 
-fn print(context: &Context<'_>, ends_in_zero: bool, is_prefixed: bool, list: &[Paths]) -> Exit {
+fn print(
+    context: &Context<'_>,
+    ends_in_zero: bool,
+    is_prefixed: bool,
+    list: &[RelativePaths],
+) -> Exit {
     let mut bytes = Vec::new();
     for (layout, paths) in list {
         for path in paths {
@@ -132,7 +137,7 @@ fn live(snapshot: &Snapshot, missing: MissingDocuments) -> Result<Vec<PathBuf>, 
 }
 
 /// Returns what `gc` would delete now.
-fn unreferenced<T>(planned: &Finished<T>) -> Vec<Paths> {
+fn unreferenced<T>(planned: &Finished<T>) -> Vec<RelativePaths> {
     let parts = parts(planned).map(|(shown, _)| {
         let sweep = shown.plan.sweep().iter();
         let mut paths: Vec<PathBuf> = sweep

@@ -16,7 +16,7 @@ use ocisweep::{Error, Snapshot};
 use serde::Serialize;
 
 use super::check_record::{Record, Unusable, owner_of};
-use super::check_trash::{self, JsonTrash, Place};
+use super::check_trash::{self, JsonCheckedTrash, TrashLocation};
 use super::repair;
 use crate::cli::args::{CheckArgs, TextFormat};
 use crate::cli::context::Context;
@@ -71,9 +71,9 @@ pub fn run(context: &Context<'_>, args: &CheckArgs) -> Result<Exit, Exit> {
             Err(error) => {
                 let ended = context.report(&error);
                 exit = exit.and(ended);
-                let layout = JsonLayout {
+                let layout = JsonCheckedLayout {
                     error: Some(error.to_string()),
-                    ..JsonLayout::of(args, path, &Report::default())
+                    ..JsonCheckedLayout::of(args, path, &Report::default())
                 };
                 (None, layout, ended.state())
             }
@@ -168,15 +168,15 @@ fn subsets(context: &Context<'_>, args: &CheckArgs, layouts: &[&Path]) -> Vec<Op
 /// The result of one layout, ready to be printed. The report itself may be large.
 struct Checked {
     text: String,
-    layout: JsonLayout,
+    layout: JsonCheckedLayout,
     /// The number of blobs that exist or should exist.
     blobs: u64,
 }
 
 /// A layout with the number of its blobs and of its damaged blobs, `None` if nothing was checked, and its state.
-type Row<'a> = (&'a Path, Option<(u64, u64)>, &'static str);
+type CheckRow<'a> = (&'a Path, Option<(u64, u64)>, &'static str);
 
-fn table(context: &Context<'_>, rows: &[Row<'_>]) -> String {
+fn table(context: &Context<'_>, rows: &[CheckRow<'_>]) -> String {
     let headers = ["LAYOUT", "BLOBS", "DAMAGED", "STATE"];
     let mut table = Table::new(&headers, &[0], context.term.width());
     let (mut all, mut all_damaged) = (0_u64, 0_u64);
@@ -235,9 +235,9 @@ fn one(
     let checked = match args.format {
         TextFormat::Json => Checked {
             text: String::new(),
-            layout: JsonLayout {
+            layout: JsonCheckedLayout {
                 repaired: repaired.iter().map(JsonRepaired::of).collect(),
-                ..JsonLayout::of(args, path, &report)
+                ..JsonCheckedLayout::of(args, path, &report)
             },
             blobs,
         },
@@ -249,9 +249,9 @@ fn one(
                 &report,
                 repair::lines(context, &repaired),
             ),
-            layout: JsonLayout {
+            layout: JsonCheckedLayout {
                 damaged: damaged(args, &report),
-                ..JsonLayout::of(args, path, &Report::default())
+                ..JsonCheckedLayout::of(args, path, &Report::default())
             },
             blobs,
         },
@@ -262,7 +262,7 @@ fn one(
     }
     let trash = check_trash(snapshot.layout.trash(), options.content, context.watcher())?;
     let is_store = false;
-    Ok(checked.with_trash(context, args, Place { path, is_store }, &trash))
+    Ok(checked.with_trash(context, args, TrashLocation { path, is_store }, &trash))
 }
 
 /// Checks the trash of a shared store.
@@ -272,11 +272,11 @@ fn trash_of_store(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Resul
     let trash = check_trash(store.trash(), content, context.watcher())?;
     let checked = Checked {
         text: String::new(),
-        layout: JsonLayout::of(args, path, &Report::default()),
+        layout: JsonCheckedLayout::of(args, path, &Report::default()),
         blobs: 0,
     };
     let is_store = true;
-    Ok(checked.with_trash(context, args, Place { path, is_store }, &trash))
+    Ok(checked.with_trash(context, args, TrashLocation { path, is_store }, &trash))
 }
 
 impl Checked {
@@ -285,14 +285,14 @@ impl Checked {
         mut self,
         context: &Context<'_>,
         args: &CheckArgs,
-        place: Place<'_>,
+        place: TrashLocation<'_>,
         trash: &TrashReport,
     ) -> Self {
         self.layout.damaged += trash.damaged();
-        self.layout.trash = Some(JsonTrash::of(trash));
+        self.layout.trash = Some(JsonCheckedTrash::of(trash));
         if args.format == TextFormat::Json {
             let items = trash.findings.iter();
-            let items = items.map(|finding| JsonItem::of_trash(place, finding));
+            let items = items.map(|finding| JsonFinding::of_trash(place, finding));
             self.layout.items.extend(items);
             return self;
         }
@@ -514,16 +514,16 @@ fn hint(layout: &Path, finding: &Finding) -> String {
 struct JsonCheck {
     /// Layers were not read.
     quick: bool,
-    layouts: Vec<JsonLayout>,
+    layouts: Vec<JsonCheckedLayout>,
     /// The number of damaged blobs in all layouts.
     damaged: u64,
 }
 
 #[derive(Serialize)]
-struct JsonLayout {
+struct JsonCheckedLayout {
     path: String,
     /// Damaged or sparse blobs.
-    items: Vec<JsonItem>,
+    items: Vec<JsonFinding>,
     classes: Vec<JsonClass>,
     verified: JsonCount,
     /// With `--read-data-subset` or `--since-run`: blobs that were not read.
@@ -541,7 +541,7 @@ struct JsonLayout {
     repaired: Vec<JsonRepaired>,
     /// With `--trash`: what is in the trash.
     #[serde(skip_serializing_if = "Option::is_none")]
-    trash: Option<JsonTrash>,
+    trash: Option<JsonCheckedTrash>,
     /// Why nothing was checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -584,7 +584,7 @@ impl JsonCount {
 }
 
 #[derive(Serialize)]
-struct JsonItem {
+struct JsonFinding {
     class: &'static str,
     damage: bool,
     /// The blob; `null` for an entry of `index.json` that has no valid digest.
@@ -611,7 +611,7 @@ struct JsonItem {
     hint: Option<String>,
 }
 
-impl JsonLayout {
+impl JsonCheckedLayout {
     fn of(args: &CheckArgs, path: &Path, report: &Report) -> Self {
         let class_of = |class: Class| {
             let Count { blobs, bytes } = report.count(class);
@@ -626,7 +626,7 @@ impl JsonLayout {
             items: report
                 .findings
                 .iter()
-                .map(|finding| JsonItem::of(args, path, finding))
+                .map(|finding| JsonFinding::of(args, path, finding))
                 .collect(),
             classes: Class::ALL.into_iter().map(class_of).collect(),
             verified: JsonCount::of(report.verified),
@@ -644,8 +644,8 @@ impl JsonLayout {
     }
 }
 
-impl JsonItem {
-    fn of_trash(place: Place<'_>, finding: &TrashFinding) -> Self {
+impl JsonFinding {
+    fn of_trash(place: TrashLocation<'_>, finding: &TrashFinding) -> Self {
         Self {
             class: finding.class.name(),
             damage: finding.class.is_damage(),

@@ -13,7 +13,7 @@ use crate::cli::render::sweep::count;
 
 /// Whose trash it is.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct TrashLocation<'a> {
     /// The layout, or the shared store.
     pub path: &'a Path,
     /// It is a shared store.
@@ -22,7 +22,7 @@ pub struct Place<'a> {
 
 /// The part of the document about a trash, without its items.
 #[derive(Debug, Serialize)]
-pub struct JsonTrash {
+pub struct JsonCheckedTrash {
     runs: u64,
     blobs: u64,
     bytes: u64,
@@ -30,7 +30,7 @@ pub struct JsonTrash {
     damaged: u64,
 }
 
-impl JsonTrash {
+impl JsonCheckedTrash {
     /// Adds the numbers of a report.
     pub fn of(report: &TrashReport) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl JsonTrash {
 /// Returns the lines on a trash. `(is_verbose, is_quiet)`: foreign files are named, or only damage is.
 pub fn lines(
     context: &Context<'_>,
-    place: Place<'_>,
+    place: TrashLocation<'_>,
     report: &TrashReport,
     (is_verbose, is_quiet): (bool, bool),
 ) -> String {
@@ -85,7 +85,7 @@ pub fn lines(
 }
 
 /// Returns the hint for damage; `None` if there is no damage.
-pub fn hint(place: Place<'_>, finding: &TrashFinding) -> Option<String> {
+pub fn hint(place: TrashLocation<'_>, finding: &TrashFinding) -> Option<String> {
     let run = finding.run.as_ref().filter(|_| finding.class.is_damage())?;
     let shared = if place.is_store {
         "--shared-blobs "

@@ -37,9 +37,9 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Exit> {
         run
     });
     remove_directories(&chosen.groups, &runs);
-    let mut account = RunReport::new("gc", style);
-    account.dangling(finished(&runs).flat_map(|finished| &finished.notes).sum());
-    let ended = account.add_runs(
+    let mut report = RunReport::new("gc", style);
+    report.dangling(finished(&runs).flat_map(|finished| &finished.notes).sum());
+    let ended = report.add_runs(
         context,
         &chosen,
         &runs,
@@ -53,5 +53,5 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Exit> {
         },
         |error| context.report(error),
     );
-    Ok(chosen.exit.and(ended).and(account.finish(context)))
+    Ok(chosen.exit.and(ended).and(report.finish(context)))
 }

@@ -44,25 +44,25 @@ pub fn run(context: &Context<'_>, command: &HoldCommand) -> Result<Exit, Exit> {
 }
 
 /// Why a hold command did nothing.
-enum Failure {
+enum HoldFailure {
     Library(Error),
     /// A message and a hint.
     Message(String, Option<String>),
 }
 
-impl From<Error> for Failure {
+impl From<Error> for HoldFailure {
     fn from(error: Error) -> Self {
         Self::Library(error)
     }
 }
 
-impl From<String> for Failure {
+impl From<String> for HoldFailure {
     fn from(text: String) -> Self {
         Self::Message(text, None)
     }
 }
 
-impl Failure {
+impl HoldFailure {
     fn report(&self, context: &Context<'_>) -> Exit {
         match self {
             Self::Library(error) => context.report(error),
@@ -77,21 +77,21 @@ fn change(
     layout: &Path,
     store: Option<&Path>,
     lock_wait: Duration,
-    edit: impl FnMut(&Snapshot, &mut Holds) -> Result<(), Failure>,
+    edit: impl FnMut(&Snapshot, &mut Holds) -> Result<(), HoldFailure>,
 ) -> Result<(), Exit> {
     let open = || match store {
         Some(_) => context.open_in(layout, store),
         None => context.open_directory(layout, "an archive cannot have holds"),
     };
     let journal = context.journal();
-    let told = (journal.as_deref(), context.watcher());
-    let changed = change_holds(&open, context.now, lock_wait, told, edit);
-    changed.map_err(|failure: Failure| failure.report(context))
+    let observers = (journal.as_deref(), context.watcher());
+    let changed = change_holds(&open, context.now, lock_wait, observers, edit);
+    changed.map_err(|failure: HoldFailure| failure.report(context))
 }
 
 fn add(context: &Context<'_>, args: &HoldAddArgs) -> Result<Exit, Exit> {
     let bundle = args.bundle.as_deref().map(read_bundle).transpose();
-    let bundle = bundle.map_err(|text| Failure::from(text).report(context))?;
+    let bundle = bundle.map_err(|text| HoldFailure::from(text).report(context))?;
     let until = args
         .until
         .as_deref()
@@ -109,7 +109,10 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Result<Exit, Exit> {
             if holds.holds.iter().any(|hold| hold.name == args.name) {
                 let text = format!("cannot add hold `{}`: it already exists", args.name);
                 let command = hold_rm_command(&args.layout, &args.name);
-                return Err(Failure::Message(text, Some(format!("{command} ends it"))));
+                return Err(HoldFailure::Message(
+                    text,
+                    Some(format!("{command} ends it")),
+                ));
             }
             let (digest, image, while_path) = match (&bundle, &args.image) {
                 (Some(digest), _) => (digest.clone(), None, args.bundle.clone()),
@@ -153,7 +156,7 @@ fn end_of(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, Stri
 }
 
 /// Returns the digest of the one image that an argument selects.
-fn resolve(snapshot: &Snapshot, text: &str) -> Result<Digest, Failure> {
+fn resolve(snapshot: &Snapshot, text: &str) -> Result<Digest, HoldFailure> {
     let entries = list_entries(snapshot);
     let pick = match Selector::new(snapshot, &entries, Force::No).pick(text) {
         Ok(pick) => pick,
@@ -169,7 +172,7 @@ fn resolve(snapshot: &Snapshot, text: &str) -> Result<Digest, Failure> {
                 SelectError::NoMatch { wider, .. } => wider.as_deref().map(wider_hint),
                 _ => None,
             };
-            return Err(Failure::Message(error.to_string(), hint));
+            return Err(HoldFailure::Message(error.to_string(), hint));
         }
     };
     let ids = pick.images.iter().chain(pick.names.keys());
@@ -187,14 +190,14 @@ fn resolve(snapshot: &Snapshot, text: &str) -> Result<Digest, Failure> {
 fn read_bundle(directory: &Path) -> Result<Digest, String> {
     #[derive(Deserialize)]
     struct Meta {
-        from_descriptor_path: Walk,
+        from_descriptor_path: BundlePath,
     }
     #[derive(Deserialize)]
-    struct Walk {
-        descriptor_walk: Vec<Step>,
+    struct BundlePath {
+        descriptor_walk: Vec<BundleDescriptor>,
     }
     #[derive(Deserialize)]
-    struct Step {
+    struct BundleDescriptor {
         digest: String,
     }
 

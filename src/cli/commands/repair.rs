@@ -35,10 +35,10 @@ pub fn run(
         None => context.open_directory(path, "an archive cannot be repaired")?,
     };
     let journal = context.journal();
-    let told = (journal.as_deref(), context.watcher());
+    let observers = (journal.as_deref(), context.watcher());
     let read = || context.read(path, store);
     let meant = (options, is_damage);
-    repair(&layout, read, meant, &args.from, args.lock_wait, told)
+    repair(&layout, read, meant, &args.from, args.lock_wait, observers)
 }
 
 /// Returns a line for each blob.

@@ -37,7 +37,7 @@ const MAX_COMPANIONS: usize = 20;
 
 /// Notes of planning that are not part of the plan.
 #[derive(Default)]
-struct PlanNotes {
+struct RemovalNotes {
     names: RemovedNames,
     left_companions: Vec<LeftCompanion>,
     conflicts: Vec<Conflict>,
@@ -160,7 +160,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
             dropped,
             ..
         } = removal;
-        let said = PlanNotes {
+        let notes = RemovalNotes {
             names,
             left_companions,
             conflicts,
@@ -171,7 +171,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
             dropped,
             released: plan.sweep().len(),
         };
-        Ok((plan, said))
+        Ok((plan, notes))
     });
     let done = done.map_err(|error| match way_out(&args.layout, &damaged, &error) {
         Some(hint) => context.report_with(&error, Some(hint)),
@@ -271,28 +271,28 @@ fn show(
     style: &Style,
     layout: &Path,
     is_forced: bool,
-    done: &Finished<PlanNotes>,
+    done: &Finished<RemovalNotes>,
 ) -> Exit {
     let mut parts = parts(done).peekable();
     // A shared store comes first; the blobs that the layout releases are deleted from it.
     let store = parts.next_if(|(shown, _)| shown.is_store);
     let store = store.map(|(store, _)| store);
-    let Some((shown, Some(said))) = parts.next() else {
+    let Some((shown, Some(notes))) = parts.next() else {
         return exit::DONE;
     };
     let mut exit = if style.is_json {
-        context.print(&to_json(context, style, &shown, store.as_ref(), said))
+        context.print(&to_json(context, style, &shown, store.as_ref(), notes))
     } else {
-        print_text(context, style, &shown, store.as_ref(), said)
+        print_text(context, style, &shown, store.as_ref(), notes)
     };
-    said.names.note_referrers(context);
-    for LeftCompanion { name, owner } in said.left_companions.iter().take(MAX_COMPANIONS) {
+    notes.names.note_referrers(context);
+    for LeftCompanion { name, owner } in notes.left_companions.iter().take(MAX_COMPANIONS) {
         context.term.note(&format!(
             "`{name}` was derived from `{owner}` and is kept; to delete it as well: {}",
             rm_command(layout, std::slice::from_ref(name))
         ));
     }
-    let more = said.left_companions.len().saturating_sub(MAX_COMPANIONS);
+    let more = notes.left_companions.len().saturating_sub(MAX_COMPANIONS);
     if more > 0 {
         context.term.note(&format!(
             "{} of removed names are kept as well",
@@ -304,13 +304,14 @@ fn show(
         exit = exit.and(shown.report_trouble(context, style));
     }
     // Errors come last, as in docker.
-    for conflict in &said.conflicts {
+    for conflict in &notes.conflicts {
         let hint = hint(conflict, layout);
         exit = exit.and(context.fail(exit::INCOMPLETE, &conflict.to_string(), Some(&hint)));
     }
-    let is_forgiven =
-        is_forced && said.conflicts.is_empty() && said.misses.iter().all(SelectError::is_not_found);
-    for miss in &said.misses {
+    let is_forgiven = is_forced
+        && notes.conflicts.is_empty()
+        && notes.misses.iter().all(SelectError::is_not_found);
+    for miss in &notes.misses {
         let hint = miss_hint(miss, layout);
         let ended = context.fail(exit::INCOMPLETE, &miss.to_string(), hint.as_deref());
         if !is_forgiven {
@@ -325,15 +326,15 @@ fn print_text(
     style: &Style,
     shown: &Shown<'_>,
     store: Option<&Shown<'_>>,
-    said: &PlanNotes,
+    notes: &RemovalNotes,
 ) -> Exit {
     let mut pieces = Pieces::new(context, None);
     if !style.is_quiet {
-        said.names.add_untagged(&mut pieces, context, shown);
+        notes.names.add_untagged(&mut pieces, context, shown);
         let verb = shown.tense("Would drop", "Dropped");
         for Dropped {
             platform, digest, ..
-        } in &said.dropped
+        } in &notes.dropped
         {
             let platform = context.term.foreign(platform);
             pieces.line(format_args!("{verb}: {platform} {digest}"));
@@ -342,12 +343,12 @@ fn print_text(
             shown.add_lines(&mut pieces, context);
         }
         pieces.push(&context.more_line());
-        pieces.push(&said.names.kept_lines(context));
+        pieces.push(&notes.names.kept_lines(context));
         if let Some(store) = store {
-            pieces.push(&kept_by_others(store, said));
+            pieces.push(&kept_by_others(store, notes));
         }
         let verb = shown.tense("Would rewrite", "Rewritten");
-        for Moved { names, digest, .. } in said.moved.iter().filter(|_| shown.is_written()) {
+        for Moved { names, digest, .. } in notes.moved.iter().filter(|_| shown.is_written()) {
             let names = match names.as_slice() {
                 [] => NONE.to_owned(),
                 names => context.term.foreign(&names.join(", ")),
@@ -355,7 +356,7 @@ fn print_text(
             pieces.push(&format!("{verb}: {names}, image ID {digest}\n"));
         }
     }
-    if said.deletes {
+    if notes.deletes {
         let totals = store.map_or_else(Totals::default, Shown::totals);
         let totals = shown.totals().plus(totals);
         pieces.push(&total_line(&totals, style.is_dry_run));
@@ -369,9 +370,9 @@ fn print_text(
 }
 
 /// Returns a line for the blobs that the layout no longer needs but other layouts do.
-fn kept_by_others(store: &Shown<'_>, said: &PlanNotes) -> String {
+fn kept_by_others(store: &Shown<'_>, notes: &RemovalNotes) -> String {
     let here = store.plan.sweep().len() + store.plan.kept().len();
-    match said.released.saturating_sub(here) {
+    match notes.released.saturating_sub(here) {
         0 => String::new(),
         others => {
             let blobs = count(others as u64, "blob");
@@ -460,16 +461,16 @@ fn to_json(
     style: &Style,
     shown: &Shown<'_>,
     store: Option<&Shown<'_>>,
-    said: &PlanNotes,
+    notes: &RemovalNotes,
 ) -> String {
     let mut layout = shown.to_json(context.now, style);
     let action = shown.tense("would-untag", "untag");
-    let names = said.names.untagged(shown).iter().map(|name| SweptItem {
+    let names = notes.names.untagged(shown).iter().map(|name| SweptItem {
         names: vec![name.clone()],
         ..SweptItem::new("name", action, "removed")
     });
     let action = shown.tense("would-drop", "drop");
-    let dropped = said.dropped.iter().map(|dropped| SweptItem {
+    let dropped = notes.dropped.iter().map(|dropped| SweptItem {
         digest: Some(dropped.digest.to_string()),
         names: dropped.names.clone(),
         platform: Some(dropped.platform.clone()),
@@ -478,16 +479,16 @@ fn to_json(
     let first: Vec<SweptItem> = names.chain(dropped).collect();
     layout.items.splice(0..0, first);
     let action = shown.tense("would-rewrite", "rewrite");
-    let moved = said.moved.iter().filter(|_| shown.is_written());
+    let moved = notes.moved.iter().filter(|_| shown.is_written());
     layout.items.extend(moved.map(|moved| SweptItem {
         digest: Some(moved.digest.to_string()),
         size: moved.size,
         names: moved.names.clone(),
         ..SweptItem::new("index", action, "platform dropped")
     }));
-    layout.items.extend(said.names.kept_items());
-    let conflicts = said.conflicts.iter().map(ToString::to_string);
-    let misses = said.misses.iter().map(ToString::to_string);
+    layout.items.extend(notes.names.kept_items());
+    let conflicts = notes.conflicts.iter().map(ToString::to_string);
+    let misses = notes.misses.iter().map(ToString::to_string);
     let failures: Vec<String> = conflicts.chain(misses).collect();
     layout.error = (!failures.is_empty()).then(|| failures.join("; "));
     let mut document = json::Sweep {

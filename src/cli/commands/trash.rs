@@ -66,7 +66,7 @@ fn ls(context: &Context<'_>, args: &TrashLsArgs) -> Exit {
         .iter()
         .filter(|run| !matches!(run.record, Ok(None)) || !run.blobs.is_empty());
     if args.format == Format::Json {
-        let document = JsonTrash {
+        let document = JsonTrashList {
             runs: shown.map(JsonRun::of).collect(),
         };
         return context.print(&json::document("trash ls", document));
@@ -227,7 +227,7 @@ pub fn report_trash(
 }
 
 #[derive(Serialize)]
-struct JsonTrash {
+struct JsonTrashList {
     runs: Vec<JsonRun>,
 }
 

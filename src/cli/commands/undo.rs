@@ -153,7 +153,7 @@ fn tree(context: &Context<'_>, args: &UndoArgs, given: Given<'_>) -> Exit {
         }
     }
     match args.format {
-        TextFormat::Json => exit.and(context.print(&json::pretty(&Documents {
+        TextFormat::Json => exit.and(context.print(&json::pretty(&JsonUndoTree {
             schema_version: json::SCHEMA_VERSION,
             command: "undo",
             dry_run: args.dry_run,
@@ -172,7 +172,7 @@ fn one(
     args: &UndoArgs,
     group: &LayoutGroup,
     run: Option<&str>,
-) -> Result<(Document, Exit), Exit> {
+) -> Result<(JsonUndo, Exit), Exit> {
     let request = run.map_or(UndoRequest::Last, UndoRequest::Run);
     let mode = run_mode(args.dry_run, args.lock.lock_wait);
     match ops::undo(group, request, mode, context.watcher()) {
@@ -192,7 +192,7 @@ fn blob(context: &Context<'_>, args: &UndoArgs, group: &LayoutGroup, digest: &Di
         Ok(restored) => restored,
         Err(error) => return report(context, group, &error),
     };
-    let document = Document {
+    let document = JsonUndo {
         blobs: restored
             .map(|size| JsonBlob {
                 digest: digest.to_string(),
@@ -200,7 +200,7 @@ fn blob(context: &Context<'_>, args: &UndoArgs, group: &LayoutGroup, digest: &Di
             })
             .into_iter()
             .collect(),
-        ..Document::new(args, group)
+        ..JsonUndo::new(args, group)
     };
     print(context, args, &document)
 }
@@ -210,7 +210,7 @@ fn show(
     args: &UndoArgs,
     group: &LayoutGroup,
     undone: &Undone,
-) -> (Document, Exit) {
+) -> (JsonUndo, Exit) {
     let Undone { plan, restored } = undone;
     let (store, _) = group.paths();
     let blob = |digest: &Digest, size| JsonBlob {
@@ -220,7 +220,7 @@ fn show(
     let own = plan.blobs.iter();
     let others = restored.iter().map(|other| blob(&other.digest, other.len));
     let moved = plan.layouts.iter().flat_map(|own| &own.index.moved);
-    let document = Document {
+    let document = JsonUndo {
         run: Some(plan.run.clone()),
         names: plan.names().cloned().collect(),
         moved: moved.cloned().collect(),
@@ -228,8 +228,8 @@ fn show(
             .map(|(digest, size)| blob(digest, *size))
             .chain(others)
             .collect(),
-        layouts: store.map(|_| plan.layouts.iter().map(JsonLayout::of).collect()),
-        ..Document::new(args, group)
+        layouts: store.map(|_| plan.layouts.iter().map(JsonRestoredLayout::of).collect()),
+        ..JsonUndo::new(args, group)
     };
     let mut exit = exit::DONE;
     if plan.is_done {
@@ -292,7 +292,7 @@ fn show_layout(context: &Context<'_>, own: &LayoutUndo, is_shared: bool) -> Exit
     exit
 }
 
-fn print(context: &Context<'_>, args: &UndoArgs, document: &Document) -> Exit {
+fn print(context: &Context<'_>, args: &UndoArgs, document: &JsonUndo) -> Exit {
     if args.format == TextFormat::Json {
         return context.print(&json::pretty(document));
     }
@@ -326,7 +326,7 @@ fn print(context: &Context<'_>, args: &UndoArgs, document: &Document) -> Exit {
 }
 
 #[derive(Serialize)]
-struct Document {
+struct JsonUndo {
     schema_version: u32,
     command: &'static str,
     dry_run: bool,
@@ -337,18 +337,18 @@ struct Document {
     moved: Vec<String>,
     /// With a shared store: what was restored in each layout that the run changed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    layouts: Option<Vec<JsonLayout>>,
+    layouts: Option<Vec<JsonRestoredLayout>>,
 }
 
 /// A layout over a shared store.
 #[derive(Serialize)]
-struct JsonLayout {
+struct JsonRestoredLayout {
     path: String,
     names: Vec<String>,
     moved: Vec<String>,
 }
 
-impl JsonLayout {
+impl JsonRestoredLayout {
     fn of(own: &LayoutUndo) -> Self {
         Self {
             path: own.path.to_string_lossy().into_owned(),
@@ -360,11 +360,11 @@ impl JsonLayout {
 
 /// What `-r` did, layout by layout.
 #[derive(Serialize)]
-struct Documents {
+struct JsonUndoTree {
     schema_version: u32,
     command: &'static str,
     dry_run: bool,
-    layouts: Vec<Document>,
+    layouts: Vec<JsonUndo>,
 }
 
 #[derive(Serialize)]
@@ -373,7 +373,7 @@ struct JsonBlob {
     size: u64,
 }
 
-impl Document {
+impl JsonUndo {
     fn new(args: &UndoArgs, group: &LayoutGroup) -> Self {
         Self {
             schema_version: json::SCHEMA_VERSION,

@@ -67,8 +67,8 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Exit> {
                 &rule.sweep,
             ),
         });
-    let fate = |id| {
-        Fate::of(
+    let decision = |id| {
+        SweepDecision::of(
             context,
             args.grace,
             store.is_some(),
@@ -84,7 +84,7 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Exit> {
         (&images, &entries),
         ids,
         (limit, store.is_some()),
-        fate,
+        decision,
     );
     let subjects = subjects.map_err(|error| context.report(&error))?;
     let subjects = subjects.iter();
@@ -109,8 +109,8 @@ fn explain<'i>(
     snapshot: &Snapshot,
     (images, entries): (&'i [Image], &[EntryFacts]),
     ids: Vec<BlobId>,
-    (limit, is_pooled): (usize, bool),
-    fate: impl Fn(BlobId) -> Option<Fate>,
+    (limit, is_shared): (usize, bool),
+    decision: impl Fn(BlobId) -> Option<SweepDecision>,
 ) -> Result<Vec<Subject<'i>>, Error> {
     let paths = ReferencePaths::of(&snapshot.graph, &snapshot.state);
     let usages = if images.iter().any(|image| ids.contains(&image.id)) {
@@ -132,8 +132,8 @@ fn explain<'i>(
             paths: found,
             more,
             image,
-            is_pooled,
-            fate: fate(id),
+            is_shared,
+            decision: decision(id),
         });
     }
     sizes.take_error()?;
@@ -177,20 +177,20 @@ struct Subject<'a> {
     more: Remaining,
     image: Option<(&'a Image, ImageUsage, Vec<Part>)>,
     /// Other layouts use the blobs too, so the shared bytes are unknown.
-    is_pooled: bool,
+    is_shared: bool,
     /// What a sweep would do with an orphan; `None` for what is live.
-    fate: Option<Fate>,
+    decision: Option<SweepDecision>,
 }
 
 /// What a sweep now would do with an orphan.
-struct Fate {
+struct SweepDecision {
     action: &'static str,
     why: String,
     /// When that changes without any action.
     until: Option<Timestamp>,
 }
 
-impl Fate {
+impl SweepDecision {
     fn of(
         context: &Context<'_>,
         grace: Duration,
@@ -202,7 +202,7 @@ impl Fate {
         if snapshot.graph.is_rooted(id) {
             return None;
         }
-        let fate = |action, why: &str| Self {
+        let decision = |action, why: &str| Self {
             action,
             why: why.to_owned(),
             until: None,
@@ -210,14 +210,17 @@ impl Fate {
         let plan = match plan? {
             Ok(plan) => plan,
             Err(error) => {
-                return Some(fate("refused", &format!("`gc` would be refused: {error}")));
+                return Some(decision(
+                    "refused",
+                    &format!("`gc` would be refused: {error}"),
+                ));
             }
         };
         // A shared store has numbers of its own.
         let digest = snapshot.graph.digest(id);
         let is_it = |id| plan.blobs().digest(id) == Some(digest);
         if plan.sweep().iter().any(|deletion| is_it(deletion.id)) {
-            return Some(fate("delete", "`gc` would delete it"));
+            return Some(decision("delete", "`gc` would delete it"));
         }
         let kept = plan.kept().iter().find(|kept| is_it(kept.id));
         Some(match kept.map(|kept| kept.because) {
@@ -231,27 +234,29 @@ impl Fate {
                 });
                 Self {
                     until: end,
-                    ..fate(
+                    ..decision(
                         "keep",
                         &format!("in flight{when}: a writer may be about to list it"),
                     )
                 }
             }
-            Some(KeepReason::UsedInFlight) => fate(
+            Some(KeepReason::UsedInFlight) => decision(
                 "keep",
                 "in flight: a recent blob references it, which a writer may be about to list",
             ),
-            Some(KeepReason::Released) => fate(
+            Some(KeepReason::Released) => decision(
                 "keep",
                 "it was released while a writer was at work, and a writer that is at work may list it again",
             ),
-            Some(KeepReason::Unreadable) => fate(
+            Some(KeepReason::Unreadable) => decision(
                 "keep",
                 "it is kept, since it cannot be read and may be a referrer of a live image",
             ),
-            Some(_) => fate("keep", "`gc` would keep it"),
-            None if is_shared => fate("keep", "another layout that shares the blobs references it"),
-            None => fate("already-gone", "it was deleted concurrently"),
+            Some(_) => decision("keep", "`gc` would keep it"),
+            None if is_shared => {
+                decision("keep", "another layout that shares the blobs references it")
+            }
+            None => decision("already-gone", "it was deleted concurrently"),
         })
     }
 }
@@ -267,7 +272,7 @@ impl Subject<'_> {
 
     fn state(&self, snapshot: &Snapshot) -> &'static str {
         let is_here = snapshot.graph.is_present(self.id) || snapshot.graph.is_embedded(self.id);
-        match (&self.fate, is_here) {
+        match (&self.decision, is_here) {
             (None, true) => "live",
             (None, false) => "missing",
             (Some(_), _) => "orphan",
@@ -283,7 +288,7 @@ impl Subject<'_> {
             None => "not here".to_owned(),
         };
         let digest = graph.digest(self.id);
-        let orphan = self.fate.as_ref().map_or("", |_| "orphan ");
+        let orphan = self.decision.as_ref().map_or("", |_| "orphan ");
         let role = context.term.foreign(&self.role(snapshot));
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{digest}  {orphan}{role}, {size}");
@@ -300,8 +305,8 @@ impl Subject<'_> {
             Remaining::AtLeast(0) => writeln!(text, "there may be more paths"),
             Remaining::AtLeast(more) => writeln!(text, "and more than {more} more paths"),
         };
-        if let Some(fate) = &self.fate {
-            let _ = writeln!(text, "unreferenced; {}", fate.why);
+        if let Some(decision) = &self.decision {
+            let _ = writeln!(text, "unreferenced; {}", decision.why);
             let edges = graph.edges(self.id);
             for edge in edges.iter().filter(|edge| edge.role == Role::Subject) {
                 let digest = graph.digest(edge.to);
@@ -312,7 +317,7 @@ impl Subject<'_> {
             text.push('\n');
             text.push_str(&table(context, snapshot, parts));
             let [size, shared, unique] = [usage.size, usage.shared, usage.unique].map(human_size);
-            let _ = if self.is_pooled {
+            let _ = if self.is_shared {
                 writeln!(
                     text,
                     "{size}; `ocisweep rm -n` prints what removing it frees, with the other layouts as `--with`"
@@ -327,7 +332,7 @@ impl Subject<'_> {
         text
     }
 
-    fn to_json(&self, snapshot: &Snapshot) -> JsonItem {
+    fn to_json(&self, snapshot: &Snapshot) -> JsonSubject {
         let graph = &snapshot.graph;
         let (more_paths, more_is_exact) = match self.more {
             Remaining::Exactly(more) => (more, true),
@@ -347,7 +352,7 @@ impl Subject<'_> {
             size: part.len,
             shared_with: part.shared_with.clone(),
         };
-        JsonItem {
+        JsonSubject {
             digest: graph.digest(self.id).to_string(),
             kind: self.role(snapshot),
             size: self.len,
@@ -355,18 +360,21 @@ impl Subject<'_> {
             paths: self.paths.iter().map(path).collect(),
             more_paths,
             more_is_exact,
-            sweep: self.fate.as_ref().map(|fate| JsonFate {
-                action: fate.action,
-                reasons: vec![fate.why.clone()],
-                until: fate.until.map(|until| until.to_string()),
+            sweep: self.decision.as_ref().map(|decision| JsonSweepDecision {
+                action: decision.action,
+                reasons: vec![decision.why.clone()],
+                until: decision.until.map(|until| until.to_string()),
             }),
-            image: self.image.as_ref().map(|(image, usage, parts)| JsonImage {
-                names: image.name_list(),
-                size_bytes: usage.size,
-                shared_bytes: (!self.is_pooled).then_some(usage.shared),
-                unique_bytes: (!self.is_pooled).then_some(usage.unique),
-                blobs: parts.iter().map(part).collect(),
-            }),
+            image: self
+                .image
+                .as_ref()
+                .map(|(image, usage, parts)| JsonImageParts {
+                    names: image.name_list(),
+                    size_bytes: usage.size,
+                    shared_bytes: (!self.is_shared).then_some(usage.shared),
+                    unique_bytes: (!self.is_shared).then_some(usage.unique),
+                    blobs: parts.iter().map(part).collect(),
+                }),
         }
     }
 }
@@ -388,11 +396,11 @@ fn table(context: &Context<'_>, snapshot: &Snapshot, parts: &[Part]) -> String {
 #[derive(Serialize)]
 struct JsonWhy {
     path: String,
-    items: Vec<JsonItem>,
+    items: Vec<JsonSubject>,
 }
 
 #[derive(Serialize)]
-struct JsonItem {
+struct JsonSubject {
     digest: String,
     kind: String,
     /// Bytes that are present.
@@ -404,8 +412,8 @@ struct JsonItem {
     /// `true` if their number is exact.
     more_is_exact: bool,
     /// What a sweep now would do with an orphan.
-    sweep: Option<JsonFate>,
-    image: Option<JsonImage>,
+    sweep: Option<JsonSweepDecision>,
+    image: Option<JsonImageParts>,
 }
 
 #[derive(Serialize)]
@@ -422,14 +430,14 @@ struct JsonStep {
 }
 
 #[derive(Serialize)]
-struct JsonFate {
+struct JsonSweepDecision {
     action: &'static str,
     reasons: Vec<String>,
     until: Option<String>,
 }
 
 #[derive(Serialize)]
-struct JsonImage {
+struct JsonImageParts {
     names: Vec<String>,
     size_bytes: u64,
     shared_bytes: Option<u64>,

@@ -31,7 +31,7 @@ use crate::cli::run::{self, RunClock, protection};
 use rows::AllBuilt;
 
 /// The measures of one layout.
-struct Report {
+struct UsageReport {
     path: String,
     usage: Usage,
     /// With `--verbose`.
@@ -129,7 +129,7 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Result<Exit, Exit> {
             args.layouts.recursive,
         )));
     }
-    for Report { path, usage, .. } in &reports {
+    for UsageReport { path, usage, .. } in &reports {
         if let Some(refusal) = usage.refusal.as_ref().filter(|_| !is_json) {
             let hint = "until then nothing of the layout is reclaimable";
             context.term.error(refusal, Some(hint));
@@ -153,7 +153,7 @@ fn one(
     is_verbose: bool,
     template: Option<&Template>,
     path: &Path,
-) -> Result<Report, Error> {
+) -> Result<UsageReport, Error> {
     let snapshot = run::read(context, protection, path, None)?;
     let images = list_images(&snapshot, protection.now);
     let (entries, files) = (list_entries(&snapshot), files(&snapshot, &Disk));
@@ -162,7 +162,7 @@ fn one(
     let usages = is_verbose.then(|| image_usages(&snapshot, &images, &entries, &files));
     let built = template.filter(|_| is_verbose);
     let built = built.map(|template| rows::built(&snapshot, &images, template));
-    Ok(Report {
+    Ok(UsageReport {
         path: path.to_string_lossy().into_owned(),
         usage,
         images: usages.map(|usages| images.into_iter().zip(usages).collect()),
@@ -174,7 +174,7 @@ fn one(
 /// Returns the table of the layout, or of several layouts, and with `--verbose` those of their images.
 fn tables(
     context: &Context<'_>,
-    reports: &[Report],
+    reports: &[UsageReport],
     sort: Option<SortName>,
     is_recursive: bool,
 ) -> String {
@@ -196,7 +196,7 @@ fn tables(
             )
         }
     };
-    for Report { path, images, .. } in reports {
+    for UsageReport { path, images, .. } in reports {
         if let Some(images) = images {
             text.push('\n');
             text.push_str(&by_image(context, path, images, sort, is_many));
@@ -206,7 +206,7 @@ fn tables(
 }
 
 /// Returns the rows of a layout.
-fn types(report: &Report) -> Vec<(&'static str, Row)> {
+fn types(report: &UsageReport) -> Vec<(&'static str, Row)> {
     let usage = &report.usage;
     let mut rows = vec![
         ("Images", usage.images),
@@ -238,7 +238,7 @@ fn ordered(images: &[(Image, ImageUsage)], sort: Option<SortName>) -> Vec<&(Imag
 }
 
 /// Returns docker's table, with the rows of a layout.
-fn by_type(context: &Context<'_>, report: &Report) -> String {
+fn by_type(context: &Context<'_>, report: &UsageReport) -> String {
     let headers = ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"];
     let mut table = Table::new(&headers, &[], context.term.width());
     let rows = types(report);
@@ -302,7 +302,7 @@ fn reclaimable(row: &Row) -> String {
 }
 
 /// Returns the sum over all layouts, each inode once.
-fn sum(reports: &[Report]) -> Row {
+fn sum(reports: &[UsageReport]) -> Row {
     let usages: Vec<&Usage> = reports.iter().map(|report| &report.usage).collect();
     together(&usages)
 }
@@ -453,14 +453,14 @@ fn obstacles(context: &Context<'_>, store: &Path, usage: &SharedUsage) -> Exit {
 
 #[derive(Serialize)]
 struct JsonDf {
-    layouts: Vec<JsonLayout>,
+    layouts: Vec<JsonLayoutUsage>,
     /// With several layouts: all together, each inode once.
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<JsonRow>,
 }
 
 #[derive(Serialize)]
-struct JsonLayout {
+struct JsonLayoutUsage {
     path: String,
     images: JsonRow,
     untagged: JsonRow,
@@ -474,7 +474,7 @@ struct JsonLayout {
     refusal: Option<String>,
     /// With `--verbose`: each image.
     #[serde(skip_serializing_if = "Option::is_none")]
-    items: Option<Vec<JsonImage>>,
+    items: Option<Vec<JsonImageUsage>>,
 }
 
 #[derive(Serialize)]
@@ -486,7 +486,7 @@ struct JsonRow {
 }
 
 #[derive(Serialize)]
-struct JsonImage {
+struct JsonImageUsage {
     digest: String,
     names: Vec<String>,
     holds: Vec<String>,
@@ -511,7 +511,7 @@ struct JsonMember {
     images: JsonRow,
     /// With `--verbose`: each image.
     #[serde(skip_serializing_if = "Option::is_none")]
-    items: Option<Vec<JsonImage>>,
+    items: Option<Vec<JsonImageUsage>>,
 }
 
 #[derive(Serialize)]
@@ -535,8 +535,10 @@ impl JsonRow {
     }
 }
 
-fn json_images<'a>(images: impl IntoIterator<Item = &'a (Image, ImageUsage)>) -> Vec<JsonImage> {
-    let images = images.into_iter().map(|(image, usage)| JsonImage {
+fn json_images<'a>(
+    images: impl IntoIterator<Item = &'a (Image, ImageUsage)>,
+) -> Vec<JsonImageUsage> {
+    let images = images.into_iter().map(|(image, usage)| JsonImageUsage {
         digest: image.digest.to_string(),
         names: image.name_list(),
         holds: image.holds.clone(),
@@ -548,9 +550,9 @@ fn json_images<'a>(images: impl IntoIterator<Item = &'a (Image, ImageUsage)>) ->
     images.collect()
 }
 
-impl Report {
-    fn to_json(&self, sort: Option<SortName>) -> JsonLayout {
-        JsonLayout {
+impl UsageReport {
+    fn to_json(&self, sort: Option<SortName>) -> JsonLayoutUsage {
+        JsonLayoutUsage {
             path: self.path.clone(),
             images: JsonRow::of(&self.usage.images),
             untagged: JsonRow::of(&self.usage.untagged),

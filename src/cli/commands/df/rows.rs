@@ -14,7 +14,7 @@ use ocisweep::parse::size::human_size;
 use ocisweep::report::usage::{ImageUsage, Row as Measure};
 use ocisweep::{Error, Snapshot};
 
-use super::{Report, ordered, reclaimable, types};
+use super::{UsageReport, ordered, reclaimable, types};
 use crate::cli::args::{DfArgs, SortName};
 use crate::cli::commands::fields::{self, IMAGE_USAGE, ImageFacts, LAYOUT_USAGE, USAGE, Values};
 use crate::cli::context::Context;
@@ -69,7 +69,7 @@ pub(super) fn of(
     context: &Context<'_>,
     template: &Template,
     (is_verbose, sort): (bool, Option<SortName>),
-    reports: &[Report],
+    reports: &[UsageReport],
 ) -> Vec<TemplateRow> {
     let rows = reports.iter().flat_map(|report| {
         let layout = &report.path;

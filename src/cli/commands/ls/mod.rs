@@ -18,7 +18,7 @@ use ocisweep::plan::{
 use ocisweep::{Error, Snapshot};
 use serde::Serialize;
 
-use self::tree::{Part, parts, tree};
+use self::tree::{TreePart, parts, tree};
 use super::fields::{self, IMAGE, ImageFacts, Values, familiar};
 use crate::cli::args::{ClockName, Format, LsArgs};
 use crate::cli::context::Context;
@@ -69,11 +69,11 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Result<Exit, Exit> {
                 continue;
             }
             Some(Ok(list)) => list,
-            Some(Err(Failure::Layout(error))) => {
+            Some(Err(ListFailure::Layout(error))) => {
                 exit = exit.and(context.report(&error));
                 continue;
             }
-            Some(Err(Failure::Filter(error))) => {
+            Some(Err(ListFailure::Filter(error))) => {
                 exit = exit.and(context.fail(exit::USAGE, &error.to_string(), None));
                 continue;
             }
@@ -105,19 +105,19 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Result<Exit, Exit> {
 }
 
 /// Why a layout is not listed.
-enum Failure {
+enum ListFailure {
     Layout(Error),
     Filter(FilterError),
 }
 
 /// The list of one layout, ready to be printed.
 #[derive(Default)]
-struct List {
+struct ImageList {
     text: String,
     /// With `--quiet`: image IDs in their order.
     ids: Vec<String>,
     /// With `--format json`.
-    json: Option<JsonLayout>,
+    json: Option<JsonListedLayout>,
     /// With a template.
     rows: Vec<TemplateRow>,
     /// Why an image could not be read.
@@ -132,13 +132,13 @@ fn list(
     filters: &Filters,
     template: Option<&Template>,
     path: &Path,
-) -> Result<List, Failure> {
+) -> Result<ImageList, ListFailure> {
     let snapshot = context.read(path, args.layouts.shared_blobs.as_deref());
-    let snapshot = snapshot.map_err(Failure::Layout)?;
+    let snapshot = snapshot.map_err(ListFailure::Layout)?;
     context.note_unknown_lists(&snapshot);
     let mut cache = ImageInspector::new(&snapshot);
     let mut found = list_images(&snapshot, context.now);
-    let mut list = List::default();
+    let mut list = ImageList::default();
     // Times and configurations are read only if they are needed.
     let clock = args.time.map_or(TimeSource::default(), Into::into);
     if !args.filter.is_empty() {
@@ -147,7 +147,7 @@ fn list(
         list.unmatched = unmatched(&snapshot, &found, &entries, filters, &Policy::default());
         let filters = filters
             .against(&snapshot, &entries, &mut cache, &dangling)
-            .map_err(Failure::Filter)?;
+            .map_err(ListFailure::Filter)?;
         found.retain(|image| filters.matches(image, &mut cache, clock));
         for image in &mut found {
             filters.retain_names(image);
@@ -203,7 +203,7 @@ fn list(
             }
         }
         Format::Json => {
-            list.json = Some(JsonLayout {
+            list.json = Some(JsonListedLayout {
                 path: path.to_string_lossy().into_owned(),
                 images: listed
                     .iter()
@@ -237,7 +237,7 @@ pub(super) struct Listed {
     /// Manifests are present and no layer is.
     pub(super) lacks_layers: bool,
     /// With `--tree` in JSON.
-    children: Option<Vec<Part>>,
+    children: Option<Vec<TreePart>>,
 }
 
 impl Listed {
@@ -380,18 +380,18 @@ fn legend(context: &Context<'_>, listed: &[Listed]) -> String {
 
 #[derive(Serialize)]
 struct JsonList {
-    layouts: Vec<JsonLayout>,
+    layouts: Vec<JsonListedLayout>,
 }
 
 #[derive(Serialize)]
-struct JsonLayout {
+struct JsonListedLayout {
     path: String,
-    images: Vec<JsonImage>,
+    images: Vec<JsonListedImage>,
 }
 
 /// One image; with `--format jsonl` a document of its own.
 #[derive(Serialize)]
-struct JsonImage {
+struct JsonListedImage {
     schema_version: u32,
     /// With `--format jsonl` and several layouts: the path of its layout.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -418,12 +418,12 @@ struct JsonImage {
     second_indexes: Vec<String>,
     /// With `--tree`: what is below it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    children: Option<Vec<Part>>,
+    children: Option<Vec<TreePart>>,
 }
 
 impl Listed {
-    fn to_json(&self, snapshot: &Snapshot) -> JsonImage {
-        JsonImage {
+    fn to_json(&self, snapshot: &Snapshot) -> JsonListedImage {
+        JsonListedImage {
             schema_version: SCHEMA_VERSION,
             layout: None,
             digest: self.image.digest.to_string(),

@@ -34,13 +34,13 @@ pub(super) fn tree<'v>(
     cache: &mut ImageInspector<'v>,
     is_cut: bool,
 ) -> String {
-    let mut maker = Maker::new(context, snapshot, cache);
-    maker.is_cut = is_cut;
+    let mut builder = TreeBuilder::new(context, snapshot, cache);
+    builder.is_cut = is_cut;
     let mut nodes = Vec::new();
     let mut above: HashMap<BlobId, BTreeSet<usize>> = HashMap::new();
     for (number, listed) in roots.iter().enumerate() {
-        nodes.push(maker.root(listed));
-        for id in std::mem::take(&mut maker.below) {
+        nodes.push(builder.root(listed));
+        for id in std::mem::take(&mut builder.below) {
             above.entry(id).or_default().insert(number);
         }
     }
@@ -74,10 +74,10 @@ pub(super) fn parts<'v>(
     snapshot: &'v Snapshot,
     roots: &[Listed],
     cache: &mut ImageInspector<'v>,
-) -> Vec<Vec<Part>> {
-    let mut maker = Maker::new(context, snapshot, cache);
+) -> Vec<Vec<TreePart>> {
+    let mut builder = TreeBuilder::new(context, snapshot, cache);
     let below = roots.iter().map(|root| {
-        let nodes = maker.all_below(root.image.id).into_iter();
+        let nodes = builder.all_below(root.image.id).into_iter();
         nodes.filter_map(TreeNode::into_part).collect()
     });
     below.collect()
@@ -85,7 +85,7 @@ pub(super) fn parts<'v>(
 
 /// A document below an image, in JSON.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Part {
+pub(super) struct TreePart {
     digest: String,
     /// Its role for the document above it.
     role: &'static str,
@@ -115,7 +115,7 @@ struct TreeNode {
     /// The blob is absent. The marks show that as well.
     dim: bool,
     /// The same for JSON, without children; `None`: the line is not a document.
-    part: Option<Part>,
+    part: Option<TreePart>,
 }
 
 /// Returns the headers and the blocks.
@@ -143,7 +143,7 @@ fn render(nodes: &[TreeNode], width: Option<usize>, colors: Colors) -> String {
 
 impl TreeNode {
     /// Returns the document with what is below it.
-    fn into_part(self) -> Option<Part> {
+    fn into_part(self) -> Option<TreePart> {
         let mut part = self.part?;
         // A line that is not a document marks the last level.
         let children = self.children.into_iter().map(Self::into_part);
@@ -192,7 +192,7 @@ fn referrers(snapshot: &Snapshot) -> BTreeMap<BlobId, BTreeSet<BlobId>> {
     found
 }
 
-struct Maker<'a, 'c, 'v> {
+struct TreeBuilder<'a, 'c, 'v> {
     context: &'a Context<'a>,
     snapshot: &'v Snapshot,
     cache: &'c mut ImageInspector<'v>,
@@ -207,7 +207,7 @@ struct Maker<'a, 'c, 'v> {
     shown: BTreeSet<BlobId>,
 }
 
-impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
+impl<'a, 'c, 'v> TreeBuilder<'a, 'c, 'v> {
     fn new(
         context: &'a Context<'a>,
         snapshot: &'v Snapshot,
@@ -406,7 +406,7 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
             ],
             children: Vec::new(),
             dim: presence == Presence::Missing,
-            part: Some(Part {
+            part: Some(TreePart {
                 digest: self.snapshot.graph.digest(id).to_string(),
                 role: if role == SBOM { "sbom" } else { role },
                 kind: kind_of(&self.snapshot.graph, id, kind),

@@ -11,7 +11,10 @@ use ocisweep::ops::{Finished, FreeSpace, Limits, PruneTogether, totals_of};
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::{Totals, Verdict};
 
-use super::{Failure, PlanNotes, Refusal, Request, age, names, report, warn_unmatched};
+use super::{
+    PruneFailure, PruneNotes, PruneRefusal, PruneRequest, age, names, report_failure,
+    warn_unmatched,
+};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{GroupRuns, finished};
@@ -39,11 +42,11 @@ pub(super) type Confirmed = HashMap<PathBuf, ConfirmedImages>;
 
 /// The images of a layout that were shown as removed or as losing a name.
 #[derive(Debug, Default)]
-pub(super) struct ConfirmedImages(HashMap<Digest, Fate>);
+pub(super) struct ConfirmedImages(HashMap<Digest, ConfirmedImage>);
 
 /// What was shown of an image.
 #[derive(Debug, Default)]
-struct Fate {
+struct ConfirmedImage {
     is_removed: bool,
     names: BTreeSet<String>,
 }
@@ -51,12 +54,12 @@ struct Fate {
 impl ConfirmedImages {
     /// Returns what was shown of a plan.
     pub(super) fn of(verdicts: &[Verdict]) -> Self {
-        let mut images: HashMap<Digest, Fate> = HashMap::new();
+        let mut images: HashMap<Digest, ConfirmedImage> = HashMap::new();
         for verdict in verdicts {
             if let Some(names) = lost_names(verdict) {
-                let fate = images.entry(verdict.digest.clone()).or_default();
-                fate.is_removed |= verdict.is_removed;
-                fate.names.extend(names.iter().cloned());
+                let image = images.entry(verdict.digest.clone()).or_default();
+                image.is_removed |= verdict.is_removed;
+                image.names.extend(names.iter().cloned());
             }
         }
         Self(images)
@@ -69,9 +72,9 @@ impl ConfirmedImages {
             let Some(names) = lost_names(verdict) else {
                 return true;
             };
-            self.0.get(&verdict.digest).is_some_and(|fate| {
-                (fate.is_removed || !verdict.is_removed)
-                    && names.iter().all(|name| fate.names.contains(name))
+            self.0.get(&verdict.digest).is_some_and(|image| {
+                (image.is_removed || !verdict.is_removed)
+                    && names.iter().all(|name| image.names.contains(name))
             })
         })
     }
@@ -90,27 +93,27 @@ fn lost_names(verdict: &Verdict) -> Option<&[String]> {
 /// resulting exit.
 pub(super) fn as_shown(
     context: &Context<'_>,
-    planned: &GroupRuns<PlanNotes, Failure<'_>>,
-) -> (Vec<Result<Confirmed, Refusal>>, Exit) {
+    planned: &GroupRuns<PruneNotes, PruneFailure<'_>>,
+) -> (Vec<Result<Confirmed, PruneRefusal>>, Exit) {
     let mut exit = exit::DONE;
     let shown = planned.iter().map(|run| match run {
         Some(Ok(done)) => {
-            let layouts = parts(done).filter_map(|(shown, said)| {
-                let images = ConfirmedImages::of(&said?.verdicts);
+            let layouts = parts(done).filter_map(|(shown, notes)| {
+                let images = ConfirmedImages::of(&notes?.verdicts);
                 Some((shown.plan.layout().to_owned(), images))
             });
             Ok(layouts.collect())
         }
-        Some(Err(failure)) => Err(Refusal {
+        Some(Err(failure)) => Err(PruneRefusal {
             text: failure.to_string(),
-            exit: report(context, failure),
+            exit: report_failure(context, failure),
         }),
-        None => Err(Refusal {
+        None => Err(PruneRefusal {
             text: "interrupted".to_owned(),
             exit: exit::INTERRUPTED,
         }),
     });
-    let shown: Vec<Result<Confirmed, Refusal>> = shown.collect();
+    let shown: Vec<Result<Confirmed, PruneRefusal>> = shown.collect();
     for refusal in shown.iter().filter_map(|group| group.as_ref().err()) {
         exit = exit.and(refusal.exit);
     }
@@ -121,8 +124,8 @@ pub(super) fn as_shown(
 /// the lock. The answer is also `Yes` if there is nothing to confirm.
 pub(super) fn confirm(
     context: &Context<'_>,
-    request: &Request,
-    planned: &GroupRuns<PlanNotes, Failure<'_>>,
+    request: &PruneRequest,
+    planned: &GroupRuns<PruneNotes, PruneFailure<'_>>,
     tree: Option<&PruneTogether>,
 ) -> (Answer, Exit) {
     if context.stopped() {
@@ -136,7 +139,7 @@ pub(super) fn confirm(
     let totals = totals.into_iter().fold(Totals::default(), Totals::plus);
     texts.retain(|text| !text.is_empty());
     let noted = finished(planned).find_map(|done| done.notes.first());
-    let limits = noted.map(|said| said.limits).unwrap_or_default();
+    let limits = noted.map(|notes| notes.limits).unwrap_or_default();
     let text = fitting(context, &texts);
     ask(
         context,
@@ -177,7 +180,7 @@ fn budget_scope(tree: Option<&PruneTogether>, groups: usize) -> String {
 /// Asks for confirmation below a list of what would be removed. Does not ask if the list is empty.
 fn ask(
     context: &Context<'_>,
-    request: &Request,
+    request: &PruneRequest,
     mut text: String,
     totals: &Totals,
     (limits, tree, groups): (Limits, Option<&PruneTogether>, usize),
@@ -236,13 +239,17 @@ fn ask(
 }
 
 /// Shows what would be removed from a layout, or from a shared store and its layouts.
-fn describe_group(context: &Context<'_>, request: &Request, done: &Finished<PlanNotes>) -> String {
+fn describe_group(
+    context: &Context<'_>,
+    request: &PruneRequest,
+    done: &Finished<PruneNotes>,
+) -> String {
     let mut text = String::new();
     let mut shared = String::new();
-    for (shown, said) in parts(done).filter(|(shown, _)| !shown.is_clean()) {
+    for (shown, notes) in parts(done).filter(|(shown, _)| !shown.is_clean()) {
         let path = context.term.path(shown.plan.layout());
         let blobs = shown.plan.sweep().len();
-        let Some(said) = said else {
+        let Some(notes) = notes else {
             let blobs = count(blobs as u64, "blob");
             shared = format!("This will delete {blobs} of {path} that no layout will reference.\n");
             continue;
@@ -251,7 +258,7 @@ fn describe_group(context: &Context<'_>, request: &Request, done: &Finished<Plan
         // The blobs of a shared store are not those of a layout.
         let is_alone = done.parts.len() == done.notes.len();
         let blobs = (is_alone && (blobs > 0 || !removes_layout)).then_some(blobs);
-        text.push_str(&describe_layout(context, request, &path, said, blobs));
+        text.push_str(&describe_layout(context, request, &path, notes, blobs));
         if removes_layout {
             let _ = writeln!(
                 text,
@@ -265,12 +272,12 @@ fn describe_group(context: &Context<'_>, request: &Request, done: &Finished<Plan
 /// Shows what would be removed from a layout. `blobs`: how many blobs are deleted with that.
 fn describe_layout(
     context: &Context<'_>,
-    request: &Request,
+    request: &PruneRequest,
     path: &str,
-    said: &PlanNotes,
+    notes: &PruneNotes,
     blobs: Option<usize>,
 ) -> String {
-    let verdicts = said.verdicts.iter();
+    let verdicts = notes.verdicts.iter();
     let removed: Vec<&Verdict> = verdicts.filter(|verdict| verdict.is_removed).collect();
     let blobs = blobs.map(|blobs| count(blobs as u64, "blob"));
     let mut text = match (removed.len(), &blobs) {
@@ -278,7 +285,7 @@ fn describe_layout(
         (0, Some(blobs)) => {
             format!("This will delete {blobs} of {path} that nothing references.\n")
         }
-        (_, _) if said.takes_everything => {
+        (_, _) if notes.takes_everything => {
             format!("WARNING! This will remove every image of {path}:\n")
         }
         (images, _) => {
@@ -302,7 +309,7 @@ fn describe_layout(
         )
     });
     // Names of images that are kept under other names.
-    let verdicts = said.verdicts.iter();
+    let verdicts = notes.verdicts.iter();
     let untagged: Vec<(&str, &Verdict)> = verdicts
         .flat_map(|verdict| verdict.untagged.iter().map(move |name| (&**name, verdict)))
         .collect();

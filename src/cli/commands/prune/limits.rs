@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ocisweep::archive::Archives;
 use ocisweep::ops::{Limits, LimitsError};
 
-use super::Request;
+use super::PruneRequest;
 use crate::cli::args::PruneArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
@@ -17,7 +17,7 @@ use crate::cli::layouts::Selected;
 /// The exit status, after the reason was printed: they are on different ones, or it cannot be read.
 pub(super) fn limits_together(
     context: &Context<'_>,
-    request: &Request,
+    request: &PruneRequest,
     layouts: &[PathBuf],
 ) -> Result<Limits, Exit> {
     request

@@ -52,7 +52,7 @@ use crate::cli::run::{RunClock, protection, run_mode};
 const MAX_PLAN_BYTES: u64 = 1 << 30;
 
 /// What the command line requests.
-struct Request {
+struct PruneRequest {
     filters: Filters,
     /// The filters as they were typed.
     filter_texts: Vec<String>,
@@ -75,7 +75,7 @@ struct Request {
     style: Style,
 }
 
-impl Request {
+impl PruneRequest {
     /// Returns `true` if ages decide what is removed.
     fn judges_by_age(&self) -> bool {
         let policy = &self.policy;
@@ -92,7 +92,7 @@ impl Request {
 }
 
 /// Notes of planning that are not part of the plan.
-struct PlanNotes {
+struct PruneNotes {
     names: RemovedNames,
     verdicts: Vec<Verdict>,
     budget: Budget,
@@ -158,7 +158,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
             chosen.run(context, |number, group| {
                 let shown = match shown.get(number) {
                     // Whatever the plan is now, it was not confirmed.
-                    Some(Err(refusal)) => return Err(Failure::Reported(refusal)),
+                    Some(Err(refusal)) => return Err(PruneFailure::Reported(refusal)),
                     Some(Ok(shown)) => Some(shown),
                     None => None,
                 };
@@ -179,19 +179,19 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
     remove_directories(&chosen.groups, &runs);
     let mut kept = KeptBytes::default();
     let mut seen = HashSet::new();
-    let mut account = RunReport::new("prune", request.style);
-    let ended = account.add_runs(
+    let mut report = RunReport::new("prune", request.style);
+    let ended = report.add_runs(
         context,
         &chosen,
         &runs,
-        |shown, said| {
-            if let Some(said) = said {
-                kept.add(&said.kept, &said.kept_links, &mut seen);
+        |shown, notes| {
+            if let Some(notes) = notes {
+                kept.add(&notes.kept, &notes.kept_links, &mut seen);
             }
-            let ended = show(context, &request, said, shown);
-            (ended, to_json(context, &request.style, said, shown))
+            let ended = show(context, &request, notes, shown);
+            (ended, to_json(context, &request.style, notes, shown))
         },
-        |failure| report(context, failure),
+        |failure| report_failure(context, failure),
     );
     exit = exit.and(ended);
     // After a run that ended early, the numbers would not cover all layouts.
@@ -202,15 +202,15 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
     let shared = tree.as_ref().and_then(PruneTogether::budget);
     if let (Some(shared), Some(_)) = (&shared, &budget)
         && !shared.is_reached()
-        && account.is_measured()
+        && report.is_measured()
     {
         exit = exit.and(tree::report_missed(context, shared, &kept));
     }
     let is_shared = args.layouts.shared_blobs.is_some();
-    if let Some(path) = args.plan.as_ref().filter(|_| account.is_measured()) {
+    if let Some(path) = args.plan.as_ref().filter(|_| report.is_measured()) {
         let mut plan = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
         for done in runs.into_iter().flatten().flatten() {
-            let layouts = done.notes.into_iter().filter_map(|said| said.file);
+            let layouts = done.notes.into_iter().filter_map(|notes| notes.file);
             match done.parts.first() {
                 Some((store, _)) if is_shared => plan.share(store, layouts),
                 _ => plan.layouts.extend(layouts),
@@ -223,13 +223,13 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
     }
     let several = budget.as_ref().filter(|budget| budget.layouts > 1);
     let budget_line = several.map(|budget| budget.line(is_dry_run));
-    account.budget(budget);
-    exit = exit.and(account.finish(context));
-    if !request.style.is_json && account.is_measured() {
+    report.budget(budget);
+    exit = exit.and(report.finish(context));
+    if !request.style.is_json && report.is_measured() {
         let line = if is_shared {
-            age_line(account.recent())
+            age_line(report.recent())
         } else {
-            kept_line(&kept, account.recent())
+            kept_line(&kept, report.recent())
         };
         let text = line + &budget_line.unwrap_or_default();
         exit = exit.and(context.print(&wrapped(text, context.term.width())));
@@ -248,7 +248,7 @@ fn write_plan(path: &Path, plan: &PlanFile) -> std::io::Result<()> {
 }
 
 /// Reads the command line.
-fn request(context: &Context<'_>, args: &PruneArgs) -> Result<Request, String> {
+fn request(context: &Context<'_>, args: &PruneArgs) -> Result<PruneRequest, String> {
     let filters = context
         .filters(&args.filter)
         .map_err(|error| error.to_string())?;
@@ -289,7 +289,7 @@ fn request(context: &Context<'_>, args: &PruneArgs) -> Result<Request, String> {
         _ => args.sweep.temp_age,
     };
     let is_many = is_shared || args.layouts.given().is_many();
-    Ok(Request {
+    Ok(PruneRequest {
         filters,
         filter_texts: args.filter.clone(),
         policy,
@@ -341,17 +341,17 @@ fn read_keep_from(path: &Path) -> Result<KeepFrom, String> {
 
 /// Why a group was not pruned.
 #[derive(Debug, thiserror::Error)]
-enum Failure<'a> {
+enum PruneFailure<'a> {
     #[error(transparent)]
     Prune(#[from] PruneError),
     #[error("cannot prune `{path}`: more would be removed than was {by}")]
     NotConfirmed { path: String, by: &'static str },
     /// The reason was printed before the confirmation.
     #[error("{}", .0.text)]
-    Reported(&'a Refusal),
+    Reported(&'a PruneRefusal),
 }
 
-impl From<Error> for Failure<'_> {
+impl From<Error> for PruneFailure<'_> {
     fn from(error: Error) -> Self {
         Self::Prune(error.into())
     }
@@ -359,25 +359,25 @@ impl From<Error> for Failure<'_> {
 
 /// Why a group was not part of the confirmation.
 #[derive(Debug)]
-struct Refusal {
+struct PruneRefusal {
     text: String,
     exit: Exit,
 }
 
-fn report(context: &Context<'_>, failure: &Failure<'_>) -> Exit {
+fn report_failure(context: &Context<'_>, failure: &PruneFailure<'_>) -> Exit {
     let (exit, hint) = match failure {
-        Failure::Reported(refusal) => return refusal.exit,
-        Failure::Prune(PruneError::Layout(error)) => return context.report(error),
-        Failure::Prune(PruneError::LastImage { .. }) => {
+        PruneFailure::Reported(refusal) => return refusal.exit,
+        PruneFailure::Prune(PruneError::Layout(error)) => return context.report(error),
+        PruneFailure::Prune(PruneError::LastImage { .. }) => {
             (exit::REFUSED, Some("`--allow-empty` proceeds anyway"))
         }
-        Failure::Prune(PruneError::HardLinked { .. }) => (
+        PruneFailure::Prune(PruneError::HardLinked { .. }) => (
             exit::REFUSED,
             Some("`--max-size` is a budget for the layout itself"),
         ),
-        Failure::Prune(PruneError::Filter(_)) => (exit::USAGE, None),
-        Failure::Prune(_) => (exit::REFUSED, None),
-        Failure::NotConfirmed { .. } => (
+        PruneFailure::Prune(PruneError::Filter(_)) => (exit::USAGE, None),
+        PruneFailure::Prune(_) => (exit::REFUSED, None),
+        PruneFailure::NotConfirmed { .. } => (
             exit::REFUSED,
             Some("the layout was changed concurrently and was not pruned; run the command again"),
         ),
@@ -389,32 +389,32 @@ fn report(context: &Context<'_>, failure: &Failure<'_>) -> Exit {
 /// removed.
 fn one<'a>(
     context: &Context<'_>,
-    request: &Request,
+    request: &PruneRequest,
     group: &LayoutGroup,
     mode: Mode,
     (tree, shown): (Option<&PruneTogether>, Option<&Confirmed>),
-) -> Result<Finished<PlanNotes>, Failure<'a>> {
+) -> Result<Finished<PruneNotes>, PruneFailure<'a>> {
     ops::run(group, &request.rule, mode, context.watcher(), |snapshot| {
-        let (plan, said) = planned(context, request, snapshot, tree)?;
+        let (plan, notes) = planned(context, request, snapshot, tree)?;
         if let Some(shown) = shown {
             let path = snapshot.layout.path();
             let images = shown.get(path);
-            if !images.is_some_and(|images| images.cover(&said.verdicts)) {
+            if !images.is_some_and(|images| images.cover(&notes.verdicts)) {
                 let path = path.display().to_string();
                 let by = if request.asks { "confirmed" } else { "planned" };
-                return Err(Failure::NotConfirmed { path, by });
+                return Err(PruneFailure::NotConfirmed { path, by });
             }
         }
-        Ok((plan, said))
+        Ok((plan, notes))
     })
 }
 
 /// Returns the report on the budget, if there is one.
 fn budget_of(
-    request: &Request,
+    request: &PruneRequest,
     chosen: &Selected,
     tree: Option<&PruneTogether>,
-    runs: &GroupRuns<PlanNotes, Failure<'_>>,
+    runs: &GroupRuns<PruneNotes, PruneFailure<'_>>,
 ) -> Option<JsonBudget> {
     if let Some(shared) = tree.and_then(PruneTogether::budget) {
         return Some(tree::budget(&shared));
@@ -422,11 +422,11 @@ fn budget_of(
     if !request.budget.is_given() {
         return None;
     }
-    let notes: Vec<&PlanNotes> = finished(runs).flat_map(|done| &done.notes).collect();
-    let limits = notes.first().map(|said| said.limits);
+    let noted: Vec<&PruneNotes> = finished(runs).flat_map(|done| &done.notes).collect();
+    let limits = noted.first().map(|notes| notes.limits);
     let limits = limits.unwrap_or_default();
     let layouts = chosen.groups.iter().map(|group| group.paths().1.len());
-    let held = notes.iter().filter_map(|said| match &said.budget {
+    let held = noted.iter().filter_map(|notes| match &notes.budget {
         Budget::Missed { held, .. } => Some(held),
         Budget::None | Budget::Reached => None,
     });
@@ -436,9 +436,9 @@ fn budget_of(
         max_size: limits.max_size,
         min_free: limits.free.map(|free| free.wanted),
         used_bytes: None,
-        reached: notes
+        reached: noted
             .iter()
-            .map(|said| &said.budget)
+            .map(|notes| &notes.budget)
             .all(|budget| *budget == Budget::Reached)
             && runs.iter().all(|run| matches!(run, Some(Ok(_)))),
         held: held.flatten().map(JsonBudgetHolder::of).collect(),
@@ -448,9 +448,9 @@ fn budget_of(
 /// Plans each group.
 fn plan_all(
     context: &Context<'_>,
-    request: &Request,
+    request: &PruneRequest,
     chosen: &Selected,
-) -> Vec<Option<Result<Finished<PlanNotes>, Failure<'static>>>> {
+) -> Vec<Option<Result<Finished<PruneNotes>, PruneFailure<'static>>>> {
     chosen.run(context, |number, group| {
         chosen.refuse_sharing(number)?;
         one(context, request, group, Mode::Plan, (None, None))
@@ -459,7 +459,7 @@ fn plan_all(
 
 fn options<'a>(
     context: &Context<'_>,
-    request: &'a Request,
+    request: &'a PruneRequest,
     limits: Limits,
     share: Option<&'a TreeShare>,
 ) -> PruneOptions<'a> {
@@ -487,10 +487,10 @@ fn options<'a>(
 
 fn planned(
     context: &Context<'_>,
-    request: &Request,
+    request: &PruneRequest,
     snapshot: &Snapshot,
     tree: Option<&PruneTogether>,
-) -> Result<(Plan, PlanNotes), PruneError> {
+) -> Result<(Plan, PruneNotes), PruneError> {
     let rule = &request.rule;
     let images = list_images(snapshot, rule.now);
     let path = snapshot.layout.path();
@@ -532,7 +532,7 @@ fn planned(
     if let Some(audit) = &context.audit {
         audit.note(snapshot.layout.path(), AuditRemoval::by_rule(&verdicts));
     }
-    let said = PlanNotes {
+    let notes = PruneNotes {
         names: RemovedNames::take(&mut removal),
         verdicts,
         budget,
@@ -549,30 +549,30 @@ fn planned(
     if request.removes_empty_layouts {
         remove_if_empty(snapshot, &mut plan, rule.in_flight);
     }
-    Ok((plan, said))
+    Ok((plan, notes))
 }
 
 /// Warns of patterns and filters that match nothing in any of the layouts.
 fn warn_unmatched<'a>(
     context: &Context<'_>,
-    finished: impl Iterator<Item = &'a Finished<PlanNotes>>,
+    finished: impl Iterator<Item = &'a Finished<PruneNotes>>,
 ) {
-    let notes = finished.flat_map(|finished| &finished.notes);
-    let unmatched = unmatched_everywhere(notes.map(|said| said.unmatched.as_slice()));
+    let noted = finished.flat_map(|finished| &finished.notes);
+    let unmatched = unmatched_everywhere(noted.map(|notes| notes.unmatched.as_slice()));
     context.warn_unmatched(&unmatched);
 }
 
 fn to_json(
     context: &Context<'_>,
     style: &Style,
-    said: Option<&PlanNotes>,
+    notes: Option<&PruneNotes>,
     shown: &Shown<'_>,
 ) -> json::SweptLayout {
     let mut layout = shown.to_json(context.now, style);
-    let Some(said) = said else {
+    let Some(notes) = notes else {
         return layout;
     };
-    let verdicts = said.verdicts.iter().map(|verdict| SweptItem {
+    let verdicts = notes.verdicts.iter().map(|verdict| SweptItem {
         digest: Some(verdict.digest.to_string()),
         kind: "image",
         size: verdict.size,
@@ -586,48 +586,48 @@ fn to_json(
         ..SweptItem::default()
     });
     layout.items.splice(0..0, verdicts);
-    layout.items.extend(said.names.kept_items());
+    layout.items.extend(notes.names.kept_items());
     layout
 }
 
 /// Prints the result of a layout or of a shared store, and returns how it ended.
 fn show(
     context: &Context<'_>,
-    request: &Request,
-    said: Option<&PlanNotes>,
+    request: &PruneRequest,
+    notes: Option<&PruneNotes>,
     shown: &Shown<'_>,
 ) -> Exit {
     let style = &request.style;
     let mut exit = exit::DONE;
     if !style.is_json {
         let mut pieces = Pieces::new(context, shown.heading(context, style));
-        let verdicts = said.into_iter().flat_map(|said| &said.verdicts);
+        let verdicts = notes.into_iter().flat_map(|notes| &notes.verdicts);
         for verdict in verdicts.filter(|_| request.is_verbose) {
             pieces.push(&verdict_line(context, request.time, verdict));
         }
         if !style.is_quiet {
-            let names = said.map(|said| &said.names);
+            let names = notes.map(|notes| &notes.names);
             add_lines(&mut pieces, context, shown, names);
         }
         exit = pieces.finish();
     }
-    if let Some(said) = said {
-        said.names.note_referrers(context);
+    if let Some(notes) = notes {
+        notes.names.note_referrers(context);
     }
     exit = exit.and(shown.report_trouble(context, style));
     // Without a budget, sizes decide nothing.
     let has_limit =
-        |said: &&PlanNotes| said.limits.max_size.is_some() || said.limits.free.is_some();
-    if let Some(said) = said.filter(has_limit) {
+        |notes: &&PruneNotes| notes.limits.max_size.is_some() || notes.limits.free.is_some();
+    if let Some(notes) = notes.filter(has_limit) {
         let path = shown.plan.layout();
-        if let Some(unmeasured) = &said.unmeasured {
+        if let Some(unmeasured) = &notes.unmeasured {
             exit = exit.and(context.report_unmeasured(&path.to_string_lossy(), unmeasured));
         }
         if let Budget::Missed {
             live,
             lacking,
             held,
-        } = &said.budget
+        } = &notes.budget
         {
             let mut held_by = String::new();
             for holder in held {
@@ -637,7 +637,7 @@ fn show(
                 let _ = write!(held_by, "; {} keeps {images} with {size}", holder.what);
             }
             let (shown, live) = (path.display(), human_size(*live));
-            let cannot = match (said.limits.max_size, said.limits.free) {
+            let cannot = match (notes.limits.max_size, notes.limits.free) {
                 (_, Some(FreeSpace { wanted, available })) if *lacking > 0 => format!(
                     "cannot free {} of the file system of `{shown}`, which has {}: {} more are needed, {live} remain",
                     human_size(wanted),
@@ -649,7 +649,7 @@ fn show(
                     human_size(max_size.unwrap_or_default())
                 ),
             };
-            let kept = kept_line(&said.kept, &RecentBlobs::default());
+            let kept = kept_line(&notes.kept, &RecentBlobs::default());
             let text = format!("{cannot}, {}{held_by}", kept.trim_end());
             let hint = format!(
                 "`--all` also removes named images, `--allow-empty` the last one, `ocisweep hold ls {}` shows holds; a budget never removes what a keep rule keeps",

@@ -8,14 +8,14 @@ use ocisweep::parse::size::human_size;
 use ocisweep::plan::{Across, KeptBytes, Survey};
 
 use super::limits::limits_together;
-use super::{Failure, PlanNotes, Request, kept_line, one, options};
+use super::{PruneFailure, PruneNotes, PruneRequest, kept_line, one, options};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::Selected;
 use crate::cli::render::json::{JsonBudget, JsonBudgetHolder};
 use crate::cli::render::sweep::{RecentBlobs, count};
 
-impl Surveyed for PlanNotes {
+impl Surveyed for PruneNotes {
     fn take_survey(&mut self) -> Option<Survey> {
         self.survey.take()
     }
@@ -29,7 +29,7 @@ impl Surveyed for PlanNotes {
 /// systems.
 pub(super) fn together(
     context: &Context<'_>,
-    request: &Request,
+    request: &PruneRequest,
     chosen: &Selected,
 ) -> Result<Option<PruneTogether>, Exit> {
     let layouts = chosen.groups.iter().flat_map(|group| group.paths().1);
@@ -49,10 +49,10 @@ pub(super) fn together(
 /// Decides what is removed from all layouts, and returns their plans.
 pub(super) fn decide(
     context: &Context<'_>,
-    request: &Request,
+    request: &PruneRequest,
     chosen: &Selected,
     together: &mut PruneTogether,
-) -> Runs<PlanNotes, Failure<'static>> {
+) -> Runs<PruneNotes, PruneFailure<'static>> {
     let options = options(
         context,
         request,
@@ -73,7 +73,7 @@ pub(super) fn decide(
 pub(super) fn note(
     context: &Context<'_>,
     together: &mut PruneTogether,
-    runs: &mut Runs<PlanNotes, Failure<'_>>,
+    runs: &mut Runs<PruneNotes, PruneFailure<'_>>,
 ) {
     together.note(runs, context.watcher());
     note_unmeasured(context, together);
