@@ -10,7 +10,7 @@ use crate::model::inventory::{Counted, Files, Unmeasured, files};
 use crate::model::snapshot::{Doubt, Snapshot};
 use crate::plan::{Plan, Totals, sweep_all};
 use crate::progress::Progress;
-use crate::report::usage::{ImageUsage, Row, image_usages_beside};
+use crate::report::usage::{ImageUsage, UsageRow, image_usages_beside};
 
 use super::Protection;
 use super::group::{OpenGroup, Store};
@@ -19,11 +19,11 @@ use super::group::{OpenGroup, Store};
 #[derive(Debug)]
 pub struct SharedUsage {
     /// For each layout: its images, and the bytes that it references, shared ones included.
-    pub layouts: Vec<Row>,
+    pub layouts: Vec<UsageRow>,
     /// Blobs that no layout references.
-    pub orphans: Row,
+    pub orphans: UsageRow,
     /// Everything in the store, each inode once.
-    pub total: Row,
+    pub total: UsageRow,
     /// Why a sweep would refuse, so that nothing is reclaimable.
     pub refusal: Option<String>,
     /// The images of each layout, if requested.
@@ -87,7 +87,7 @@ impl Store {
             let files = known.get_or_insert_with(|| files(snapshot, fs));
             let live = live_of(snapshot);
             let images = list_images(snapshot, protection.now).len() as u64;
-            rows.push(Row {
+            rows.push(UsageRow {
                 total: images,
                 active: images,
                 size: Counted::new(files).take(&live),
@@ -113,7 +113,7 @@ impl Store {
         let mut counted = Counted::new(&files);
         let used = counted.take(&all);
         let is_orphan = |id: BlobId| !all.contains(id);
-        let mut orphans = Row {
+        let mut orphans = UsageRow {
             total: files.iter().filter(|(id, _)| is_orphan(*id)).count() as u64,
             active: 0,
             size: counted.take_rest(),
@@ -121,10 +121,13 @@ impl Store {
         };
         orphans.active = orphans.total.saturating_sub(freed.blobs);
         orphans.reclaimable = freed.freed_bytes;
-        let total = Row {
+        let total = UsageRow {
             size: used.saturating_add(orphans.size),
             reclaimable: orphans.reclaimable,
-            ..rows.iter().copied().fold(Row::default(), Row::plus)
+            ..rows
+                .iter()
+                .copied()
+                .fold(UsageRow::default(), UsageRow::plus)
         };
         let usage = SharedUsage {
             layouts: rows,

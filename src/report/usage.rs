@@ -23,7 +23,7 @@ use crate::plan::{
 
 /// One row of `df`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Row {
+pub struct UsageRow {
     /// The number of items.
     pub total: u64,
     /// The number of items that a prune keeps.
@@ -34,7 +34,7 @@ pub struct Row {
     pub reclaimable: u64,
 }
 
-impl Row {
+impl UsageRow {
     /// Returns the sum of two rows.
     pub(crate) const fn plus(self, other: Self) -> Self {
         Self {
@@ -50,13 +50,13 @@ impl Row {
 #[derive(Debug, Clone, Default)]
 pub struct Usage {
     /// Images with a name.
-    pub images: Row,
+    pub images: UsageRow,
     /// Images without a name.
-    pub untagged: Row,
+    pub untagged: UsageRow,
     /// Unreferenced blobs.
-    pub orphans: Row,
+    pub orphans: UsageRow,
     /// Temporary files of writers.
-    pub temporary: Row,
+    pub temporary: UsageRow,
     /// The number of foreign files in `blobs/`.
     pub foreign: u64,
     /// Why a prune would refuse, so that nothing is reclaimable.
@@ -95,17 +95,17 @@ impl Usage {
 
     /// Returns the sum of the rows.
     #[must_use]
-    pub fn total(&self) -> Row {
+    pub fn total(&self) -> UsageRow {
         let rows = [self.images, self.untagged, self.orphans, self.temporary];
-        rows.into_iter().fold(Row::default(), Row::plus)
+        rows.into_iter().fold(UsageRow::default(), UsageRow::plus)
     }
 }
 
 /// Returns the sum over several layouts, as if they were one: each inode is counted once, and is
 /// reclaimable if all of its names are deleted, in whichever layouts they are.
 #[must_use]
-pub fn together(usages: &[&Usage]) -> Row {
-    let mut sum = Row::default();
+pub fn together(usages: &[&Usage]) -> UsageRow {
+    let mut sum = UsageRow::default();
     let mut counted: HashSet<(u64, u64)> = HashSet::new();
     let mut removed = Vec::with_capacity(usages.len());
     for usage in usages {
@@ -205,13 +205,13 @@ pub fn usage(
 ///
 /// # Errors
 /// [`Error::Read`](crate::Error::Read).
-pub fn trash_usage(trash: Trash<'_>) -> Result<Row> {
+pub fn trash_usage(trash: Trash<'_>) -> Result<UsageRow> {
     let mut tally = Tally::default();
     for (_, file) in trash.blobs()? {
         tally.blob(&file);
     }
     let totals = tally.totals();
-    Ok(Row {
+    Ok(UsageRow {
         total: totals.blobs,
         active: 0,
         size: totals.freed_bytes.saturating_add(totals.linked_bytes),

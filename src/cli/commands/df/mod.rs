@@ -14,7 +14,9 @@ use ocisweep::model::images::{Image, list_images};
 use ocisweep::model::inventory::files;
 use ocisweep::ops::{Detail, Protection, SharedUsage};
 use ocisweep::parse::size::human_size;
-use ocisweep::report::usage::{ImageUsage, Row, Usage, image_usages, together, trash_usage, usage};
+use ocisweep::report::usage::{
+    ImageUsage, Usage, UsageRow, image_usages, together, trash_usage, usage,
+};
 use serde::Serialize;
 
 use super::fields;
@@ -39,7 +41,7 @@ struct UsageReport {
     /// With `--verbose` and a template that uses it.
     built: AllBuilt,
     /// What is in the trash; no other row counts it.
-    trash: Row,
+    trash: UsageRow,
 }
 
 /// Measures the usage of each layout, or of a shared store with all its layouts. A layout that fails does not stop the
@@ -206,7 +208,7 @@ fn tables(
 }
 
 /// Returns the rows of a layout.
-fn types(report: &UsageReport) -> Vec<(&'static str, Row)> {
+fn types(report: &UsageReport) -> Vec<(&'static str, UsageRow)> {
     let usage = &report.usage;
     let mut rows = vec![
         ("Images", usage.images),
@@ -251,7 +253,7 @@ fn by_type(context: &Context<'_>, report: &UsageReport) -> String {
             reclaimable(row),
         ]);
     }
-    let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
+    let rows: Vec<UsageRow> = rows.into_iter().map(|(_, row)| row).collect();
     add_bars(&mut table, &rows);
     table.render()
 }
@@ -262,7 +264,7 @@ const MOST_BAR: usize = 30;
 
 /// Adds a bar to each row if the terminal is wide enough: its size relative to the largest row, and the reclaimable part of
 /// it.
-fn add_bars(table: &mut Table, rows: &[Row]) {
+fn add_bars(table: &mut Table, rows: &[UsageRow]) {
     let largest = rows.iter().map(|row| row.size).max().unwrap_or_default();
     table.beside(LEAST_BAR, |number, room| {
         rows.get(number)
@@ -272,7 +274,7 @@ fn add_bars(table: &mut Table, rows: &[Row]) {
 
 /// Draws the kept part as full blocks and the reclaimable part as light ones, without colour. A part that is not zero is
 /// visible.
-fn bar(row: &Row, largest: u64, width: usize) -> String {
+fn bar(row: &UsageRow, largest: u64, width: usize) -> String {
     let cells = |bytes: u64| {
         let share = u128::from(bytes) * width as u128;
         let cells = share.div_ceil(u128::from(largest.max(1)));
@@ -290,7 +292,7 @@ fn bar(row: &Row, largest: u64, width: usize) -> String {
 }
 
 /// Returns the reclaimable bytes with their share, formatted as in docker.
-fn reclaimable(row: &Row) -> String {
+fn reclaimable(row: &UsageRow) -> String {
     let size = human_size(row.reclaimable);
     match u128::from(row.reclaimable)
         .saturating_mul(100)
@@ -302,7 +304,7 @@ fn reclaimable(row: &Row) -> String {
 }
 
 /// Returns the sum over all layouts, each inode once.
-fn sum(reports: &[UsageReport]) -> Row {
+fn sum(reports: &[UsageReport]) -> UsageRow {
     let usages: Vec<&Usage> = reports.iter().map(|report| &report.usage).collect();
     together(&usages)
 }
@@ -311,14 +313,14 @@ fn sum(reports: &[UsageReport]) -> Row {
 /// trash.
 fn by_layout(
     context: &Context<'_>,
-    mut rows: Vec<(String, u64, Row)>,
-    sum: &Row,
+    mut rows: Vec<(String, u64, UsageRow)>,
+    sum: &UsageRow,
     has_bars: bool,
-    trash: Option<(String, Row)>,
+    trash: Option<(String, UsageRow)>,
 ) -> String {
     let headers = ["LAYOUT", "IMAGES", "SIZE", "RECLAIMABLE"];
     let mut table = Table::new(&headers, &[0], context.term.width());
-    let bars: Vec<Row> = rows.iter().map(|(_, _, row)| *row).collect();
+    let bars: Vec<UsageRow> = rows.iter().map(|(_, _, row)| *row).collect();
     let images = rows.iter().map(|(_, images, _)| images).sum();
     rows.push(("Total".to_owned(), images, *sum));
     let rows = rows
@@ -399,7 +401,7 @@ fn shared(
     store: &Path,
     layouts: &[PathBuf],
     usage: &SharedUsage,
-    trash: &Row,
+    trash: &UsageRow,
 ) -> Exit {
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let text = if is_json {
@@ -525,7 +527,7 @@ struct JsonStore {
 }
 
 impl JsonRow {
-    const fn of(row: &Row) -> Self {
+    const fn of(row: &UsageRow) -> Self {
         Self {
             total: row.total,
             active: row.active,
@@ -576,10 +578,10 @@ mod tests {
 
     #[test]
     fn a_bar_shows_every_part_that_is_not_zero() {
-        let row = |size, reclaimable| Row {
+        let row = |size, reclaimable| UsageRow {
             size,
             reclaimable,
-            ..Row::default()
+            ..UsageRow::default()
         };
         for (row, largest, want) in [
             (row(0, 0), 0, ""),

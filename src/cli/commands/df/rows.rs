@@ -11,7 +11,7 @@ use ocisweep::model::images::{Image, ImageInspector, list_images};
 use ocisweep::oci::Digest;
 use ocisweep::ops::SharedUsage;
 use ocisweep::parse::size::human_size;
-use ocisweep::report::usage::{ImageUsage, Row as Measure};
+use ocisweep::report::usage::{ImageUsage, UsageRow};
 use ocisweep::{Error, Snapshot};
 
 use super::{UsageReport, ordered, reclaimable, types};
@@ -75,7 +75,7 @@ pub(super) fn of(
         let layout = &report.path;
         if !is_verbose {
             let types = types(report).into_iter();
-            let row = |(name, row): (&str, Measure)| measure(context, layout, name, &row);
+            let row = |(name, row): (&str, UsageRow)| measure(context, layout, name, &row);
             return types.map(row).collect();
         }
         let images = report.images.as_deref().unwrap_or_default();
@@ -95,7 +95,7 @@ pub(super) fn of_shared(
     store: &Path,
     layouts: &[PathBuf],
     usage: &SharedUsage,
-    trash: &Measure,
+    trash: &UsageRow,
     is_verbose: bool,
 ) -> Result<Vec<TemplateRow>, Error> {
     let mut rows = Vec::new();
@@ -124,7 +124,7 @@ pub(super) fn of_shared(
 }
 
 /// Returns the fields of a line of the table.
-fn measure(context: &Context<'_>, layout: &str, name: &str, row: &Measure) -> TemplateRow {
+fn measure(context: &Context<'_>, layout: &str, name: &str, row: &UsageRow) -> TemplateRow {
     let values = Values(context);
     TemplateRow::new([
         ("Type", TemplateValue::Text(name.to_owned())),
