@@ -166,6 +166,9 @@ const FEW: usize = 16;
 /// What one thread reads before others are started: starting them takes a third of that, and most layouts are read by then.
 const ALONE: Duration = Duration::from_millis(2);
 
+/// Files after which it is known whether they take long.
+const ALONE_AT_ONCE: usize = 8;
+
 /// The microseconds for which one thread has read since the process began.
 static ALONE_SO_FAR: AtomicU64 = AtomicU64::new(0);
 
@@ -212,11 +215,12 @@ pub(crate) fn read_each_with<T: Sync, V, R: Send>(
     let mut results = Vec::with_capacity(items.len());
     let mut rest = items;
     let mut value = None;
-    while !rest.is_empty() && (rest.len() <= FEW || is_one_enough()) {
-        let (batch, after) = rest.split_at(rest.len().min(FEW));
+    while !rest.is_empty() && (items.len() <= FEW || is_one_enough()) {
+        let (batch, after) = rest.split_at(rest.len().min(ALONE_AT_ONCE));
         let value = value.get_or_insert_with(&make);
-        let batch = || results.extend(batch.iter().map(|item| read(value, item)));
-        read_alone(FEW, batch);
+        read_alone(batch.len(), || {
+            results.extend(batch.iter().map(|item| read(value, item)));
+        });
         rest = after;
     }
     if !rest.is_empty() {
@@ -435,7 +439,7 @@ mod tests {
         assert!(!is_one_enough());
         // Without other threads (`use_current_thread`) this one reads everything.
         if rayon::current_thread_index().is_none() {
-            assert!(read_by[FEW..].iter().all(|id| *id != caller));
+            assert!(read_by[ALONE_AT_ONCE..].iter().all(|id| *id != caller));
         }
     }
 }
