@@ -90,8 +90,8 @@ pub trait Progress: Sync {
         let _ = layout;
     }
 
-    /// A run in the trash of a shared store names this layout, and there is none, or one with blobs of its own. What it references
-    /// is not restored before the trash is emptied.
+    /// A run in the trash of a shared store names this layout, which does not exist, or has blobs of its own. Blobs that it references
+    /// are not restored before the trash is emptied.
     fn left_store(&self, layout: &Path) {
         let _ = layout;
     }

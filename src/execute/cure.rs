@@ -196,7 +196,7 @@ fn read(layout: &Layout, state: &State, blobs: &Arc<BlobList>) -> Result<Graph> 
     Graph::read(layout, state, Arc::clone(blobs), now, &Silent)
 }
 
-/// Refuses layouts in which a document is damaged that is referenced: what it references is unknown, and may be in the trash.
+/// Refuses layouts that reference a damaged document: its references are unknown, and may be in the trash.
 ///
 /// # Errors
 /// [`Error::Incomplete`], and [`Error::Read`].

@@ -205,7 +205,7 @@ pub fn execute(
     Ok(outcome)
 }
 
-/// Does everything that a plan says.
+/// Executes a plan, without counting the new documents.
 fn change(
     locked: &Locked<'_>,
     plan: &Plan,

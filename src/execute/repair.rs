@@ -25,11 +25,11 @@ pub struct Repaired {
     pub from: Option<PathBuf>,
 }
 
-/// Replaces these blobs, each from the first of the places that has it in full: directories like `blobs`. Those that no place has
-/// are left as they are.
+/// Replaces these blobs, each from the first of the places (directories like `blobs`) that has it intact. A blob that no place has
+/// is not changed.
 ///
 /// # Errors
-/// What reading and writing say, and [`Error::Interrupted`]. What was replaced until then is whole.
+/// Those of reading and writing, and [`Error::Interrupted`]. Blobs that were replaced before are intact.
 pub fn replace_blobs(
     locked: &Locked<'_>,
     damaged: &[Digest],

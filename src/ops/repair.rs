@@ -1,7 +1,7 @@
 //! Repairs a layout: checks it, replaces what is missing or damaged, and checks it again.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{ArchiveProblem, Result};
@@ -16,7 +16,7 @@ use crate::report::check::{CheckOptions, Finding, check};
 
 use super::journal::{Change, ChangeResult, Journal, record};
 use super::locks::{lock_all, lock_store};
-use super::restore::restore;
+use super::restore::restore_needed;
 
 /// Moves referenced and missing blobs back from the trash.
 ///
@@ -29,34 +29,23 @@ fn restore_missing(
 ) -> Result<Vec<Restored>> {
     layout.refuse_shared_blobs()?;
     layout.refuse_packed(ArchiveProblem::NoTrash)?;
-    cure_if_needed(std::slice::from_ref(layout), wait, (journal, progress))
-}
-
-/// Locks layouts and moves blobs back, if there are any to move.
-fn cure_if_needed(
-    layouts: &[Layout],
-    wait: Duration,
-    (journal, progress): (Option<&dyn Journal>, &dyn Progress),
-) -> Result<Vec<Restored>> {
-    let all: Vec<&Layout> = layouts.iter().collect();
-    let missing: BTreeSet<Digest> = needs_cure(&all)?.into_keys().collect();
-    if missing.is_empty() {
+    if needs_cure(&[layout])?.is_empty() {
         return Ok(Vec::new());
     }
+    let layouts = std::slice::from_ref(layout);
     let locked = lock_all(layouts, wait, progress)?;
-    let _store = lock_store(layouts, wait, progress)?;
-    let paths: Vec<&Path> = layouts.iter().map(Layout::path).collect();
-    restore(journal, &paths, &locked, &missing)
+    restore_needed(journal, (layouts, &locked), wait, progress)
 }
 
 /// The maximum number of passes: a repaired document can reference another damaged one.
 const MAX_ROUNDS: usize = 16;
 
-/// Repairs a layout as far as there are whole copies of what is missing or damaged: in the trash, or else in one of the sources,
-/// which are layouts, or directories like `blobs`. `read` reads the layout again; `is_damage` chooses what is replaced.
+/// Repairs a layout: replaces missing and damaged blobs that have an intact copy in the trash, or in one of the sources, which are
+/// layouts or directories like `blobs`. `read` reads the layout again; `is_damage` selects the findings to repair.
 ///
 /// # Errors
-/// What reading, locking and writing say, and [`Error::Interrupted`](crate::Error::Interrupted). What was replaced until then is whole.
+/// Those of reading, locking and writing, and [`Error::Interrupted`](crate::Error::Interrupted). Blobs that were replaced before are
+/// intact.
 pub fn repair(
     layout: &Layout,
     mut read: impl FnMut() -> Result<Snapshot>,

@@ -1,4 +1,4 @@
-//! Restoring from the trash what locked layouts reference and lack.
+//! Restores blobs from the trash that locked layouts reference and lack.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use super::journal::{Change, ChangeResult, Journal, record};
 use super::locks::lock_store;
 
-/// Restores what layouts lack that are locked, and whose store is. `missing`: what is known of it. `paths`: what the journal names.
+/// Restores blobs that locked layouts lack. Their store is locked as well. `missing` are the known ones; the journal names `paths`.
 ///
 /// # Errors
 /// [`Error::Read`](crate::Error::Read) and [`Error::Write`](crate::Error::Write), and those of the journal.
@@ -33,10 +33,10 @@ pub(super) fn restore(
     )
 }
 
-/// Locks the store of locked layouts, and restores what they lack, if it is in the trash.
+/// Locks the store of locked layouts, and restores the blobs that they lack and that are in the trash.
 ///
 /// # Errors
-/// As [`restore`], and those of locking.
+/// Those of [`restore`] and of locking.
 pub(super) fn restore_needed(
     journal: Option<&dyn Journal>,
     (layouts, locked): (&[Layout], &[Locked<'_>]),

@@ -33,16 +33,16 @@ pub const MAX_ATTEMPTS: u32 = 5;
 /// other process waits for a long read. If the layout changed each time, it is made under the lock.
 pub(super) const UNLOCKED_ATTEMPTS: u32 = 2;
 
-/// What became of one attempt.
+/// The result of one attempt.
 pub(super) enum Attempt<T> {
-    /// It is done.
+    /// It succeeded.
     Done(T),
     /// This layout changed in between.
     Changed(PathBuf),
 }
 
 impl<T> Attempt<T> {
-    /// Returns what became of some work on a layout.
+    /// Returns the result of some work on a layout.
     pub(super) fn of(done: Result<T>, path: &Path) -> Result<Self> {
         match done {
             Ok(done) => Ok(Self::Done(done)),
@@ -135,10 +135,10 @@ pub fn run<T, E: From<Error>>(
     attempt(group, mode, progress, &mut plan)
 }
 
-/// As [`run`], with `make` for the first layout of the group. Of a store, what none of the layouts references then is deleted.
+/// Like [`run`], with `make` for the first layout of the group. Blobs of a store that none of its layouts references then are deleted.
 ///
 /// # Errors
-/// As [`run`] and [`sweep_all`].
+/// Those of [`run`] and [`sweep_all`].
 pub fn run_in_first<T: Default, E: From<Error>>(
     group: &LayoutGroup,
     protection: &Protection,
@@ -396,8 +396,8 @@ fn attempt<T, E: From<Error>>(
     }))
 }
 
-/// Returns the blobs that were restored and that a plan which fills the trash moves there again: into its own run, which ends later
-/// than the one that had them.
+/// Returns the restored blobs that a plan moves into the trash again: into its own run, which ends later than the one that had
+/// them.
 fn trashed_again(plan: &GroupPlan, cured: &[Restored]) -> BTreeSet<Digest> {
     let plans = plan.plans().filter(|own| own.is_trashing());
     let again = plans.flat_map(|own| deletions_among(own, cured));

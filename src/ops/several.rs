@@ -1,4 +1,4 @@
-//! Several groups in one run: what they share, and what they did together.
+//! Several groups in one run: the blobs that they share, and their common result.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,8 @@ use crate::plan::{Plan, Totals, hardlink_totals};
 
 use super::{Finished, LayoutGroup};
 
-/// Which layouts of a run use the same blobs without a store. Each of them would treat as garbage what only the other one needs.
+/// The layouts of a run that use the same blobs without a store. For each of them, blobs that only another one needs would be
+/// garbage.
 #[derive(Debug)]
 pub struct Sharing {
     /// For each group, its path and that of another one.
@@ -48,7 +49,7 @@ impl Sharing {
     }
 }
 
-/// Removes what is left of the directories of removed layouts, the innermost first: a directory that contained another
+/// Removes the remaining directories of removed layouts, the innermost first: a directory that contained another
 /// layout was not empty before. `runs`: the result of each group.
 pub fn remove_directories<T, E>(groups: &[LayoutGroup], runs: &[Option<Result<Finished<T>, E>>]) {
     for (group, run) in groups.iter().zip(runs).rev() {

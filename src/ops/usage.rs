@@ -169,7 +169,7 @@ impl Store {
     }
 }
 
-/// Returns everything that the roots of a layout reach.
+/// Returns the blobs that the roots of a layout reach.
 fn live_of(snapshot: &Snapshot) -> BlobSet {
     let roots = snapshot.graph.roots().iter();
     let targets = roots.filter_map(|root| root.id());

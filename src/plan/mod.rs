@@ -227,7 +227,7 @@ impl Plan {
     }
 }
 
-/// How a plan fills the trash.
+/// How a plan moves blobs into the trash.
 #[derive(Debug, Clone)]
 pub(crate) struct Trashing {
     pub(crate) options: TrashOptions,

@@ -231,7 +231,7 @@ impl Policy {
             || self.keep_from.is_some()
     }
 
-    /// Returns whose images keep rules compare, if there are any such rules.
+    /// Returns the scope in which keep rules compare images, if there are such rules.
     #[must_use]
     pub const fn compares(&self) -> Across {
         match self.chooses() {

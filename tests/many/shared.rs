@@ -883,7 +883,7 @@ fn why_reports_no_shared_bytes_if_other_layouts_use_the_blobs() {
     assert!(image["shared_bytes"].is_null() && image["unique_bytes"].is_null());
 }
 
-/// As for a layout alone: what the grace period protects is read, so that its kind is known.
+/// As for a single layout: blobs that the grace period protects are read, so that their kind is known.
 #[test]
 fn why_reads_what_the_given_grace_period_protects_in_a_pool() {
     let commune = Commune::new(Way::Empty);

@@ -462,7 +462,7 @@ pub struct SweepArgs {
     pub lock: LockArgs,
 }
 
-/// How long a command that changes a layout waits.
+/// How long a command that changes a layout waits for the lock.
 #[derive(Debug, ClapArgs)]
 pub struct LockArgs {
     /// Wait at most DURATION for another process to release the layout

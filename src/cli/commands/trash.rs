@@ -201,7 +201,7 @@ fn empty(context: &Context<'_>, args: &TrashEmptyArgs) -> Exit {
     exit::DONE.and(context.print(&text))
 }
 
-/// Reports an error of a trash, with the command that lists its runs, or repairs what keeps it.
+/// Reports an error of a trash, with the command that lists its runs, or that repairs the layout.
 pub fn report_trash(
     context: &Context<'_>,
     layout: &Path,

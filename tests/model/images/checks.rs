@@ -285,7 +285,7 @@ impl Trial<'_> {
         all
     }
 
-    /// What keeps an image is there after the run, under the name that the report says, and is what it says.
+    /// The reason for a kept image is true after the run, and the name in it exists.
     fn check_reasons(&self) -> Result<(), String> {
         let json = self.run.json();
         let items = json.pointer("/layouts/0/items").and_then(Value::as_array);
@@ -346,7 +346,7 @@ impl Trial<'_> {
             }
     }
 
-    /// Returns what indexes list, at any depth.
+    /// Returns the children of indexes, at any depth.
     fn children(&self, mut open: Set) -> Set {
         let mut found = Set::new();
         while let Some(index) = open.pop_first() {
