@@ -12,6 +12,7 @@ mod holds;
 mod journal;
 mod limits;
 mod locks;
+mod plan_record;
 mod protection;
 mod prune;
 mod remove;

@@ -10,7 +10,7 @@ use crate::fs::Disk;
 use crate::graph::{BlobSet, EmptyIndex, MissingDocuments};
 use crate::layout::Layout;
 use crate::layout::change_detector::is_unchanged;
-use crate::layout::trash::TrashedRun;
+use crate::layout::lock::Locked;
 use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
 use crate::plan::{
@@ -23,6 +23,7 @@ use super::archive::{Finish, Target};
 use super::group::execute_locked;
 use super::journal::{Change, ChangeResult, record};
 use super::locks::{lock_all, lock_store};
+use super::plan_record::PlanRecord;
 use super::restore::{restore, restore_needed};
 use super::{LayoutGroup, OpenGroup, Protection};
 
@@ -258,15 +259,13 @@ fn attempt<T, E: From<Error>>(
             // Also if planning refuses a layout because blobs are missing. Once: a blob that cannot be restored remains
             // missing.
             can_be_cured = false;
-            let own = match &locked {
-                None => Some(lock_all(open.layouts(), wait, progress)?),
-                Some(_) => None,
-            };
-            let all = locked.as_ref().or(own.as_ref());
-            let all = all.map_or(&[][..], Vec::as_slice);
-            let _store = lock_store(open.layouts(), wait, progress)?;
-            let paths: Vec<&Path> = open.layouts().iter().map(Layout::path).collect();
-            cured.extend(restore(group.journal(), &paths, all, open.missing())?);
+            cured.extend(restore_missing(
+                group,
+                &open,
+                locked.as_deref(),
+                wait,
+                progress,
+            )?);
             continue;
         }
         if matches!(mode, Mode::Plan) && archive.is_none() && open.lacks_what_is_in_trash()? {
@@ -314,31 +313,7 @@ fn attempt<T, E: From<Error>>(
         cured.retain(|Restored { digest, .. }| {
             !returned.contains(digest) && !trashed.contains(digest)
         });
-        let journal = group.journal();
-        let paths: Vec<&Path> = open.layouts().iter().map(Layout::path).collect();
-        let mut others = Vec::new();
-        let number = match journal {
-            Some(journal) => {
-                let expired;
-                (expired, others) = trashed_before(open.layouts(), &plan)?;
-                let change = Change::Plan {
-                    plan: &plan,
-                    expired: &expired,
-                    others: &others,
-                };
-                Some(journal.begin(&paths, &change)?)
-            }
-            None => None,
-        };
-        let end = |result: &ChangeResult<'_>| {
-            if let (Some(journal), Some(number)) = (journal, number) {
-                let emptied = emptied_since(open.layouts(), &others);
-                if !emptied.is_empty() {
-                    journal.made_room(number, &emptied);
-                }
-                journal.end(number, result);
-            }
-        };
+        let record = PlanRecord::begin(group, open.layouts(), &plan)?;
         let executed = execute_locked(open.layouts(), &locked, (&plan, wait), &Disk, progress);
         if !returned.is_empty() {
             // A writer without a lock may have listed them again, or their image was not removed. What cannot be restored now is
@@ -357,18 +332,18 @@ fn attempt<T, E: From<Error>>(
                 match finished {
                     Ok(Finish::Done) => {}
                     Ok(Finish::Again) => {
-                        end(&ChangeResult::Failed(&Error::changed(group.path())));
+                        record.end(&ChangeResult::Failed(&Error::changed(group.path())));
                         progress.changed(group.path());
                         continue;
                     }
                     // Also if the archive has changed: output written to a pipe cannot be undone, so the run is not
                     // repeated.
                     Err(error) => {
-                        end(&ChangeResult::Failed(&error));
+                        record.end(&ChangeResult::Failed(&error));
                         return Err(error.into());
                     }
                 }
-                end(&ChangeResult::Executed(&plan, &outcome));
+                record.end(&ChangeResult::Executed(&plan, &outcome));
                 drop(locked);
                 // Only now: a lock file in the directory would prevent its removal.
                 for (layout, outcome) in open.layouts().iter().zip(&mut outcome.layouts) {
@@ -382,7 +357,7 @@ fn attempt<T, E: From<Error>>(
                 return Ok(Finished::new(plan, notes, Some(outcome)));
             }
             Err(error) => {
-                end(&ChangeResult::Failed(&error));
+                record.end(&ChangeResult::Failed(&error));
                 if !matches!(error, Error::Changed { .. }) {
                     return Err(error.into());
                 }
@@ -394,6 +369,24 @@ fn attempt<T, E: From<Error>>(
         path: group.path().to_owned(),
         times: MAX_ATTEMPTS,
     }))
+}
+
+/// Restores the blobs that planning found missing and that are in the trash, in layouts that may be locked already.
+fn restore_missing(
+    group: &LayoutGroup,
+    open: &OpenGroup,
+    locked: Option<&[Locked<'_>]>,
+    wait: Duration,
+    progress: &dyn Progress,
+) -> Result<Vec<Restored>> {
+    let own = match locked {
+        None => Some(lock_all(open.layouts(), wait, progress)?),
+        Some(_) => None,
+    };
+    let locked = locked.or(own.as_deref()).unwrap_or_default();
+    let _store = lock_store(open.layouts(), wait, progress)?;
+    let paths: Vec<&Path> = open.layouts().iter().map(Layout::path).collect();
+    restore(group.journal(), &paths, locked, open.missing())
 }
 
 /// Returns the restored blobs that a plan moves into the trash again: into its own run, which ends later than the one that had
@@ -444,50 +437,6 @@ fn return_deletions(
         returned.extend(back);
     }
     Ok(returned)
-}
-
-/// Returns the runs in the trash, for a plan that uses it: the expired ones that the plan deletes, and the others.
-fn trashed_before(
-    layouts: &[Layout],
-    plan: &GroupPlan,
-) -> Result<(Vec<TrashedRun>, Vec<TrashedRun>)> {
-    let (mut expired, mut others) = (Vec::new(), Vec::new());
-    let mut trashing = plan.plans().filter_map(|own| own.trash.as_ref());
-    let (Some(any), Some(trashing)) = (layouts.first(), trashing.next()) else {
-        return Ok((expired, others));
-    };
-    let place = any.trash();
-    let Some(trash) = place.open()? else {
-        return Ok((expired, others));
-    };
-    for name in place.names()? {
-        match place.run(&trash, name)? {
-            Some(run) if run.is_expired(trashing.over_by) => expired.push(run),
-            Some(run) if run.record.is_ok() => others.push(run),
-            Some(_) | None => {}
-        }
-    }
-    Ok((expired, others))
-}
-
-/// Returns the runs that were deleted from the trash since, or whose record was. They made room.
-fn emptied_since(layouts: &[Layout], before: &[TrashedRun]) -> Vec<TrashedRun> {
-    let (Some(any), false) = (layouts.first(), before.is_empty()) else {
-        return Vec::new();
-    };
-    let place = any.trash();
-    let Ok(trash) = place.open() else {
-        return Vec::new();
-    };
-    let is_gone = |run: &&TrashedRun| match &trash {
-        None => true,
-        Some(trash) => match place.run(trash, run.name.clone()) {
-            Ok(Some(now)) => matches!((&run.record, &now.record), (Ok(Some(_)), Ok(None))),
-            Ok(None) => true,
-            Err(_) => false,
-        },
-    };
-    before.iter().filter(is_gone).cloned().collect()
 }
 
 /// Writes the archive that a run has worked on.
