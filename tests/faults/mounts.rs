@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -113,17 +115,21 @@ impl Mount {
 
     /// Unmounts it.
     pub(crate) fn unmount(&mut self) {
-        let mut command = new_command("umount");
-        command.arg(&self.point);
-        run(command).expect("the file system is no longer used");
+        run_when_idle(|| {
+            let mut command = new_command("umount");
+            command.arg(&self.point);
+            command
+        });
         self.is_mounted = false;
     }
 
     /// Makes it read-only.
     pub(crate) fn seal(&self) {
-        let mut command = new_command("mount");
-        command.args(["-o", "remount,ro"]).arg(&self.point);
-        run(command).expect("an idle file system can be made read-only");
+        run_when_idle(|| {
+            let mut command = new_command("mount");
+            command.args(["-o", "remount,ro"]).arg(&self.point);
+            command
+        });
     }
 
     /// Fills it to the last byte. Returns the directory of the filling files.
@@ -170,6 +176,21 @@ fn write_until_full(file: &mut File, bytes: &[u8]) -> bool {
             }
         }
     }
+}
+
+/// Runs a command that needs an idle file system. A program that another test starts has copies of all open files of this process for
+/// a moment, between `fork` and `exec`; nothing tells when it is over.
+#[track_caller]
+fn run_when_idle(command: impl Fn() -> Command) {
+    let mut result = run(command());
+    for _ in 0..500 {
+        if !result.as_ref().is_err_and(|why| why.contains("busy")) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(20));
+        result = run(command());
+    }
+    result.expect("the file system is idle");
 }
 
 fn run(mut command: Command) -> Result<(), String> {
