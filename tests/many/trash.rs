@@ -151,6 +151,18 @@ impl Shared {
         let hex = digest.trim_start_matches("sha256:");
         self.store().join("sha256").join(hex).exists()
     }
+
+    /// The run that moved the blobs of `app:1` of `two` into the trash did not see that it is listed again.
+    #[track_caller]
+    fn listed_again() -> Self {
+        let shared = Self::new();
+        let path = shared.fixture.join("two/index.json");
+        let index = fs::read(&path).expect("it is there");
+        shared.trashing(&PRUNE).ok();
+        fs::write(path, index).expect("it can be written");
+        assert!(!shared.has(&shared.images[1].manifest.digest));
+        shared
+    }
 }
 
 #[test]
@@ -359,12 +371,8 @@ fn shared_blobs_that_are_listed_again_are_restored_by_the_next_run() {
         &["gc", "--grace", "0", "--trash"],
         &["check", "--repair"],
     ] {
-        let shared = Shared::new();
-        let index = fs::read(shared.fixture.join("two/index.json")).expect("it is there");
-        shared.trashing(&PRUNE).ok();
-        fs::write(shared.fixture.join("two/index.json"), &index).expect("it can be written");
+        let shared = Shared::listed_again();
         let manifest = &shared.images[1].manifest.digest;
-        assert!(!shared.has(manifest));
         let all = [words, &["--shared-blobs", "pool"], &NAMES].concat();
         let run = shared.run(&all);
         run.ok().says(&format!("Restored: {manifest} "));
@@ -384,12 +392,8 @@ fn shared_blobs_that_are_listed_again_are_restored_by_the_next_run() {
 #[test]
 fn emptying_the_trash_of_shared_blobs_restores_what_is_referenced_before() {
     for args in [&[][..], &["--older-than", "0s"]] {
-        let shared = Shared::new();
-        let index = fs::read(shared.fixture.join("two/index.json")).expect("it is there");
-        shared.trashing(&PRUNE).ok();
-        fs::write(shared.fixture.join("two/index.json"), &index).expect("it can be written");
+        let shared = Shared::listed_again();
         let manifest = &shared.images[1].manifest.digest;
-        assert!(!shared.has(manifest));
         let empty = ["trash", "empty", "--shared-blobs", "pool"];
         let before = shared.bytes();
         let dry = shared.run(&[&empty[..], &["-n"], args].concat());

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use rustix::fs::{XattrFlags, getxattr, removexattr, setxattr};
 
-use crate::rm::files::app_and_other;
 use crate::support::environment::skip;
 use crate::support::removed::bare;
+use crate::support::samples::app_and_other;
 use crate::support::{Cmd, LayoutBuilder};
 
 const ACL: &str = "system.posix_acl_access";

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::rm::files::app_and_other;
 use crate::rm::platform_words::multi;
 use crate::support::removed::{bare, dropping};
+use crate::support::samples::app_and_other;
 use crate::support::{Cmd, LayoutBuilder, assert_same, snapshot, without_directory_times};
 
 const SIGN: &str = "oci-put-blob470874052";

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::support::files::entries;
 use crate::support::restored::{assert_back, bytes};
+use crate::support::samples::app_and_other;
 use crate::support::{Cmd, Image, LayoutBuilder, Run};
 
 /// `app:1` was moved into the trash, and another program lists the image as `new:1` without writing its blobs again.
@@ -91,13 +92,7 @@ fn the_run_can_be_undone_after_another_removal() {
 /// The time of the run that had the blobs is over, so that the second one deletes it.
 #[test]
 fn what_a_removal_takes_from_an_older_run_is_kept_as_long_as_it_says() {
-    let mut layout = LayoutBuilder::new();
-    let app = layout.image("linux/amd64", "app", &[b"app"]);
-    let other = layout.image("linux/amd64", "other", &[b"other"]);
-    layout
-        .tag(&app.manifest, "app:1")
-        .tag(&other.manifest, "other:1")
-        .write();
+    let (mut layout, app, other) = app_and_other();
     command(&layout, &["rm", "--trash=1ns", "app:1"]).ok();
     layout
         .clear_entries()

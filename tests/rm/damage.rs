@@ -3,10 +3,10 @@
 
 use std::fs;
 
-use crate::rm::files::app_and_other;
 use crate::support::files::entries;
 use crate::support::removed::{assert_output, bare, rm};
 use crate::support::run::new_command;
+use crate::support::samples::app_and_other;
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, Obj, Run, assert_same, media, snapshot};
 
 /// The ways in which a listed image can be unusable.

@@ -8,23 +8,13 @@ use std::time::{Duration, SystemTime};
 use crate::support::files::entries;
 use crate::support::invariants::assert_no_litter;
 use crate::support::removed::{assert_entries, assert_output, bare, rm};
+use crate::support::samples::app_and_other;
 use crate::support::snapshot::is_file;
 use crate::support::{
     Cmd, Desc, Image, LayoutBuilder, assert_same, snapshot, without_directory_times,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-pub(crate) fn app_and_other() -> (LayoutBuilder, Image, Image) {
-    let mut layout = LayoutBuilder::new();
-    let app = layout.image("linux/amd64", "app", &[b"app"]);
-    let other = layout.image("linux/amd64", "other", &[b"other"]);
-    layout
-        .tag(&app.manifest, "app:1")
-        .tag(&other.manifest, "other:1")
-        .write();
-    (layout, app, other)
-}
 
 fn read(layout: &LayoutBuilder, name: &str) -> String {
     fs::read_to_string(layout.join(name)).expect("the file can be read")

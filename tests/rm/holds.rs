@@ -4,9 +4,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::rm::files::app_and_other;
 use crate::support::environment::memory_dir;
 use crate::support::removed::{assert_output, bare, rm};
+use crate::support::samples::app_and_other;
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, Run, assert_same, snapshot};
 
 const FILE: &str = ".ocisweep/holds.json";

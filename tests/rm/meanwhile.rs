@@ -8,11 +8,11 @@ use std::process::Child;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-use crate::rm::files::app_and_other;
 use crate::rm::platform_words::multi;
 use crate::support::files::{entries, field};
 use crate::support::invariants::assert_no_litter;
 use crate::support::removed::{assert_entries, bare};
+use crate::support::samples::app_and_other;
 use crate::support::{Image, LayoutBuilder, Run};
 
 const LOCK: &str = "index.json.lock";

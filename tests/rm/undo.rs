@@ -9,11 +9,11 @@ use arbtest::arbitrary::{self, Unstructured};
 use arbtest::arbtest;
 use serde_json::Value;
 
-use crate::rm::files::app_and_other;
 use crate::rm::platform_words::multi;
 use crate::support::environment::memory_dir;
 use crate::support::removed::bare;
 use crate::support::restored::{Bytes, assert_back, bytes};
+use crate::support::samples::app_and_other;
 use crate::support::{
     Cmd, Image, LayoutBuilder, Run, assert_same, panic_message, snapshot, without_directory_times,
 };

@@ -13,6 +13,18 @@ use super::{Cmd, Desc, Image, LayoutBuilder, Run, Snapshot, assert_same, media, 
 
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// Two images that share nothing: `app:1` and `other:1`.
+pub(crate) fn app_and_other() -> (LayoutBuilder, Image, Image) {
+    let mut layout = LayoutBuilder::new();
+    let app = layout.image("linux/amd64", "app", &[b"app"]);
+    let other = layout.image("linux/amd64", "other", &[b"other"]);
+    layout
+        .tag(&app.manifest, "app:1")
+        .tag(&other.manifest, "other:1")
+        .write();
+    (layout, app, other)
+}
+
 /// Temporary files of writers, left by a crash.
 pub(crate) const STALE_FILES: [&str; 5] = [
     "oci-put-blob123456789",
