@@ -12,7 +12,7 @@ use crate::execute::{
     refuse_damaged,
 };
 use crate::fs::Disk;
-use crate::layout::lock::LockedStore;
+use crate::layout::lock::{Locked, LockedStore};
 use crate::layout::shared_blobs::{SharedStore, found_from_store};
 use crate::layout::trash::{Trash, TrashedRun};
 use crate::layout::{Layout, State};
@@ -295,30 +295,45 @@ pub fn empty_trash(
     progress: &dyn Progress,
 ) -> Result<EmptiedTrash> {
     let trash = owner.trash();
-    let names = trash.names()?;
-    let layouts = owner.layouts(progress)?;
-    let locked = match mode {
-        Mode::Execute(wait) => Some((
-            lock_all(&layouts, wait, progress)?,
-            owner.lock_store(wait, progress)?,
-        )),
-        Mode::Plan => None,
-    };
-    if locked.is_some() && trash.names()? != names {
-        // A new run may name further layouts.
-        return Err(Error::changed(trash.owner()));
-    }
+    until_unchanged(progress, |_| {
+        let names = trash.names()?;
+        let layouts = owner.layouts(progress)?;
+        let locked = match mode {
+            Mode::Execute(wait) => Some((
+                lock_all(&layouts, wait, progress)?,
+                owner.lock_store(wait, progress)?,
+            )),
+            Mode::Plan => None,
+        };
+        if locked.is_some() && trash.names()? != names {
+            // A new run may name further layouts.
+            return Ok(Attempt::Changed(trash.owner().to_owned()));
+        }
+        let locked = locked.as_ref().map(|(layouts, _)| layouts.as_slice());
+        let emptied = empty_in(trash, (&layouts, locked), request, journal, progress);
+        emptied.map(Attempt::Done)
+    })
+}
+
+/// Empties the trash of layouts, if they are locked.
+fn empty_in(
+    trash: Trash<'_>,
+    (layouts, locked): (&[Layout], Option<&[Locked<'_>]>),
+    request: EmptyRequest<'_>,
+    journal: Option<&dyn Journal>,
+    progress: &dyn Progress,
+) -> Result<EmptiedTrash> {
     let all: Vec<&Layout> = layouts.iter().collect();
     let needed = needs_cure(&all)?;
     if locked.is_none() && !needed.is_empty() {
         progress.lacks_trashed(trash.owner());
     }
     let mut restored = Vec::new();
-    if let (Some((locked, _)), false) = (&locked, needed.is_empty()) {
+    if let (Some(locked), false) = (locked, needed.is_empty()) {
         let missing: BTreeSet<Digest> = needed.keys().cloned().collect();
         restored = restore(journal, &[trash.owner()], locked, &missing)?;
     }
-    if !names.is_empty() {
+    if !trash.names()?.is_empty() {
         refuse_damaged(&all)?;
     }
     let mut runs = match request {

@@ -2,28 +2,29 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ocisweep::Error;
 use ocisweep::fs::Disk;
+use ocisweep::layout::Layout;
 use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::list_images;
-use ocisweep::ops::{LayoutGroup, RemoveError, remove, run};
+use ocisweep::ops::{
+    EmptyRequest, LayoutGroup, Mode, RemoveError, TrashOwner, empty_trash, remove, run,
+};
 use ocisweep::plan::{self, Force, RemoveOptions, Selector};
 use ocisweep::progress::{Phase, Progress, Silent, Total};
 
 use super::{NOW, protection};
+use crate::support::layout::FileLock;
+use crate::support::samples::app_and_other;
 use crate::support::{Cmd, Image, LayoutBuilder};
 
 /// The blobs of `app:1` are in the trash, but for its config, and another program has listed the image as `new:1`.
 fn listed_again() -> (LayoutBuilder, Image) {
-    let mut layout = LayoutBuilder::new();
-    let app = layout.image("linux/amd64", "app", &[b"app"]);
-    let other = layout.image("linux/amd64", "other", &[b"other"]);
-    layout
-        .tag(&app.manifest, "app:1")
-        .tag(&other.manifest, "other:1")
-        .write();
+    let (mut layout, app, other) = app_and_other();
     let config = fs::read(layout.join(&app.config.blob_path())).expect("it is there");
     let words = ["rm", "--trash", "--grace", "0"];
     let removed = Cmd::new(words).arg(layout.path()).arg("app:1").run();
@@ -124,4 +125,43 @@ fn what_is_listed_again_while_it_is_removed_is_restored_by_the_same_run() {
     // The config is deleted, and the trash has it as well.
     assert_eq!(restored.len(), 3, "{removed:?}");
     assert!(layout.has_all(&app), "{removed:?}");
+}
+
+/// Holds the lock of the layout like another run, and leaves a run of its own in the trash.
+struct OtherRun<'a> {
+    lock: Mutex<Option<FileLock>>,
+    trash: &'a Path,
+    run: &'a str,
+}
+
+impl Progress for OtherRun<'_> {
+    fn waiting(&self, _layout: &Path, _by: &str) {
+        if let Some(lock) = self.lock.lock().expect("no panic").take() {
+            let new = self.trash.join(self.run);
+            fs::create_dir(new).expect("a directory");
+            drop(lock);
+        }
+    }
+}
+
+#[test]
+fn emptying_waits_for_another_run_and_deletes_what_that_leaves() {
+    let (layout, _) = listed_again();
+    let trash = layout.join(".ocisweep/trash");
+    let other = OtherRun {
+        lock: Mutex::new(Some(FileLock::of(
+            fs::File::create(layout.join("index.json.lock")).expect("it can be made"),
+        ))),
+        trash: &trash,
+        run: "29991231-235959-000000000",
+    };
+    let owner = TrashOwner::Layout(Layout::open(layout.path()).expect("a layout"));
+    let wait = Mode::Execute(Duration::from_secs(60));
+    let emptied = empty_trash(&owner, EmptyRequest::All, wait, None, &other);
+    let emptied = emptied.expect("it is emptied");
+    assert!(other.lock.lock().expect("no panic").is_none());
+    let names: Vec<&str> = emptied.runs.iter().map(|(run, _)| &*run.name).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert_eq!(names.last(), Some(&other.run));
+    assert!(!trash.exists());
 }
