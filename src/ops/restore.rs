@@ -48,7 +48,21 @@ pub(super) fn restore_needed(
     if missing.is_empty() {
         return Ok(Vec::new());
     }
+    restore_in_store(journal, (layouts, locked), &missing, wait, progress)
+}
+
+/// Locks the store of locked layouts, and restores what is known to be missing.
+///
+/// # Errors
+/// Those of [`restore`] and of locking.
+pub(super) fn restore_in_store(
+    journal: Option<&dyn Journal>,
+    (layouts, locked): (&[Layout], &[Locked<'_>]),
+    missing: &BTreeSet<Digest>,
+    wait: Duration,
+    progress: &dyn Progress,
+) -> Result<Vec<Restored>> {
     let _store = lock_store(layouts, wait, progress)?;
     let paths: Vec<&Path> = layouts.iter().map(Layout::path).collect();
-    restore(journal, &paths, locked, &missing)
+    restore(journal, &paths, locked, missing)
 }

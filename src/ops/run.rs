@@ -24,7 +24,7 @@ use super::group::execute_locked;
 use super::journal::{Change, ChangeResult, record};
 use super::locks::{lock_all, lock_store};
 use super::plan_record::PlanRecord;
-use super::restore::{restore, restore_needed};
+use super::restore::{restore_in_store, restore_needed};
 use super::{LayoutGroup, OpenGroup, Protection};
 
 /// The maximum number of plans if a layout keeps changing.
@@ -259,7 +259,7 @@ fn attempt<T, E: From<Error>>(
             // Also if planning refuses a layout because blobs are missing. Once: a blob that cannot be restored remains
             // missing.
             can_be_cured = false;
-            cured.extend(restore_missing(
+            cured.extend(restore_noted(
                 group,
                 &open,
                 locked.as_deref(),
@@ -372,7 +372,7 @@ fn attempt<T, E: From<Error>>(
 }
 
 /// Restores the blobs that planning found missing and that are in the trash, in layouts that may be locked already.
-fn restore_missing(
+fn restore_noted(
     group: &LayoutGroup,
     open: &OpenGroup,
     locked: Option<&[Locked<'_>]>,
@@ -384,9 +384,8 @@ fn restore_missing(
         Some(_) => None,
     };
     let locked = locked.or(own.as_deref()).unwrap_or_default();
-    let _store = lock_store(open.layouts(), wait, progress)?;
-    let paths: Vec<&Path> = open.layouts().iter().map(Layout::path).collect();
-    restore(group.journal(), &paths, locked, open.missing())
+    let layouts = (open.layouts(), locked);
+    restore_in_store(group.journal(), layouts, open.missing(), wait, progress)
 }
 
 /// Returns the restored blobs that a plan moves into the trash again: into its own run, which ends later than the one that had
@@ -399,6 +398,9 @@ fn trashed_again(plan: &GroupPlan, cured: &[Restored]) -> BTreeSet<Digest> {
 
 /// Returns the restored blobs that a plan deletes.
 fn deletions_among<'a>(plan: &Plan, cured: &'a [Restored]) -> Vec<&'a Restored> {
+    if cured.is_empty() {
+        return Vec::new();
+    }
     let deleted = plan.sweep.set();
     let is_deleted = |digest| plan.blobs.id(digest).is_some_and(|id| deleted.contains(id));
     cured.iter().filter(|it| is_deleted(&it.digest)).collect()

@@ -237,7 +237,8 @@ struct KeeperSearch<'a> {
     snapshot: &'a Snapshot,
     entries: &'a [EntryFacts],
     gone: &'a RemovalSet,
-    saved: SavedNames<'a>,
+    /// `None`: docker save has no list here.
+    saved: Option<SavedNames<'a>>,
     parents: HashMap<BlobId, Vec<(BlobId, Relation)>>,
     roots: HashMap<BlobId, Vec<&'a Root>>,
 }
@@ -245,6 +246,7 @@ struct KeeperSearch<'a> {
 impl<'a> KeeperSearch<'a> {
     fn of(snapshot: &'a Snapshot, entries: &'a [EntryFacts], gone: &'a RemovalSet) -> Self {
         let graph = &snapshot.graph;
+        let save = snapshot.state.docker_save.as_ref();
         let mut parents: HashMap<BlobId, Vec<(BlobId, Relation)>> = HashMap::new();
         for id in graph.ids() {
             for edge in graph.edges(id) {
@@ -270,7 +272,7 @@ impl<'a> KeeperSearch<'a> {
             snapshot,
             entries,
             gone,
-            saved: SavedNames::of(snapshot, entries, gone),
+            saved: save.map(|_| SavedNames::of(snapshot, entries, gone)),
             parents,
             roots,
         }
@@ -364,7 +366,7 @@ impl<'a> KeeperSearch<'a> {
             RootSource::Entry(position) | RootSource::InsideEntry(position) => {
                 self.entry_label(position)
             }
-            RootSource::DockerSave(position) => match self.saved.first_left(position) {
+            RootSource::DockerSave(position) => match self.saved_name(position) {
                 Some(tag) => format!("manifest.json {tag}"),
                 None => "manifest.json".to_owned(),
             },
@@ -372,6 +374,11 @@ impl<'a> KeeperSearch<'a> {
                 graph.root_label(state, root)
             }
         }
+    }
+
+    /// Returns the first name that an element of docker save's list keeps.
+    fn saved_name(&self, position: usize) -> Option<&'a str> {
+        self.saved.as_ref()?.first_left(position)
     }
 
     fn entry_label(&self, position: usize) -> String {
