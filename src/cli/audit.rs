@@ -414,7 +414,7 @@ impl Journal for Audit {
         write_emptied(&mut lines, run, layout, (emptied, "the disk was full"));
         if let Err(error) = lines.finish() {
             let path = self.path.display();
-            let text = format!("cannot write to `{path}` which runs were deleted: {error}");
+            let text = format!("cannot record the deleted runs in `{path}`: {error}");
             state.failure.get_or_insert(text);
         }
     }

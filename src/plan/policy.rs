@@ -140,7 +140,7 @@ impl KeepLine {
             .filter(|reference| reference.digest.is_none())
             .map(Reference::with_default_tag);
         image.names.iter().any(|name| {
-            // The line has lost the spaces around it.
+            // The line was read without the spaces around it.
             name.text.trim() == self.text
                 || (name.text.contains(['/', ':'])
                     && wanted.is_some()

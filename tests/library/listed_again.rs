@@ -1,4 +1,4 @@
-//! What is restored from the trash, is to be removed again, and is listed once more by another program at that moment.
+//! Blobs that are restored from the trash and removed again, while another program lists their image once more.
 
 use std::fs;
 use std::path::Path;
@@ -72,7 +72,7 @@ fn remove_while(layout: &LayoutBuilder, app: &Image, other: impl Fn()) -> Remove
 }
 
 #[test]
-fn nothing_goes_back_to_the_trash_for_a_plan_that_is_out_of_date() {
+fn no_blob_returns_to_the_trash_for_an_outdated_plan() {
     let (layout, app) = listed_again();
     let missed = remove_while(&layout, &app, || rename(layout.path(), "new:1", "again:1"));
     assert!(matches!(missed, RemoveError::Select(_)), "{missed}");
@@ -105,7 +105,7 @@ impl Progress for Writer<'_> {
 }
 
 #[test]
-fn what_is_listed_again_while_it_is_removed_is_restored_by_the_same_run() {
+fn an_image_listed_again_during_its_removal_is_restored_by_the_same_run() {
     let (layout, app) = listed_again();
     let group = LayoutGroup::of(layout.path());
     let writer = Writer {
@@ -145,7 +145,7 @@ impl Progress for OtherRun<'_> {
 }
 
 #[test]
-fn emptying_waits_for_another_run_and_deletes_what_that_leaves() {
+fn emptying_waits_for_another_run_and_deletes_its_blobs_too() {
     let (layout, _) = listed_again();
     let trash = layout.join(".ocisweep/trash");
     let other = OtherRun {

@@ -76,7 +76,7 @@ fn a_sweep_into_the_trash_is_complete() {
     assert!(finished.is_complete(), "{finished:?}");
 }
 
-/// Ends the runs of the trash right after they were recorded as those that only a full disk deletes.
+/// Makes the runs in the trash expire right after they were recorded as those that only a full disk deletes.
 #[derive(Debug, Default)]
 struct EndsRuns {
     path: PathBuf,

@@ -388,7 +388,7 @@ fn shared_blobs_that_are_listed_again_are_restored_by_the_next_run() {
     }
 }
 
-/// The runs name the layouts that use the store.
+/// The records of the runs name the layouts that use the store.
 #[test]
 fn emptying_the_trash_of_shared_blobs_restores_what_is_referenced_before() {
     for args in [&[][..], &["--older-than", "0s"]] {
@@ -422,8 +422,7 @@ fn emptying_the_trash_of_shared_blobs_restores_what_is_referenced_before() {
 }
 
 #[test]
-fn the_trash_of_shared_blobs_is_emptied_without_layouts_that_are_gone_and_not_beside_one_that_cannot_be_read()
- {
+fn the_trash_of_shared_blobs_is_emptied_without_absent_layouts_and_not_with_an_unreadable_one() {
     let shared = Shared::new();
     shared.trashing(&PRUNE).ok();
     let count = shared.in_trash();

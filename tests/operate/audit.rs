@@ -265,9 +265,9 @@ fn blobs_that_a_repair_restores_are_recorded() {
     assert_eq!(of(&lines, "end")[0]["blobs"], restored.len());
 }
 
-/// What is restored, and then removed, goes back to the run that had it.
+/// Blobs that are restored and then removed return to the run that had them.
 #[test]
-fn what_goes_back_to_the_trash_is_recorded_before_it_does() {
+fn blobs_that_return_to_the_trash_are_recorded_before_they_are_moved() {
     let shelf = shelf();
     let temp = memory_dir();
     let log = temp.path().join("audit.jsonl");

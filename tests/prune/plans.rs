@@ -272,7 +272,7 @@ fn a_stale_layout_in_a_plan_does_not_stop_the_others() {
     );
 }
 
-/// One layout has a link in place of its blobs by now: the other one's blobs are used by both.
+/// One layout now has a link in place of its blobs: both use the blobs of the other one.
 #[test]
 fn layouts_that_have_come_to_share_their_blobs_are_refused() {
     let (one, two) = (Planned::new(), Planned::new());

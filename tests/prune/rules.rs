@@ -588,7 +588,7 @@ fn a_list_names_images_in_every_form() {
     );
 }
 
-/// Spaces around a line do not count, so that those around a name do not either.
+/// Spaces around a line are ignored, and so are those around a name.
 #[test]
 fn a_list_keeps_a_name_with_spaces_around_it() {
     let mut shelf = TestLayout::new();

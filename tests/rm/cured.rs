@@ -89,9 +89,9 @@ fn the_run_can_be_undone_after_another_removal() {
     assert_back(&expected, layout.path(), None, &undone);
 }
 
-/// The time of the run that had the blobs is over, so that the second one deletes it.
+/// The run that had the blobs has expired, so the second one deletes it.
 #[test]
-fn what_a_removal_takes_from_an_older_run_is_kept_as_long_as_it_says() {
+fn blobs_that_a_removal_takes_from_an_older_run_are_kept_for_its_own_time() {
     let (mut layout, app, other) = app_and_other();
     command(&layout, &["rm", "--trash=1ns", "app:1"]).ok();
     layout
@@ -138,7 +138,7 @@ fn a_dry_run_reports_blobs_that_a_run_would_find_in_the_trash() {
     assert!(!run.stderr.contains("in its trash"), "{}", run.all());
 }
 
-/// What a damaged document references is unknown, and the trash may have it, as it may have the document itself.
+/// The references of a damaged document are unknown; the trash may have them, and the document itself.
 #[test]
 fn a_damaged_document_keeps_the_trash_until_it_is_repaired() {
     let (layout, app, _) = listed_again();

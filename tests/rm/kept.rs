@@ -206,7 +206,7 @@ fn the_subject_of_a_child_is_not_called_that_of_the_index() {
     layout.assert_has(app.parts(), &run);
 }
 
-/// SOCI lists its index so: without a platform, and with an annotation that names the manifest it is for.
+/// SOCI lists its index like this: without a platform, and with an annotation that names the manifest that it indexes.
 #[test]
 fn a_platform_that_an_annotation_of_another_child_names_is_not_called_a_child() {
     let mut layout = LayoutBuilder::new();
